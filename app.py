@@ -40,11 +40,13 @@ from threadkeeper.factories import (
     review_policy,
     trial,
 )
+from threadkeeper.gateway.routes import GatewayOnDemand, gateway_router
+from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.jobs.registration import register_jobs
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.login.accounts import ensure_admin
-from threadkeeper.logs import configure_logging
+from threadkeeper.logs import Redaction, configure_logging
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.fetch_headers import fetch_headers, header_secrets
 from threadkeeper.settings.misspelled import misspelled_names
@@ -52,6 +54,7 @@ from threadkeeper.settings.root_path import put_root_path
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
+from threadkeeper.web.auth.keys import KeyGate
 from threadkeeper.web.files import file_url
 from threadkeeper.web.frontend import prepare_frontend
 from threadkeeper.web.mount import mount
@@ -92,6 +95,17 @@ register_jobs(layer, settings, model, knowledge)
 passages = retriever(settings, layer, knowledge, model)
 conversations = Conversations(layer, model, settings, passages)
 gate = Gate(layer)
+gateway = GatewayOnDemand(
+    layer,
+    GatewaySettings(
+        zone=settings.usage_time_zone,
+        keep_payloads=settings.usage_keep_payloads,
+        redact=Redaction(secrets),
+        megabytes=settings.gateway_max_megabytes,
+        seconds=settings.gateway_timeout_seconds,
+    ),
+    KeyGate(layer),
+)
 register_logins(layer, auth_header=settings.auth_header)
 mount(
     chainlit.server.app,
@@ -109,6 +123,7 @@ mount(
         knowledge_limits=load_limits(settings),
         knowledge_places=Places(url_hosts(settings.knowledge_url_hosts)),
     ),
+    gateway_router(gateway),
     gate=gate,
     headers=SecurityHeaders(
         file_link=(lambda: blobs.signed_url("any", 60)) if settings.files_redirect_seconds else None,
@@ -159,6 +174,7 @@ async def start() -> None:
     gc.collect()
     gc.freeze()
     layer.run_jobs()
+    gateway.start()
 
 
 async def make_sample_assistant() -> None:
@@ -175,7 +191,7 @@ async def make_sample_assistant() -> None:
 async def stop() -> None:
     """Stop the answers in progress, store their text so far, and hand jobs over. Then Chainlit closes the data layer,
     which stores all other queued writes."""
-    await asyncio.gather(conversations.stop(), layer.stop_jobs())
+    await asyncio.gather(conversations.stop(), layer.stop_jobs(), gateway.close())
     await knowledge.close()
 
 

@@ -39,7 +39,8 @@ words, words:<n>       embeds: texts with the same words have vectors near each 
 words-nan, words-few   embeds with a NaN; with a vector less than there are texts
 ====================== =========================================================================================
 
-`tests/support/refusing_models.py` has more models, which refuse requests as real servers do.
+`tests/support/refusing_models.py` has more models, which refuse requests as real servers do, and
+`tests/support/provider_dialects.py` the other endpoints: completions, responses, images, audio, Anthropic, Gemini.
 
 The shapes of a thought are those of `THOUGHTS`. Other names get 404. `count_tokens` counts the tokens of prompt and
 answer.
@@ -80,6 +81,7 @@ from tests.support.odd_streams import (
     End,
     UsageShape,
 )
+from tests.support.provider_dialects import Dialects
 from tests.support.refusing_models import is_refusing, refusal
 
 PICTURE_TOKENS = 85
@@ -228,6 +230,7 @@ class ModelServer:
         for prefix in ("/v1", "/openai/deployments/{deployment}"):
             application.router.add_post(f"{prefix}/chat/completions", self._chat)
             application.router.add_post(f"{prefix}/embeddings", self._embeddings)
+        Dialects(self._record, self._bill_tokens, pieces).add_to(application.router)
         application.router.add_get("/v1/models", self._models)
         application.router.add_get("/_requests", self._list_requests)
         application.router.add_delete("/_requests", self._forget_requests)
@@ -334,6 +337,9 @@ class ModelServer:
         recorded.billed = billed
         self.ledger.append(billed)
         return billed
+
+    def _bill_tokens(self, recorded: Recorded, model: str, prompt_tokens: int, completion_tokens: int) -> None:
+        self._bill(recorded, Billed(model, prompt_tokens, completion_tokens, reported=True))
 
     def _refusal(self, recorded: Recorded) -> web.Response | None:
         name, *rest = recorded.model.split(":")

@@ -20,6 +20,8 @@ from tests.support.plain_http import PLAIN_HTTP
 from tests.support.served import served
 from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.trying import Trial
+from threadkeeper.gateway.routes import GatewayOnDemand, gateway_router
+from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.jobs.trainings import register_trainings
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
@@ -30,6 +32,7 @@ from threadkeeper.login.passwords import Passwords
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
+from threadkeeper.web.auth.keys import KeyGate
 from threadkeeper.web.mount import mount
 from threadkeeper.web.routers import all_routers
 
@@ -124,8 +127,17 @@ def review_policy() -> ReviewPolicy:
 
 
 @pytest.fixture
+async def gateway(layer: ChainlitLayer) -> AsyncIterator[GatewayOnDemand]:
+    """The gateway of the application."""
+    opened = GatewayOnDemand(layer, GatewaySettings(megabytes=1), KeyGate(layer, remember_seconds=0))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
 def whole_app(
     layer: ChainlitLayer,
+    gateway: GatewayOnDemand,
     passwords: Passwords,
     chainlit_app: FastAPI,
     extra_routers: list[APIRouter],
@@ -147,7 +159,8 @@ def whole_app(
         knowledge_places=KNOWLEDGE_PLACES,
         try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
     )
-    mount(chainlit_app, *ours, *extra_routers, gate=Gate(layer, remember_seconds=0))
+    routers = (*ours, gateway_router(gateway), *extra_routers)
+    mount(chainlit_app, *routers, gate=Gate(layer, remember_seconds=0))
     return chainlit_app
 
 

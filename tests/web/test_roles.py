@@ -21,6 +21,7 @@ EVERYONE, DATA, PAGE = "everyone", "logged-in users", "logged-in users; visitors
 FORM = "logged-in users, with the token of a form"
 REVIEW, REVIEW_FORM = "reviewers and admins", "reviewers and admins, with the token of a form"
 ADMINS = "admins"
+KEYS = "programs with an API key; a login counts for nothing"
 WHO_MAY = {
     # Ours.
     "GET /health": EVERYONE,
@@ -105,6 +106,7 @@ WHO_MAY = {
     "POST /me/logins/{login_id}/end": FORM,
     "POST /me/log-out": FORM,
     "POST /me/delete": FORM,
+    **{f"{method} /gateway/{{path:path}}": KEYS for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")},
     # Chainlit's.
     "MOUNT /ws/socket.io": EVERYONE,
     "GET /{full_path:path}": EVERYONE,
@@ -183,6 +185,9 @@ async def test_every_route_admits_exactly_the_roles_of_the_table(whole_app: Fast
             answer, who_may = await asked(browser, method, path), WHO_MAY[f"{method} {path}"]
             what = f"{method} {path} for {role}: {answer.status_code} {answer.text[:80]}"
             assert answer.status_code < 500, what
+            if who_may == KEYS:
+                assert answer.status_code == 401, what
+                continue
             assert demands_a_login(answer) is (role is None and who_may == DATA), what
             if role is None and who_may not in (EVERYONE, DATA):
                 wanted = f"?next={answer.url.path}" if method == "GET" else ""

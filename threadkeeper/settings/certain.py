@@ -91,6 +91,7 @@ _CHECKS: dict[Check, str] = {
         openai_context_tokens max_tokens usage_payload_days attachment_max_files attachment_max_megabytes
         attachment_max_total_megabytes attachment_max_characters attachment_max_pdf_pages
         knowledge_embedding_dimensions knowledge_max_megabytes knowledge_max_pages knowledge_max_rows
+        gateway_max_megabytes gateway_timeout_seconds
         knowledge_load_seconds knowledge_keep_trainings knowledge_fetch_seconds knowledge_fetch_pages
     """,
     _whole(1, 65_535): "port",

@@ -186,6 +186,14 @@ class Settings(BaseSettings):
         "browser sends no time zone. For example `Europe/Berlin`.",
     )
 
+    gateway_max_megabytes: Count = Field(
+        default=100, description="Maximum size of a request to the gateway, in megabytes."
+    )
+    gateway_timeout_seconds: Count = Field(
+        default=600,
+        description="Seconds to wait for the next data of a provider behind the gateway.",
+    )
+
     attachment_kinds: Annotated[tuple[AttachmentKind, ...], NoDecode] = Field(
         default=("picture", "pdf", "text", "document"),
         description="Allowed kinds of attachments, separated by commas: `picture`, `pdf`, `text` and `document` (Word, "

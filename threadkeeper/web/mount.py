@@ -26,6 +26,7 @@ from datalayer import (
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.root_path import UnderRootPath
 from threadkeeper.web.security import SecurityHeaders
+from threadkeeper.web.untouched import untouched
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +71,17 @@ def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware, headers: Asgi
     routes[:] = [*app.state.threadkeeper_routes, *chainlit_routes]
 
     first_time = not hasattr(app.state, "threadkeeper_middleware")
-    middleware = {"gate": gate, "headers": headers or SecurityHeaders(), "root": UnderRootPath(root)}
+    middleware = {
+        "gate": gate,
+        "headers": headers or SecurityHeaders(),
+        "root": UnderRootPath(root),
+        "bytes": untouched,
+    }
     app.state.threadkeeper_middleware = middleware
     if first_time:
         app.add_middleware(_Replaceable, fastapi=app, name="gate")
         # The last one added is the first to get a request.
+        app.add_middleware(_Replaceable, fastapi=app, name="bytes")
         app.add_middleware(_Replaceable, fastapi=app, name="root")
         # Innermost, below Chainlit's compression.
         app.user_middleware.append(Middleware(_Replaceable, fastapi=app, name="headers"))

@@ -33,8 +33,9 @@ from threadkeeper.web.root_path import own_path
 
 logger = logging.getLogger(__name__)
 
-# Paths without a user: no account is looked up, so they are served while the database is unreachable.
-_PUBLIC_FOLDERS = ("/public/", "/assets/", "/avatars/")
+# Paths without a user: no account is looked up, so they are served while the database is unreachable. The gateway has
+# keys in place of logins, and passes the keys of others on.
+_PUBLIC_FOLDERS = ("/public/", "/assets/", "/avatars/", "/gateway/")
 _PUBLIC_PATHS = ("/favicon", "/logo", "/health", "/ready", "/metrics")
 _MOST_REMEMBERED = 10_000
 _SCOPE_KEY = "threadkeeper.visitor"

@@ -1,0 +1,279 @@
+"""Reads the answers of providers, in each of their dialects: model, tokens, text, end and error.
+
+An answer comes whole or as the events of a stream; both go through `take`, event by event. What an event lacks stays
+None. Nothing here raises for what a provider sends: an event that cannot be read is counted in `unread`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from threadkeeper.chat.model import Delta, PartialUsage, Thought, TokenUsage
+from threadkeeper.chat.providers.openai_answers import read_reason
+from threadkeeper.chat.providers.reported_errors import ReportedError, error_of_choice, find_error, read_error
+from threadkeeper.chat.providers.reported_usage import UsageReading
+from threadkeeper.chat.providers.thought import AnswerReader, read_message
+from threadkeeper.gateway.endpoints import Dialect
+
+_MOST_CHARACTERS = 1_000_000
+
+
+class Answer:
+    """What is known of one answer so far."""
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self.reason: str | None = None
+        self.error: ReportedError | None = None
+        self.unread = 0
+        self.thought_characters = 0
+        self._texts: list[str] = []
+        self._characters = 0
+        self._usage = UsageReading()
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    @property
+    def usage(self) -> TokenUsage | PartialUsage | None:
+        """The tokens that the provider reported."""
+        return self._usage.report()
+
+    def take(self, event: Any) -> None:
+        """Take one event of a stream, or the whole answer."""
+        try:
+            self._take(event)
+        except (TypeError, ValueError, AttributeError, LookupError, RecursionError):
+            self.unread += 1
+
+    def refuse(self, body: object) -> None:
+        """Take the body of a response with an error status."""
+        self.error = read_error(body)
+
+    def end(self) -> None:
+        """Nothing follows."""
+
+    def _take(self, event: Any) -> None:
+        raise NotImplementedError
+
+    def _write(self, text: object) -> None:
+        if isinstance(text, str) and text and self._characters < _MOST_CHARACTERS:
+            self._texts.append(text)
+            self._characters += len(text)
+
+    def _name(self, model: object) -> None:
+        if isinstance(model, str) and model.strip():
+            self.model = model.strip()
+
+
+class OpenAIAnswer(Answer):
+    """Chat completions and completions; embeddings, images, audio and moderations, which have `model` and `usage`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reader = AnswerReader()
+        self._calls: dict[int, list[str]] = {}
+
+    def _take(self, event: Any) -> None:
+        if (found := find_error(event)) is not None:
+            self.error = found
+            return
+        self._name(event.get("model"))
+        has_text = False
+        for choice in event.get("choices") or ():
+            has_text = self._take_choice(choice) or has_text
+        if isinstance(event.get("text"), str):
+            # A transcription.
+            self._write(event["text"])
+        self._usage.take(event, has_text=has_text)
+
+    def _take_choice(self, choice: dict[str, Any]) -> bool:
+        if (found := error_of_choice(choice)) is not None:
+            self.error = found
+            return False
+        self.reason = read_reason(choice.get("finish_reason")) or self.reason
+        if choice.get("index"):
+            # The text is that of the first choice; the tokens are those of all.
+            return False
+        before = self._characters
+        if (message := choice.get("message")) is not None:
+            thought, text, _ = read_message(message)
+            self.thought_characters += len(thought)
+            self._write(text)
+            self._take_calls(message.get("tool_calls"))
+            # A whole answer has its usage beside the text.
+            return False
+        if delta := choice.get("delta"):
+            has_words = self._reader.take(delta)
+            self._take_calls(delta.get("tool_calls"))
+            self._drain()
+            return has_words
+        self._write(choice.get("text"))
+        return self._characters > before
+
+    def _take_calls(self, calls: Any) -> None:
+        for position, call in enumerate(calls or ()):
+            function = call.get("function") or {}
+            parts = self._calls.setdefault(int(call.get("index", position)), [])
+            parts += [str(function[name]) for name in ("name", "arguments") if function.get(name)]
+
+    def _drain(self) -> None:
+        for event in self._reader.events():
+            if isinstance(event, Delta):
+                self._write(event.text)
+            elif isinstance(event, Thought):
+                self.thought_characters += len(event.text)
+
+    def end(self) -> None:
+        self._reader.end()
+        self._drain()
+        if not self._texts:
+            for name, *arguments in self._calls.values():
+                self._write(f"{name}({''.join(arguments)})\n")
+
+
+class ResponsesAnswer(Answer):
+    """OpenAI's Responses: usage is in `response.completed` and its like."""
+
+    def _take(self, event: Any) -> None:
+        kind = event.get("type", "")
+        if kind == "response.output_text.delta":
+            self._write(event.get("delta"))
+            return
+        if kind == "error" or (kind == "" and event.get("error") and "output" not in event):
+            self.error = read_error({"error": event.get("error") or event})
+            return
+        response = event.get("response") if kind.startswith("response.") else event
+        if isinstance(response, dict):
+            self._take_response(response)
+
+    def _take_response(self, response: dict[str, Any]) -> None:
+        self._name(response.get("model"))
+        if response.get("error"):
+            self.error = read_error({"error": response["error"]})
+        if response.get("status") in ("completed", "incomplete", "failed", "cancelled"):
+            self.reason = (response.get("incomplete_details") or {}).get("reason") or response["status"]
+        if not self._texts:
+            for item in response.get("output") or ():
+                for part in item.get("content") or ():
+                    self._write(part.get("text"))
+        if isinstance(response.get("usage"), dict):
+            self._usage.take({"usage": response["usage"]}, has_text=False)
+
+
+class AnthropicAnswer(Answer):
+    """Anthropic's Messages. `message_start` has the tokens of the prompt, `message_delta` those of the answer.
+
+    Anthropic counts what it read from its cache and wrote to it beside `input_tokens`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: dict[str, int] = {}
+
+    @property
+    def usage(self) -> TokenUsage | PartialUsage | None:
+        counts = self._counts
+        if "input_tokens" not in counts:
+            return None
+        cached = counts.get("cache_read_input_tokens")
+        prompt = counts["input_tokens"] + (cached or 0) + counts.get("cache_creation_input_tokens", 0)
+        if "output_tokens" not in counts:
+            return PartialUsage(prompt, cached_tokens=cached)
+        return TokenUsage(prompt, counts["output_tokens"], cached)
+
+    def _take(self, event: Any) -> None:
+        kind = event.get("type")
+        if kind == "error":
+            self.error = read_error(event)
+        elif kind == "message":
+            self._take_message(event)
+            self._count(event.get("usage"))
+        elif kind == "message_start":
+            self._take_message(event["message"])
+            # Its output_tokens are those of the first event, not of the answer.
+            self._count({**(event["message"].get("usage") or {}), "output_tokens": None})
+        elif kind == "message_delta":
+            self.reason = read_reason((event.get("delta") or {}).get("stop_reason")) or self.reason
+            self._count(event.get("usage"))
+        elif kind == "content_block_start":
+            self._take_block(event.get("content_block") or {})
+        elif kind == "content_block_delta":
+            self._take_block(event.get("delta") or {})
+        elif kind is None and isinstance(event.get("input_tokens"), int):
+            # Only counted, not asked.
+            return
+
+    def _take_message(self, message: dict[str, Any]) -> None:
+        self._name(message.get("model"))
+        self.reason = read_reason(message.get("stop_reason")) or self.reason
+        for block in message.get("content") or ():
+            self._take_block(block)
+
+    def _take_block(self, block: dict[str, Any]) -> None:
+        self.thought_characters += len(block.get("thinking") or "")
+        self._write(block.get("text"))
+        self._write(block.get("partial_json"))
+
+    def _count(self, usage: Any) -> None:
+        for name, value in (usage or {}).items():
+            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                self._counts[name] = value
+
+
+class GeminiAnswer(Answer):
+    """Gemini's generateContent. Each event has the usage so far; thought is counted beside the answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: dict[str, Any] = {}
+
+    @property
+    def usage(self) -> TokenUsage | PartialUsage | None:
+        counts = {name: count for name, count in self._counts.items() if type(count) is int and count >= 0}
+        if "promptTokenCount" not in counts:
+            return None
+        prompt = counts["promptTokenCount"] + counts.get("toolUsePromptTokenCount", 0)
+        cached, thought = counts.get("cachedContentTokenCount"), counts.get("thoughtsTokenCount")
+        if "candidatesTokenCount" in counts:
+            return TokenUsage(prompt, counts["candidatesTokenCount"] + (thought or 0), cached, thought)
+        if "totalTokenCount" in counts and counts["totalTokenCount"] >= prompt:
+            return TokenUsage(prompt, counts["totalTokenCount"] - prompt, cached, thought)
+        return PartialUsage(prompt, cached_tokens=cached)
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, list):
+            # A stream without `alt=sse` is one list.
+            for one in event:
+                self._take(one)
+            return
+        if event.get("error"):
+            self.error = read_error(event)
+            return
+        self._name(event.get("modelVersion"))
+        self._counts |= event.get("usageMetadata") or {}
+        if blocked := (event.get("promptFeedback") or {}).get("blockReason"):
+            self.reason = str(blocked)
+        for candidate in event.get("candidates") or ():
+            self.reason = read_reason(candidate.get("finishReason")) or self.reason
+            if candidate.get("index"):
+                continue
+            for part in (candidate.get("content") or {}).get("parts") or ():
+                if part.get("thought") is True:
+                    self.thought_characters += len(part.get("text") or "")
+                else:
+                    self._write(part.get("text"))
+
+
+_ANSWERS: dict[Dialect, type[Answer]] = {
+    "openai": OpenAIAnswer,
+    "responses": ResponsesAnswer,
+    "anthropic": AnthropicAnswer,
+    "gemini": GeminiAnswer,
+}
+
+
+def answer_of(dialect: Dialect) -> Answer:
+    """An empty answer in this dialect."""
+    return _ANSWERS[dialect]()

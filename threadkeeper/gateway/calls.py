@@ -1,0 +1,278 @@
+"""The calls that pass the gateway: their budget is reserved before, their row is written before and after.
+
+A call in progress holds a reservation, which this process extends every few seconds. If the process is killed, the
+reservation expires, and the next one to look, at the latest the next start, marks the row of the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from datalayer.cleaning import utc_now
+from datalayer.errors import DataLayerError
+from datalayer.records.usage import IN_PROGRESS, STOPPED, LlmCall, LlmCallPayload
+from threadkeeper.chat.context.tokens import counter_for, message_tokens
+from threadkeeper.chat.messages import picture_count
+from threadkeeper.chat.metering.keeping import CallKeeper, RowStore
+from threadkeeper.chat.metering.limits import Allowances, LimitStore
+from threadkeeper.chat.metering.payloads import kept_messages
+from threadkeeper.chat.metering.pricing import Rates, rates_of
+from threadkeeper.chat.metering.rows import later, priced
+from threadkeeper.chat.model import ModelError, ModelRequest, PartialUsage, Purpose, TokenUsage
+from threadkeeper.chat.providers.openai_errors import clean
+from threadkeeper.chat.providers.server_words import meaning_of
+from threadkeeper.gateway.copies import Copy
+from threadkeeper.gateway.interruptions import LEASE_SECONDS
+from threadkeeper.gateway.questions import UNKNOWN_MODEL, Question
+from threadkeeper.gateway.refusals import Refused
+from threadkeeper.gateway.settings import GatewaySettings
+
+logger = logging.getLogger(__name__)
+
+_RENEW_SECONDS = LEASE_SECONDS / 3
+_STATUS_OF = {"limit_unchecked": 503, "unpriced": 403}
+
+
+class GatewayStore(LimitStore, RowStore, Protocol):
+    async def begin_call(self, call: LlmCall, *, seconds: float) -> None: ...
+    async def extend_calls(self, ids: Sequence[str], *, seconds: float) -> None: ...
+
+
+@dataclass(slots=True)
+class GatewayCall:
+    """A call that has not ended. `error_kind` and `error_message` are set if no whole answer came."""
+
+    row: LlmCall
+    question: Question
+    base_url: str
+    model_version: str | None = None
+    copy: Copy | None = None
+    status: int | None = None
+    first: float | None = None
+    stopped: bool = False
+    error_kind: str | None = None
+    error_message: str | None = None
+    secret: str = ""
+    on_usage: Callable[[TokenUsage], Awaitable[None]] | None = None
+    began: float = field(default_factory=time.perf_counter)
+
+    def fail(self, kind: str, message: str) -> None:
+        self.error_kind, self.error_message = kind, clean(message, self.secret)
+
+
+class CallBook:
+    """Begins and ends the calls of this process."""
+
+    def __init__(self, store: GatewayStore, settings: GatewaySettings) -> None:
+        self._store, self._settings = store, settings
+        self._keeper = CallKeeper(store)
+        self._allowances = Allowances(store, settings.zone)
+        self._open: set[str] = set()
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def begin(self, call: GatewayCall) -> None:
+        """Reserve the budget of the call, and store its row in the background.
+
+        Raises:
+            Refused: a limit is reached, or the limits cannot be checked now.
+        """
+        await self._keeper.read_prices()
+        row = call.row
+        if await self._concerns(row):
+            await self._reserve(call)
+        self._open.add(row.id)
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew(), name="extend-gateway-calls")
+        call.began = time.perf_counter()
+        call.row = replace(row, requested_at=utc_now(), finish_reason=IN_PROGRESS)
+        self._keeper.beside(self._begin(call.row))
+
+    def end(self, call: GatewayCall) -> None:
+        """Store the row of the call in the background. Awaits nothing, because the task may be cancelled already."""
+        seconds = time.perf_counter() - call.began
+        self._keeper.beside(self._end(call, seconds))
+
+    async def close(self) -> None:
+        """Wait until open rows are in the store's queue, for half a second at most."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+        await self._keeper.close()
+
+    async def _concerns(self, row: LlmCall) -> bool:
+        try:
+            return await self._allowances.concern(row.user_id, row.project_id, row.key_id)
+        except ModelError as error:
+            raise _refusal(error) from None
+
+    async def _reserve(self, call: GatewayCall) -> None:
+        row, question = call.row, call.question
+        tokens = await message_tokens(question.messages, counter_for(row.model))
+        rates = self._rates(call, row, tokens)
+        purpose = Purpose(row.kind, row.user_id, key_id=row.key_id)
+        request = ModelRequest(question.messages, row.model, max_tokens=question.max_tokens, purpose=purpose)
+        try:
+            admitted = await self._allowances.admit(request, row.id, row.project_id, tokens, rates)
+        except (ModelError, asyncio.CancelledError) as error:
+            if not isinstance(error, ModelError) or error.kind == "limit_unchecked":
+                # The reservation may have been stored all the same.
+                self._keeper.beside(self._keeper.release(row.id))
+            if isinstance(error, ModelError):
+                raise _refusal(error) from None
+            raise
+        if question.max_tokens is not None and admitted.max_tokens != question.max_tokens:
+            # The bytes go through unchanged, so an answer of this length cannot be bounded to what is left.
+            self._keeper.beside(self._keeper.release(row.id))
+            sentence = f"A limit leaves {admitted.max_tokens} tokens for the answer; the request asks for more."
+            raise Refused(429, "over_limit", sentence)
+
+    def _rates(self, call: GatewayCall, row: LlmCall, prompt_tokens: int) -> Rates | None:
+        return rates_of(
+            self._keeper.prices,
+            model=row.model,
+            when=row.requested_at,
+            provider=row.provider,
+            answered_by=row.answered_by or call.model_version,
+            base_url=call.base_url,
+            prompt_tokens=prompt_tokens,
+        )
+
+    async def _begin(self, row: LlmCall) -> None:
+        try:
+            await self._store.begin_call(row, seconds=LEASE_SECONDS)
+        except DataLayerError as error:
+            logger.error("the begin of a call is not stored: %s", error, extra={"call_id": row.id})
+
+    async def _renew(self) -> None:
+        """Extend the reservations of all open calls, until there is none."""
+        while self._open:
+            await asyncio.sleep(_RENEW_SECONDS)
+            try:
+                if self._open:
+                    await self._store.extend_calls(list(self._open), seconds=LEASE_SECONDS)
+            except DataLayerError as error:
+                logger.warning("cannot extend the reservations of calls in progress; trying again: %s", error)
+
+    async def _end(self, call: GatewayCall, seconds: float) -> None:
+        self._open.discard(call.row.id)
+        row = call.row
+        try:
+            row = await self._ended(call, seconds)
+            payload = self._payload(call, row)
+        except Exception:
+            logger.exception("the answer of a call cannot be read; its row has no tokens", extra={"call_id": row.id})
+            row = replace(row, finish_reason=None, status_code=call.status, seconds=seconds, error_kind="unreadable")
+            payload = None
+        await self._keeper.keep([row], payload, has_reserved=True)
+
+    async def _ended(self, call: GatewayCall, seconds: float) -> LlmCall:
+        """The row of a call that has ended."""
+        row = replace(
+            call.row,
+            responded_at=later(call.row.requested_at, seconds),
+            status_code=call.status,
+            finish_reason=STOPPED if call.stopped else None,
+            error_kind=call.error_kind,
+            error_message=self._settings.redact(call.error_message) if call.error_message else None,
+            seconds=seconds,
+            first_token_seconds=None if call.first is None else call.first - call.began,
+        )
+        if call.copy is None:
+            return row
+        await call.copy.finish()
+        answer = call.copy.answer
+        if call.copy.problem is not None:
+            logger.warning("the copy of an answer was not read: %s", call.copy.problem, extra={"call_id": row.id})
+        row = replace(
+            row,
+            answered_by=call.model_version or answer.model,
+            finish_reason=row.finish_reason or answer.reason,
+            response_characters=len(answer.text),
+        )
+        if row.error_kind is None and (said := answer.error) is not None:
+            kind = meaning_of(_status_of(call.status, said.code), said.code, said.message)
+            detail = clean(f"{said.code}: {said.message}" if said.code else said.message, call.secret)
+            row = replace(row, error_kind=kind, error_message=self._settings.redact(detail))
+        elif row.error_kind is None and call.status is not None and call.status >= 400:
+            row = replace(row, error_kind=meaning_of(call.status, "", ""), error_message=f"HTTP {call.status}")
+        return await self._with_usage(call, row)
+
+    async def _with_usage(self, call: GatewayCall, row: LlmCall) -> LlmCall:
+        """The row with the reported tokens. Those of a text whose usage did not come are counted, and marked so."""
+        assert call.copy is not None
+        reported, is_estimated = call.copy.answer.usage, False
+        if not isinstance(reported, TokenUsage):
+            text = call.copy.answer.text
+            if call.status is None or call.status >= 400 or not text:
+                return _with_part(row, reported)
+            counter = counter_for(row.model)
+            prompt = await message_tokens(call.question.messages, counter)
+            counted = TokenUsage(prompt, await counter.count(text))
+            reported = reported.completed(counted) if reported is not None else counted
+            is_estimated = True
+        rates = self._rates(call, row, reported.prompt_tokens)
+        if call.on_usage is not None:
+            await call.on_usage(reported)
+        return replace(priced(row, reported, rates, picture_count(call.question.messages)), is_estimated=is_estimated)
+
+    def _payload(self, call: GatewayCall, row: LlmCall) -> LlmCallPayload | None:
+        if not self._settings.keep_payloads:
+            return None
+        text = call.copy.answer.text if call.copy is not None else ""
+        messages = kept_messages(call.question.messages, self._settings.redact)
+        return LlmCallPayload(row.id, messages, self._masked(call, text) if text else None)
+
+    def _masked(self, call: GatewayCall, text: str) -> str:
+        """The text without secrets: a provider could repeat its key."""
+        return self._settings.redact(text.replace(call.secret, "***") if call.secret else text)
+
+
+def new_call(
+    kind: str,
+    question: Question,
+    *,
+    base_url: str,
+    model_version: str | None,
+    is_streaming: bool,
+    **fields: object,
+) -> GatewayCall:
+    """A call that begins now. `fields` are those of its row."""
+    row = LlmCall(
+        id=str(uuid.uuid4()),
+        kind=kind,
+        model=question.model or UNKNOWN_MODEL,
+        requested_at=utc_now(),
+        is_streaming=is_streaming,
+        query_characters=question.characters,
+        **fields,  # type: ignore[arg-type]
+    )
+    return GatewayCall(row, question, base_url, model_version)
+
+
+def _status_of(status: int | None, code: str) -> int:
+    """The status of an error. One inside of a stream, whose status was 200 already, may have it as its code."""
+    if status is not None and status >= 400:
+        return status
+    return int(code) if code.isdigit() and len(code) == 3 else 500
+
+
+def _with_part(row: LlmCall, reported: PartialUsage | None) -> LlmCall:
+    """The row with the tokens that are known; the others stay unknown, and so does the cost."""
+    if reported is None:
+        return row
+    return replace(
+        row,
+        prompt_tokens=reported.prompt_tokens,
+        completion_tokens=reported.completion_tokens,
+        cached_tokens=reported.cached_tokens,
+        reasoning_tokens=reported.reasoning_tokens,
+    )
+
+
+def _refusal(error: ModelError) -> Refused:
+    return Refused(_STATUS_OF.get(error.kind, 429), error.kind, f"The call is not made: {error.detail}.")

@@ -1,0 +1,190 @@
+"""The copy of a response that is read beside it. The caller gets the bytes; the copy is decoded and parsed.
+
+A stream of events is parsed in pieces, so that its memory does not grow and no parser runs for each token. Another
+answer is kept whole, up to a bound. What cannot be read is said in `problem`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from typing import Any
+
+from threadkeeper.chat.providers.openai_answers import ENDS, parsed_event
+from threadkeeper.chat.providers.reported_errors import named_error
+from threadkeeper.chat.providers.sse import COMMENT, ERROR, STRAY, EventDecoder
+from threadkeeper.gateway.answers import Answer
+
+_PARSED_AT_ONCE = 64 * 1024
+_IN_A_THREAD = 256 * 1024
+_MOST_BYTES = 32 * 1024 * 1024
+_MOST_DECODED = 128 * 1024 * 1024
+_LONGEST_WORDS = 400
+_NO_TEXT = ("audio/", "image/", "video/", "application/octet-stream", "multipart/", "application/zip")
+
+
+class Copy:
+    """The copy of one response."""
+
+    def __init__(self, answer: Answer, *, status: int, content_type: str, content_encoding: str) -> None:
+        self.answer = answer
+        self.problem: str | None = None
+        self._status = status
+        self._type = content_type.partition(";")[0].strip().lower()
+        self._is_stream = self._type == "text/event-stream" and status < 400
+        self._is_kept = not self._type.startswith(_NO_TEXT)
+        self._events = EventDecoder()
+        self._waiting: list[bytes] = []
+        self._bytes = 0
+        self._decode = _decoder(content_encoding)
+        if self._decode is None:
+            self._give_up(f"its content-encoding {content_encoding[:40]!r} is not known")
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes as they came. Streams of events are parsed from time to time."""
+        if not self._is_kept:
+            return
+        self._waiting.append(chunk)
+        self._bytes += len(chunk)
+        if self._is_stream and self._bytes >= _PARSED_AT_ONCE:
+            self._parse_events()
+        elif self._bytes > _MOST_BYTES:
+            self._give_up(f"it is longer than {_MOST_BYTES:,} bytes")
+
+    async def finish(self) -> None:
+        """Parse the rest, after the last byte. A long answer is parsed in a thread."""
+        if self._bytes > _IN_A_THREAD:
+            await asyncio.to_thread(self._finish)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._is_kept:
+            if self._is_stream:
+                self._parse_events()
+                self._take_events(self._events.finish())
+            else:
+                self._parse_whole()
+        self.answer.end()
+        if self.answer.unread:
+            self.problem = self.problem or f"{self.answer.unread} events of it are not readable"
+
+    def _taken(self) -> bytes:
+        raw = b"".join(self._waiting)
+        self._waiting, self._bytes = [], 0
+        try:
+            return self._decode(raw) if self._decode is not None else b""
+        except (zlib.error, ValueError) as error:
+            self._give_up(f"it cannot be decompressed ({error})")
+            return b""
+
+    def _parse_events(self) -> None:
+        self._take_events(self._events.feed(self._taken()))
+
+    def _take_events(self, events: list[tuple[int, bytes]]) -> None:
+        for kind, payload in events:
+            if kind == ERROR:
+                self._take_named_error(payload)
+            elif kind == COMMENT or payload.startswith(ENDS):
+                continue
+            else:
+                try:
+                    self.answer.take(parsed_event(payload))
+                except (ValueError, RecursionError):
+                    # Lines outside of events mostly are words of a proxy.
+                    self.answer.unread += kind != STRAY
+
+    def _take_named_error(self, payload: bytes) -> None:
+        before = self.answer.error
+        self.answer.error = named_error(payload) if before is None else before
+
+    def _parse_whole(self) -> None:
+        body = self._taken()
+        if not body.strip():
+            return
+        try:
+            value: Any = parsed_event(body)
+        except (ValueError, RecursionError):
+            self._take_words(body)
+            return
+        if self._status >= 400:
+            self.answer.refuse(value)
+        else:
+            self.answer.take(value)
+
+    def _take_words(self, body: bytes) -> None:
+        """A body that is no JSON: the words of an error, the text of a transcription, or a page of a proxy."""
+        words = body.decode(errors="replace")
+        if self._status >= 400:
+            self.answer.refuse(words[:_LONGEST_WORDS])
+        elif self._type == "text/plain":
+            self.answer.take({"text": words})
+        else:
+            self.problem = self.problem or f"its type is {self._type or 'not given'}, and it is no JSON"
+
+    def _give_up(self, reason: str) -> None:
+        self.problem, self._is_kept, self._waiting, self._bytes = reason, False, [], 0
+
+
+class _Inflater:
+    """Decompresses gzip and deflate, also several members in a row, up to a bound in all."""
+
+    def __init__(self, bits: int) -> None:
+        self._bits, self._total = bits, 0
+        self._inflater = zlib.decompressobj(bits)
+
+    def __call__(self, data: bytes) -> bytes:
+        found = []
+        while data:
+            part = self._inflater.decompress(data, _MOST_DECODED - self._total + 1)
+            self._total += len(part)
+            if self._total > _MOST_DECODED:
+                raise ValueError(f"it has more than {_MOST_DECODED:,} bytes")
+            found.append(part)
+            data = self._inflater.unused_data
+            if data:
+                self._inflater = zlib.decompressobj(self._bits)
+        return b"".join(found)
+
+
+class _Deflate(_Inflater):
+    """With the header of zlib, as the standard says, or without, as some servers send it."""
+
+    def __init__(self) -> None:
+        super().__init__(zlib.MAX_WBITS)
+        self._has_begun = False
+
+    def __call__(self, data: bytes) -> bytes:
+        if data and not self._has_begun:
+            self._has_begun = True
+            if data[0] & 0x0F != 8:
+                super().__init__(-zlib.MAX_WBITS)
+        return super().__call__(data)
+
+
+def _decoder(encoding: str) -> Any:
+    """What undoes this Content-Encoding; None if it is not known."""
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return bytes
+    if name in ("gzip", "x-gzip"):
+        return _Inflater(zlib.MAX_WBITS | 16)
+    return _Deflate() if name == "deflate" else None
+
+
+def decoded(body: bytes, encoding: str) -> bytes | None:
+    """The body without its Content-Encoding; None if it cannot be decoded."""
+    decode = _decoder(encoding)
+    try:
+        return decode(body) if decode is not None else None
+    except (zlib.error, ValueError):
+        return None
+
+
+def as_json(body: bytes) -> Any:
+    """The JSON value of a body; None if it is none."""
+    try:
+        return json.loads(body) if body.strip() else None
+    except (ValueError, RecursionError):
+        return None

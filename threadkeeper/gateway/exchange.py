@@ -1,0 +1,178 @@
+"""One exchange: the request goes to the provider, the response comes back chunk by chunk, and a copy is read beside it.
+
+Whoever goes away first ends it for the other: if the caller leaves, the connection to the provider is closed; if the
+provider breaks off, so does the connection to the caller. The row of the call is written in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import ClientResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from yarl import URL
+
+from threadkeeper.gateway.answers import answer_of
+from threadkeeper.gateway.bodies import RequestBody
+from threadkeeper.gateway.calls import CallBook, GatewayCall
+from threadkeeper.gateway.copies import Copy
+from threadkeeper.gateway.endpoints import Endpoint
+from threadkeeper.gateway.headers import response_headers
+from threadkeeper.gateway.refusals import Refused
+from threadkeeper.gateway.upstream import Upstream
+from threadkeeper.gateway.usage_frames import UsageFrames
+
+logger = logging.getLogger(__name__)
+
+_NOT_MODIFIED = 304
+_LONGEST_REFUSAL = 64 * 1024
+
+
+@dataclass(slots=True)
+class Sending:
+    """A request for a provider.
+
+    `body` is the whole body, or None if `upload` streams it. `original` is the body without the question for usage;
+    None if the gateway did not add it.
+    """
+
+    method: str
+    url: URL
+    headers: list[tuple[str, str]]
+    endpoint: Endpoint
+    body: bytes | None
+    upload: RequestBody
+    original: bytes | None = None
+    refuses_usage: Callable[[], None] = lambda: None
+
+
+class Exchange(Response):
+    """The response of the gateway's route."""
+
+    def __init__(self, sending: Sending, call: GatewayCall, book: CallBook, upstream: Upstream) -> None:
+        super().__init__()
+        self._sending, self._call, self._book, self._upstream = sending, call, book, upstream
+        self._response: ClientResponse | None = None
+        self._has_begun = False
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        work = asyncio.create_task(self._pass(send))
+        gone = asyncio.create_task(self._wait_until_gone(receive))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                self._call.stopped = True
+                work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+        except asyncio.CancelledError:
+            self._call.stopped = True
+            raise
+        finally:
+            work.cancel()
+            gone.cancel()
+            if self._response is not None:
+                self._response.close()
+            self._book.end(self._call)
+
+    async def _wait_until_gone(self, receive: Receive) -> None:
+        await self._sending.upload.is_complete.wait()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def _pass(self, send: Send) -> None:
+        try:
+            await self._pass_response(send)
+        except Refused as refused:
+            if self._sending.upload.has_left:
+                self._call.stopped = True
+                return
+            problem = self._sending.upload.problem or refused
+            self._call.fail(problem.kind, problem.sentence)
+            if not self._has_begun:
+                await refusal(problem)(_NO_SCOPE, _no_receive, send)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # The end of the stream is missing on purpose: the caller must see that the answer is not whole.
+            kind = "timeout" if isinstance(error, TimeoutError) else "cut"
+            self._call.fail(kind, f"the provider broke off: {type(error).__name__}: {error}")
+
+    async def _pass_response(self, send: Send) -> None:
+        call, sending = self._call, self._sending
+        response, beginning = await self._ask()
+        call.status = response.status
+        if 300 <= response.status < 400 and response.status != _NOT_MODIFIED:
+            raise Refused(502, "redirected", f"{sending.url.host} answered with a redirect, which is not followed.")
+        encoding = response.headers.get("content-encoding", "")
+        kind = response.headers.get("content-type", "")
+        call.copy = Copy(
+            answer_of(sending.endpoint.dialect),
+            status=response.status,
+            content_type=kind,
+            content_encoding=encoding,
+        )
+        is_stream = kind.lower().startswith("text/event-stream")
+        takes_out = sending.original is not None and is_stream and encoding.lower() in ("", "identity")
+        frames = UsageFrames() if takes_out else None
+        headers = response_headers(response.raw_headers, keeps_length=frames is None)
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        self._has_begun = True
+        if beginning:
+            await self._pass_chunk(beginning, frames, send)
+        async for chunk in response.content.iter_any():
+            await self._pass_chunk(chunk, frames, send)
+        rest = frames.finish() if frames is not None else b""
+        await send({"type": "http.response.body", "body": rest, "more_body": False})
+
+    async def _pass_chunk(self, chunk: bytes, frames: UsageFrames | None, send: Send) -> None:
+        call = self._call
+        if call.first is None:
+            call.first = time.perf_counter()
+        if call.copy is not None:
+            call.copy.feed(chunk)
+        passed = chunk if frames is None else frames.feed(chunk)
+        if passed:
+            await send({"type": "http.response.body", "body": passed, "more_body": True})
+
+    async def _ask(self) -> tuple[ClientResponse, bytes]:
+        """The response, and the part of its body that was read already.
+
+        A provider that refuses our question for usage gets the caller's own request.
+        """
+        sending = self._sending
+        body = (
+            sending.body if sending.body is not None else None if sending.upload.is_empty else sending.upload.stream()
+        )
+        self._response = response = await self._upstream.ask(sending.method, sending.url, sending.headers, body)
+        if sending.original is None or response.status not in (400, 422):
+            return response, b""
+        said = b""
+        while len(said) < _LONGEST_REFUSAL and (piece := await response.content.readany()):
+            said += piece
+        if b"stream_options" not in said and b"include_usage" not in said:
+            return response, said
+        response.close()
+        logger.warning("%s refuses stream_options; calls to it are sent without", sending.url.host)
+        sending.refuses_usage()
+        again = sending.original
+        sending.original = None
+        self._response = response = await self._upstream.ask(sending.method, sending.url, sending.headers, again)
+        return response, b""
+
+
+def refusal(refused: Refused) -> Response:
+    """The response for a refusal of the gateway itself."""
+    return Response(refused.body, refused.status, refused.headers, media_type="application/json")
+
+
+_NO_SCOPE: Scope = {"type": "http"}
+
+
+async def _no_receive() -> dict[str, str]:
+    return {"type": "http.disconnect"}

@@ -1,0 +1,85 @@
+"""The project and the provider of a request, and the key of the provider from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from datalayer import ApiKey, DataLayerError, Project, Provider
+from threadkeeper.chat.metering.cached import CachedValue
+from threadkeeper.chat.providers import provider_name
+from threadkeeper.gateway.refusals import Refused
+
+DEFAULT = "default"
+_PROJECTS_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request is addressed to: `/gateway/{project}/{provider}`."""
+
+    project: Project
+    provider: Provider
+    base_url: str
+
+    @property
+    def name(self) -> str:
+        """The provider's name, as prices have it: "openai", "azure", or the host."""
+        return provider_name(self.base_url)
+
+    def secret(self) -> str | None:
+        """The provider's key; None if none is configured.
+
+        Raises:
+            Refused: the environment variable is not set, or not valid in a header.
+        """
+        name = self.provider.secret
+        if name is None:
+            return None
+        value = os.environ.get(name, "").strip()
+        if not value:
+            sentence = f"The key of the provider {self.provider.slug} is missing: set the environment variable {name}."
+            raise Refused(503, "provider_key_missing", sentence)
+        if not value.isascii() or not value.isprintable():
+            raise Refused(503, "provider_key_invalid", f"The value of {name} cannot be sent in a header.")
+        return value
+
+
+class Places:
+    """Finds projects and providers, and which keys may use them."""
+
+    def __init__(self, list_projects: Callable[[], Awaitable[list[Project]]]) -> None:
+        self._projects = CachedValue("the projects", list_projects, _PROJECTS_SECONDS)
+
+    async def find(self, project_slug: str, provider_slug: str, key: ApiKey) -> Place:
+        """The project and its provider, if the key may use it.
+
+        Raises:
+            Refused: there is no such project or provider for this key, or the provider has no base URL.
+        """
+        try:
+            projects = await self._projects.get()
+        except (DataLayerError, TimeoutError):
+            raise Refused(503, "storage_unavailable", "The projects cannot be read now. Please try again.") from None
+        project = next((one for one in projects if one.slug == project_slug), None)
+        # One answer for both, so that a key does not learn which projects exist.
+        if project is None or not may_use(key, project):
+            sentence = f"The key {key.prefix}… has no project {project_slug!r}."
+            raise Refused(404, "project_not_found", sentence)
+        provider = next((one for one in project.providers if one.slug == provider_slug), None)
+        if provider is None:
+            slugs = ", ".join(one.slug for one in project.providers) or "none"
+            sentence = f"The project {project_slug} has no provider {provider_slug!r}. Its providers: {slugs}."
+            raise Refused(404, "provider_not_found", sentence)
+        if provider.base_url is None:
+            sentence = f"The provider {provider_slug} has no base_url: set it with `threadkeeper projects set`."
+            raise Refused(503, "provider_incomplete", sentence)
+        return Place(project, provider, provider.base_url)
+
+
+def may_use(key: ApiKey, project: Project) -> bool:
+    """Whether the key may call through the project: its own, or the default one and those of its owner."""
+    if key.project is not None:
+        return project.slug == key.project
+    return project.slug == DEFAULT or project.owner == key.owner

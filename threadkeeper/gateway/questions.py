@@ -1,0 +1,149 @@
+"""Reads what a caller asks, in each dialect: model, messages, maximum of the answer, and whether it streams.
+
+The body itself goes to the provider unchanged; what is read here serves limits, prices and the stored messages.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from threadkeeper.chat.messages import ChatMessage, Part, all_text
+from threadkeeper.gateway.endpoints import Endpoint
+
+UNKNOWN_MODEL = "unknown"
+_FIELD = re.compile(rb'name="?model"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,200})\r\n')
+_MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_tokens_to_sample")
+_MEDIA = (
+    "image_url",
+    "input_image",
+    "image",
+    "input_file",
+    "file",
+    "input_audio",
+    "document",
+    "inlineData",
+    "fileData",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`model` is None if the request names none. `max_tokens`: of all answers together, None without a maximum."""
+
+    model: str | None
+    messages: tuple[ChatMessage, ...] = ()
+    max_tokens: int | None = None
+    is_streaming: bool = False
+
+    @property
+    def characters(self) -> int:
+        return sum(len(all_text(message)) for message in self.messages)
+
+
+def question_of(endpoint: Endpoint, body: Any, *, path: str = "") -> Question:
+    """The question in a JSON body; an empty one if the body is no object."""
+    if not isinstance(body, dict):
+        return Question(endpoint.model)
+    named = body.get("model")
+    model = endpoint.model or (named.strip() or None if isinstance(named, str) else None)
+    if isinstance(model, str) and endpoint.dialect == "gemini":
+        model = model.removeprefix("models/")
+    streams = body.get("stream") is True or "streamgenerate" in path.lower()
+    return Question(model, tuple(_messages(endpoint, body)), _most_tokens(body), streams)
+
+
+def question_of_form(endpoint: Endpoint, beginning: bytes) -> Question:
+    """The question in the first bytes of a form with files, of which only the model is read."""
+    found = _FIELD.search(beginning)
+    return Question(endpoint.model or (found.group(1).decode(errors="replace").strip() if found else None))
+
+
+def _most_tokens(body: dict[str, Any]) -> int | None:
+    configured = body.get("generationConfig")
+    values = [body.get(name) for name in _MOST]
+    if isinstance(configured, dict):
+        values += [configured.get("maxOutputTokens")]
+    found = next((value for value in values if type(value) is int and value > 0), None)
+    answers = body.get("n")
+    return found * answers if found is not None and type(answers) is int and 1 < answers <= 128 else found
+
+
+def _messages(endpoint: Endpoint, body: dict[str, Any]) -> Iterator[ChatMessage]:
+    if endpoint.dialect == "gemini":
+        yield from _of_gemini(body)
+        return
+    system = body.get("system") if endpoint.dialect == "anthropic" else body.get("instructions")
+    if system:
+        yield _message("system", system)
+    for name in ("messages", "input", "prompt"):
+        if (value := body.get(name)) is not None:
+            yield from _of(value)
+
+
+def _of(value: Any) -> Iterator[ChatMessage]:
+    """Messages, or texts that are not messages."""
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, dict) and ("role" in one or "content" in one):
+            yield _message(one.get("role"), one.get("content"), one.get("tool_calls"))
+        else:
+            yield _message("user", [one] if isinstance(one, dict) else one)
+
+
+def _of_gemini(body: dict[str, Any]) -> Iterator[ChatMessage]:
+    system = body.get("systemInstruction") or body.get("system_instruction")
+    if isinstance(system, dict):
+        yield _message("system", system.get("parts"))
+    contents = body.get("contents") or body.get("content") or ()
+    for content in contents if isinstance(contents, list) else [contents]:
+        if isinstance(content, dict):
+            role = "assistant" if content.get("role") == "model" else content.get("role")
+            yield _message(role, content.get("parts"))
+
+
+def _message(role: Any, content: Any, calls: Any = None) -> ChatMessage:
+    name = role if isinstance(role, str) else "user"
+    parts = [content] if isinstance(content, str) else list(_parts(content))
+    if calls:
+        parts.append(_as_text(calls))
+    if all(isinstance(part, str) for part in parts):
+        return cast("ChatMessage", {"role": name, "content": "\n\n".join(cast("list[str]", parts))})
+    as_parts = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
+    return cast("ChatMessage", {"role": name, "content": as_parts})
+
+
+def _parts(content: Any) -> Iterator[str | Part]:
+    if content is None:
+        return
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            yield part["text"]
+        elif isinstance(part, dict) and (part.get("type") in _MEDIA or not part.keys().isdisjoint(_MEDIA)):
+            yield {"type": "image_url", "image_url": {"url": _address(part)}}
+        else:
+            yield _as_text(part)
+
+
+def _address(part: dict[str, Any]) -> str:
+    """The address or the data of a picture or file, from which its type and size are read."""
+    for holder in _dictionaries(part):
+        for name in ("url", "image_url", "file_data"):
+            if isinstance(holder.get(name), str):
+                return cast("str", holder[name])
+        if isinstance(holder.get("data"), str):
+            media = holder.get("media_type") or holder.get("mimeType") or holder.get("format") or ""
+            return f"data:{media};base64,{holder['data']}"
+    return ""
+
+
+def _dictionaries(part: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    return [part, *(value for value in part.values() if isinstance(value, dict))]
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,85 @@
+"""The route of the gateway. What it needs is imported with the first request: a server without callers starts light."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from datalayer import ApiKey, DataLayerError
+from threadkeeper.gateway.interruptions import mark_interrupted_calls
+from threadkeeper.gateway.refusals import Refused
+from threadkeeper.gateway.settings import GatewaySettings
+from threadkeeper.web.auth.keys import KeyGate, KeyRefused
+
+if TYPE_CHECKING:
+    from datalayer.chainlit_layer import ChainlitLayer
+    from threadkeeper.gateway.gateway import Gateway
+
+logger = logging.getLogger(__name__)
+
+PATH = "/gateway/{path:path}"
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class GatewayOnDemand:
+    """The gateway of this process, for its route and for the start and the end of the application."""
+
+    def __init__(self, layer: ChainlitLayer, settings: GatewaySettings, keys: KeyGate) -> None:
+        self._layer, self._settings, self._keys = layer, settings, keys
+        self._gateway: Gateway | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def answer(self, request: Request) -> Response:
+        """The response to any request below `/gateway/`."""
+        from threadkeeper.gateway.exchange import refusal  # noqa: PLC0415
+        from threadkeeper.gateway.gateway import with_our_key_alone  # noqa: PLC0415
+
+        try:
+            key = await self._key(with_our_key_alone(request))
+        except Refused as refused:
+            return refusal(refused)
+        return await self._opened().answer(request, key)
+
+    def start(self) -> None:
+        """Mark, from now on, the calls of processes that were killed."""
+        watching = mark_interrupted_calls(self._layer)
+        self._watching = asyncio.create_task(watching, name="mark-interrupted-calls")
+
+    async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+        if self._gateway is not None:
+            await self._gateway.close()
+
+    async def _key(self, connection: HTTPConnection) -> ApiKey:
+        try:
+            return await self._keys.key(connection, "gateway")
+        except KeyRefused as refused:
+            raise Refused(refused.status, refused.kind, str(refused), refused.headers) from None
+        except DataLayerError as error:
+            logger.error("the key of a request to the gateway cannot be looked up: %s", error)
+            sentence = "The key cannot be looked up now. Please try again."
+            raise Refused(503, "storage_unavailable", sentence, {"Retry-After": "5"}) from None
+
+    def _opened(self) -> Gateway:
+        if self._gateway is None:
+            from threadkeeper.gateway.calls import CallBook  # noqa: PLC0415
+            from threadkeeper.gateway.gateway import Gateway  # noqa: PLC0415
+
+            self._gateway = Gateway(self._layer, CallBook(self._layer, self._settings), self._settings)
+        return self._gateway
+
+
+def gateway_router(gateway: GatewayOnDemand) -> APIRouter:
+    """The router of the gateway, for `mount`."""
+    router = APIRouter()
+    router.add_route(PATH, gateway.answer, methods=_METHODS, include_in_schema=False)
+    return router
