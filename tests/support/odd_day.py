@@ -37,6 +37,8 @@ MODELS = (
     *(f"body:{name}" for name in BODIES),
     *(f"first:{name}:gpt-4o-mini" for name in FIRST_CHUNKS),
     *(f"content:{name}" for name in CONTENTS),
+    *("choices:counted", "choices:beside", "choices:between", "ndjson"),
+    *("others:images", "others:audio", "others:images:alone", "others:tool_calls:alone"),
     *(f"think:{shape}" for shape in THOUGHTS),
     *("think-limit:think", "think-limit:reasoning", "think-only:closing", "think-only:anthropic"),
     *("no-system", "no-system-template", "no-system-detail", "alternate", "no-stream-options"),

@@ -163,6 +163,50 @@ async def test_other_chinese_text_is_read_with_a_notice(data: bytes, text: str, 
     assert encoding in attachment.notices[0].say("en")
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("안녕하세요. 오늘 회의는 오후 세 시에 시작합니다.\n", "EUC-KR"),
+        ("이름,도시\nAda,서울\nBob,부산\n", "EUC-KR"),
+        ("本日の会議は午後三時に始まります。資料をお読みください。\n", "EUC-JP"),
+        ("本日の会議は午後三時に始まります。資料をお読みください。\n", "Shift_JIS"),
+        ("# 設定を読む\nprint('おわり')\n", "Shift_JIS"),
+        ("今天的會議下午三點開始。請提前閱讀資料。\n", "Big5-HKSCS"),
+        ("Сегодняшнее собрание начнётся в три часа.\n", "Windows-1251"),
+        ("Сегодняшнее собрание начнётся в три часа.\n", "KOI8-R"),
+        ("Η σημερινή συνάντηση αρχίζει στις τρεις το απόγευμα.\n", "Windows-1253"),
+        ("הפגישה היום מתחילה בשעה שלוש אחר הצהריים.\n", "Windows-1255"),
+        ("يبدأ اجتماع اليوم في الساعة الثالثة بعد الظهر.\n", "Windows-1256"),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 4000])
+async def test_text_of_other_scripts_is_read_with_a_notice(text: str, encoding: str, times: int) -> None:
+    attachment = await text_of("a.txt", (text * times).encode(encoding), max_characters=10_000_000)
+    assert attachment.text == text * times
+    assert encoding in attachment.notices[0].say("en")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "你好世界",
+        "退款需要多少天？",
+        "name,城市\nAda,上海\n",
+        "# 读取配置文件\nprint('完成')\n",
+        "对话无法恢复，请重新开始。",
+    ],
+)
+async def test_short_chinese_text_is_no_text_of_another_script(text: str) -> None:
+    attachment = await text_of("a.txt", text.encode("gb18030"))
+    assert (attachment.text, attachment.notices) == (text, ())
+
+
+async def test_two_characters_are_read_as_chinese_and_reported() -> None:
+    """They could be Korean as well."""
+    attachment = await text_of("a.txt", "发票".encode("gb18030"))
+    assert (attachment.text, len(attachment.notices)) == ("发票", 1)
+
+
 @pytest.mark.parametrize("data", [b"\xef\xbb\xbf", b"\xff\xfe", b" \r\n\t\n", "\u3000\n".encode()])
 async def test_a_text_without_a_character_is_empty(data: bytes) -> None:
     with pytest.raises(AttachmentRefused) as refused:

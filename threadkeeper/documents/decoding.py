@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 
 _NOT_IN_TEXT = re.compile("[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _CHINESE_PAIR = re.compile(rb"[\xa1-\xf7][\xa1-\xfe]")
+_KANA = re.compile("[\u3041-\u30fa]")
 _SAMPLE_BYTES = 64 * 1024
+_GUESSED_BYTES = 4 * 1024
 # Damaged bytes are replaced. Whole UTF-8, with a BOM or without, is tried before under its other name.
 _DAMAGED = "UTF-8"
+_LATIN = "Windows-1252"
+# Of scripts whose letters are all high bytes.
+_DENSE = {
+    "cp1251": "Windows-1251",
+    "koi8_r": "KOI8-R",
+    "cp1253": "Windows-1253",
+    "cp1255": "Windows-1255",
+    "cp1256": "Windows-1256",
+    "cp874": "CP874",
+}
+_EAST = ["gb18030", "big5hkscs", "cp949", "euc_jis_2004"]
+
+Guess = tuple[str, bool]
+"""An encoding, and whether it is certain."""
 
 
 def decode(data: bytes) -> tuple[str, str, bool] | None:
@@ -25,23 +42,71 @@ def decode(data: bytes) -> tuple[str, str, bool] | None:
     return None
 
 
-def _encodings(data: bytes) -> list[tuple[str, bool]]:
+def _encodings(data: bytes) -> list[Guess]:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return [("UTF-16", True)]
-    # Nearly every sequence of bytes is some GB18030. Chinese text has its high bytes in pairs, European text singly.
     sample = data[:_SAMPLE_BYTES]
-    paired = 2 * len(_CHINESE_PAIR.findall(sample))
-    chinese = paired > 0.6 * len(_HIGH_BYTE.findall(sample))
-    gb18030 = [("GB18030", True)] if chinese else []
-    if gb18030 and not _is_common(sample.decode("GB18030", "ignore"), "GB18030"):
-        # Traditional characters: in Big5 most texts of Taiwan and Hong Kong, in GB18030 few.
-        gb18030 = [("Big5-HKSCS", False), *gb18030]
-    return [
-        ("UTF-8-SIG", True),
-        *([(_DAMAGED, False)] if _is_damaged(sample) else []),
-        *gb18030,
-        ("Windows-1252", False),
-    ]
+    whole = [("UTF-8-SIG", True), *([(_DAMAGED, False)] if _is_damaged(sample) else [])]
+    if not _HIGH_BYTE.search(sample):
+        return [*whole, (_LATIN, False)]
+    return [*whole, *_other(sample), (_LATIN, False)]
+
+
+def _other(sample: bytes) -> list[Guess]:
+    """The encodings that this can be if it is not UTF-8, the likeliest first."""
+    # Nearly every sequence of bytes is some GB18030. Chinese text has its high bytes in pairs, European text singly.
+    pairs, high = _CHINESE_PAIR.findall(sample), len(_HIGH_BYTE.findall(sample))
+    is_dense = high > 0.3 * len(sample)
+    if 2 * len(pairs) <= 0.6 * high:
+        return _shift_jis(sample) or (_of_another_script(sample) if is_dense else [])
+    leads = [pair[0] for pair in pairs]
+    # GB18030 has kana in the same places as EUC-JP, and its commonest characters where EUC-KR has all syllables.
+    if sum(lead in (0xA4, 0xA5) for lead in leads) >= 0.2 * len(leads) and _fits(sample, "EUC-JP"):
+        return [("EUC-JP", False), ("GB18030", False)]
+    characters = [lead for lead in leads if lead >= 0xB0]
+    may_be_korean = sum(lead <= 0xC8 for lead in characters) >= 0.95 * len(characters) and _fits(sample, "EUC-KR")
+    if may_be_korean and len(characters) >= 4 and (len(characters) >= 12 or _guess(sample, _EAST) == "cp949"):
+        return [("EUC-KR", False), ("GB18030", False)]
+    is_chinese = _fits(sample, "GB18030") and _is_common(sample.decode("GB18030", "ignore"), "GB18030")
+    # The commonest characters come first in GB2312. Cyrillic and Greek letters are where the others are.
+    if is_chinese and sum(lead <= 0xD7 for lead in characters) >= 0.7 * len(characters):
+        return [("GB18030", not may_be_korean)]
+    if is_dense and (found := _of_another_script(sample)):
+        return found
+    # Traditional characters: in Big5 most texts of Taiwan and Hong Kong, in GB18030 few.
+    return [("GB18030", True)] if is_chinese else [("Big5-HKSCS", False), ("GB18030", True)]
+
+
+def _of_another_script(sample: bytes) -> list[Guess]:
+    """Big5, or the encoding of a text in Cyrillic, Greek, Hebrew, Arabic or Thai letters; none if it is not found."""
+    eastern = _guess(sample, _EAST)
+    if eastern is not None:
+        return [("Big5-HKSCS", False)] if eastern == "big5hkscs" else []
+    found = _guess(sample, [*_DENSE])
+    return [(_DENSE[found], False)] if found in _DENSE else []
+
+
+def _fits(sample: bytes, encoding: str) -> bool:
+    """Whether these bytes, which may end within a character, are text in this encoding."""
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(sample)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _guess(sample: bytes, encodings: list[str]) -> str | None:
+    # Few texts need it.
+    from charset_normalizer import from_bytes  # noqa: PLC0415
+
+    best = from_bytes(sample[:_GUESSED_BYTES], cp_isolation=encodings).best()
+    return best.encoding if best is not None else None
+
+
+def _shift_jis(sample: bytes) -> list[Guess]:
+    text = sample.decode("CP932", "ignore")
+    is_japanese = len(_KANA.findall(text)) >= 0.2 * sum(one > "\x7f" for one in text) > 0
+    return [("Shift_JIS", False), ("CP932", False)] if is_japanese and _fits(sample, "CP932") else []
 
 
 def _is_damaged(sample: bytes) -> bool:
