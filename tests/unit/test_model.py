@@ -73,6 +73,15 @@ async def test_stream_returns_the_answer_and_the_servers_usage(model_server: Mod
     assert sent.body["stream_options"] == {"include_usage": True}
 
 
+@pytest.mark.parametrize("path", ["", "/v2", "/v1/chat"])
+async def test_an_address_without_a_chat_is_told_as_such(model_server: ModelServer, path: str) -> None:
+    """And not as a model that does not exist."""
+    misled = create_model(api_key=API_KEY, base_url=model_server.root + path, timeout_seconds=5)
+    _, error = await failure(misled, request_for("echo"))
+    assert error.kind == "wrong_address"
+    await misled.close()
+
+
 @pytest.mark.parametrize("name", ["bytes", "comments", "returns", "late", "no-done", "json", "ndjson"])
 async def test_every_form_of_stream_is_read(model: Model, name: str) -> None:
     text, finish = await read(model, request_for(name))

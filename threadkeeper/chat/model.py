@@ -32,6 +32,7 @@ ErrorKind = Literal[
     "thought_only",  # the model thought, and ended without an answer
     "thought_limit",  # the maximum of tokens was used up by thought
     "not_found",  # no such model
+    "wrong_address",  # the server has no chat at this address
     "too_long",  # more tokens than the model's window
     "no_pictures",  # the model takes no pictures
     "picture_refused",  # a picture is too large, or cannot be read

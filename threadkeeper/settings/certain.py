@@ -72,9 +72,8 @@ _CHECKS: dict[Check, str] = {
     """,
     _follows(rules.database_url): "database_url",
     _follows(rules.blob_url): "blob_url",
-    _follows(rules.web_address): """
-        openai_base_url azure_openai_endpoint azure_storage_endpoint s3_endpoint_url knowledge_embedding_base_url
-    """,
+    _follows(rules.web_address): "azure_openai_endpoint azure_storage_endpoint s3_endpoint_url",
+    _follows(rules.model_address): "openai_base_url knowledge_embedding_base_url",
     _follows(rules.names): "openai_models",
     _follows(rules.fits_a_header): """
         openai_api_key azure_openai_api_key metrics_token knowledge_embedding_api_key

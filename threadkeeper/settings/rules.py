@@ -59,6 +59,9 @@ def blob_url(value: str) -> str:
 
 
 def web_address(value: str) -> str:
+    _not_quoted(value)
+    if any(character.isspace() for character in value):
+        raise ValueError("contains a blank")
     if split_url(value).scheme not in ("http", "https"):
         raise ValueError("must start with http:// or https://")
     if not split_url(value).hostname:
@@ -66,9 +69,20 @@ def web_address(value: str) -> str:
     return value
 
 
+def model_address(value: str) -> str:
+    """The address of a model server, to which the client adds the path of each request."""
+    address = web_address(value).rstrip("/")
+    for path in ("/chat/completions", "/embeddings"):
+        if address.endswith(path):
+            raise ValueError(f"must end before {path}, as in {address.removesuffix(path)}")
+    return value
+
+
 def names(value: str) -> tuple[str, ...]:
     """Names separated by commas, each once."""
     found = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    for name in found:
+        _not_quoted(name)
     if not found:
         raise ValueError("must contain at least one name")
     return found
@@ -87,6 +101,7 @@ def pairs(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def fits_a_header(value: str) -> str:
+    _not_quoted(value)
     if not (value.isascii() and value.isprintable()) or " " in value:
         raise ValueError("contains a space or a character that is not plain ASCII")
     return value
@@ -110,3 +125,9 @@ def time_zone(value: str) -> str:
     except (ValueError, OSError, LookupError):
         raise ValueError("must be the name of a time zone, as in Europe/Berlin") from None
     return value
+
+
+def _not_quoted(value: str) -> None:
+    """Some tools that set environment variables keep the marks, as Docker does in a file of variables."""
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        raise ValueError("is in quotation marks; remove them")

@@ -378,13 +378,15 @@ class Settings(BaseSettings):
     def _blobs(cls, value: str) -> str:
         return rules.blob_url(value)
 
-    @field_validator(
-        *("openai_base_url", "azure_openai_endpoint", "azure_storage_endpoint", "s3_endpoint_url"),
-        "knowledge_embedding_base_url",
-    )
+    @field_validator("azure_openai_endpoint", "azure_storage_endpoint", "s3_endpoint_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         return None if value is None else rules.web_address(value)
+
+    @field_validator("openai_base_url", "knowledge_embedding_base_url")
+    @classmethod
+    def _model_address(cls, value: str | None) -> str | None:
+        return None if value is None else rules.model_address(value)
 
     @field_validator(
         *("openai_models", "attachment_kinds", "review_labels", "review_reasons", "assistant_owners"),

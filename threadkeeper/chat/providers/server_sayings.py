@@ -170,6 +170,20 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     *_rows(
+        "wrong_address",
+        ("OpenAI", 404, "Invalid URL (POST /chat/completions)", "tsundereraws/aisub-translator#2"),
+        (
+            "LM Studio",
+            200,
+            "Unexpected endpoint or method. (POST /chat/completions)",
+            "lmstudio-ai/lmstudio-bug-tracker#618",
+        ),
+        ("Ollama", 404, "404 page not found", "Go's net/http, which Ollama uses"),
+        ("FastAPI", 404, "Not Found", "Starlette's routing"),
+        ("nginx", 404, "<html><head><title>404 Not Found</title></head></html>", "tsundereraws/aisub-translator#2"),
+        ("Azure", 404, "404 Resource not found", "learn.microsoft.com/azure/ai-services/openai/reference"),
+    ),
+    *_rows(
         "roles",
         (
             "OpenAI",

@@ -105,6 +105,11 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
         r"|model is deprecated|deployment for this resource does not exist|模型.{0,20}(不存在|无可用渠道)",
     ),
     (
+        "wrong_address",
+        r"invalid url|unexpected endpoint|unknown request url|cannot post /|no static resource|no route matched"
+        r"|page not found|resource not found|404:? not found|\b404\b.{0,40}nothing matches|method not allowed",
+    ),
+    (
         "rate_limit",
         r"rate.?limit|too many requests|throttl|overloaded.{0,20}retry|速率限制|请求频率|并发(数)?过高",
     ),
@@ -115,12 +120,15 @@ _STATUS_KINDS: dict[int, ErrorKind] = {
     402: "quota",
     403: "auth",
     404: "not_found",
+    405: "wrong_address",
     408: "timeout",
     409: "server",
     410: "not_found",
     413: "too_long",
     429: "rate_limit",
 }
+# FastAPI and others know nothing of the path; of a model, a server says more.
+_BARE_NOT_FOUND = re.compile(r"\W*(error: *)?not found\W*", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.\-])\d{3,9}(?![\w\-])")
 _SMALLEST_WINDOW = 512
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
@@ -152,6 +160,8 @@ def meaning_of(status: int, code: str, message: str) -> Meaning:
     for meaning, pattern in _COMPILED:
         if pattern.search(words):
             return meaning
+    if status == 404 and _BARE_NOT_FOUND.fullmatch(message):
+        return "wrong_address"
     return _STATUS_KINDS.get(status, "server" if status >= 500 else "refused")
 
 
