@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Boolean, Integer, Table
 
-from datalayer.cleaning import clean_id, clean_json, clean_text, clean_time, known_id
+from datalayer.cleaning import MAPPINGS, clean_id, clean_json, clean_text, clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.history.thread_reads import WholeThread
 from datalayer.records.chat import Element, Feedback, Step, Thread
@@ -23,6 +23,8 @@ from datalayer.schema.rows import OURS, column_names
 _LARGEST_INTEGER = 2**31 - 1
 _KINDLESS = object()
 _ELEMENT_NAMES = column_names(Element, elements)
+ELEMENT_COLUMNS = tuple(_ELEMENT_NAMES.values())
+"""The columns of the fields of an `Element`, in their order."""
 
 
 def step_of(step_dict: Mapping[str, Any]) -> Step:
@@ -79,7 +81,7 @@ def element_dict_of(found: dict[str, Any], file_url: Callable[[Element], str] | 
     """
     link = None
     if found["objectKey"] and file_url is not None:
-        link = file_url(Element(**{field: found[column] for field, column in _ELEMENT_NAMES.items()}))
+        link = file_url(Element(*map(found.__getitem__, ELEMENT_COLUMNS)))
     # No keys of Chainlit's; an application's own keys of these names are in `extra`.
     del found["byteSize"], found["sha256"]
     _complete(found)
@@ -88,11 +90,6 @@ def element_dict_of(found: dict[str, Any], file_url: Callable[[Element], str] | 
     if found["type"] == "custom" and found["props"] is None:
         found["props"] = {}
     return found
-
-
-def columns_of(element: Element) -> dict[str, Any]:
-    """The element by column name, as it would be read."""
-    return {column: getattr(element, field) for field, column in _ELEMENT_NAMES.items()}
 
 
 def feedback_dict_of(feedback: Feedback) -> dict[str, Any]:
@@ -178,7 +175,7 @@ def _integer(value: Any) -> Any:
 
 
 def _object(value: Any) -> Any:
-    return clean_json(value) if isinstance(value, Mapping) else _KINDLESS
+    return clean_json(value) if isinstance(value, MAPPINGS) else _KINDLESS
 
 
 def _tags(value: Any) -> Any:

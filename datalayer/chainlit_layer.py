@@ -31,7 +31,7 @@ from datalayer.accounts.shared_threads import SharedThreads
 from datalayer.assistants.assistants import Assistants
 from datalayer.billing.billing import Billing
 from datalayer.chainlit_dicts import (
-    columns_of,
+    ELEMENT_COLUMNS,
     element_dict_of,
     element_of,
     listed_thread_dict_of,
@@ -133,9 +133,7 @@ class ChainlitLayer(
 
     async def get_thread_author(self, thread_id: str) -> str:
         """The owner's identifier, or "" if the acting user may not read the thread."""
-        actor = acting_user.get()
-        thread = await self._thread(thread_id, actor, threads.find_owner)
-        return (thread.user_identifier or "") if thread else ""
+        return await self._thread_owner(thread_id, acting_user.get()) or ""
 
     async def get_thread(self, thread_id: str) -> Any:
         """The ThreadDict with steps and elements, or None if the acting user may not read the thread."""
@@ -304,8 +302,10 @@ class ChainlitLayer(
 
     async def get_element(self, thread_id: str, element_id: str) -> ElementDict | None:
         """The ElementDict, or None if the acting user may not read it."""
-        element = await self._element(thread_id, element_id, acting_user.get())
-        return cast(ElementDict, element_dict_of(columns_of(element), self._file_url)) if element else None
+        values = await self._element_values(thread_id, element_id, acting_user.get())
+        if values is None:
+            return None
+        return cast(ElementDict, element_dict_of(dict(zip(ELEMENT_COLUMNS, values, strict=True)), self._file_url))
 
     @_once_the_thread_begins
     async def delete_element(self, element_id: str, thread_id: str | None = None) -> None:

@@ -22,6 +22,10 @@ DEEPEST = 200
 """The deepest nesting of a value. Python's own JSON fails before a thousand levels."""
 # Of some 3,900 decimal digits; Python turns no number of more than 4,300 into text.
 _MOST_BITS = 13_000
+# Tuples, because a union of types is made anew by each call; `dict` first, because an abstract class takes longer.
+MAPPINGS = (dict, Mapping)
+_NUMBERS = (int, float)
+_CONTAINERS = (*MAPPINGS, list, tuple, set, frozenset)
 # Nearly all ids and times are in the stored form already; those are returned unchanged.
 _KEPT_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEPT_TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{6}Z")
@@ -55,16 +59,16 @@ def clean_json(value: Any, depth: int = 0) -> Any:
     Raises:
         InvalidRecord: the value is nested deeper than `DEEPEST`, or a number has thousands of digits.
     """
-    if value is None or isinstance(value, bool):
-        return value
     if isinstance(value, str):
         return clean_text(value)
-    if isinstance(value, int | float):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, _NUMBERS):
         return _clean_number(value)
-    if isinstance(value, Mapping | list | tuple | set | frozenset):
+    if isinstance(value, _CONTAINERS):
         if depth >= DEEPEST:
             raise InvalidRecord(f"a value is nested deeper than {DEEPEST} levels")
-        if isinstance(value, Mapping):
+        if isinstance(value, MAPPINGS):
             pairs = ((key if isinstance(key, str) else str(key), item) for key, item in value.items())
             return {clean_text(key): clean_json(item, depth + 1) for key, item in pairs}
         return [clean_json(item, depth + 1) for item in value]

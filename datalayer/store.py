@@ -7,7 +7,7 @@ calls. A failed write is logged with its ids, reported to `on_write_failure`, an
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from datalayer.errors import (
 from datalayer.history import deletion_marks, elements, thread_reads, threads
 from datalayer.history.thread_reads import WholeThread
 from datalayer.ownership import Actor, may_read
-from datalayer.records.chat import Element, Thread
+from datalayer.records.chat import Element, Thread, is_shared
 from datalayer.records.writes import ElementDeletion, Recorded, Removed, StepDeletion, ThreadCut, ThreadDeletion, ids_of
 from datalayer.writes.queue import Writer
 from datalayer.writes.replay import replay
@@ -40,6 +40,10 @@ from datalayer.writes.spool import Spool, to_line
 logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 2.0
+
+
+# A tuple, because a union of types is made anew by each call.
+_DELETIONS = (ThreadDeletion, ThreadCut, StepDeletion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,14 +219,15 @@ class DataStore:
     async def _apply(self, write: Recorded) -> Any:
         """Store the write, and delete the files that have no row any more because of it."""
         thread_id, _ = ids_of(write)
-        is_deletion = isinstance(write, ThreadDeletion | ThreadCut | StepDeletion)
-        result = await self._writer.submit(write, thread_id, self._note_deletion if is_deletion else self._note_write)
-        if isinstance(write, ElementDeletion):
-            self._uploads.end(element_ids=[write.element_id])
-        elif isinstance(result, Removed) and result.step_ids:
-            self._uploads.end(step_ids=result.step_ids)
-        if isinstance(result, Removed) and result.object_keys:
-            await self.file_deleter.delete(result.object_keys, thread_id)
+        then = self._note_deletion if isinstance(write, _DELETIONS) else self._note_write
+        result = await self._writer.submit(write, thread_id, then)
+        if isinstance(result, Removed):
+            if isinstance(write, ElementDeletion):
+                self._uploads.end(element_ids=[write.element_id])
+            elif result.step_ids:
+                self._uploads.end(step_ids=result.step_ids)
+            if result.object_keys:
+                await self.file_deleter.delete(result.object_keys, thread_id)
         return result
 
     def _note_write(self) -> None:
@@ -240,19 +245,24 @@ class DataStore:
         if self._on_write_failure is not None:
             await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
 
-    async def _thread(
-        self,
-        thread_id: str,
-        actor: Actor,
-        find: Callable[[Database, str], Awaitable[Thread | None]] = threads.find,
-    ) -> Thread | None:
+    async def _thread(self, thread_id: str, actor: Actor) -> Thread | None:
         """The thread without its contents, or None if the actor may not read it."""
         known = known_id(thread_id)
         if known is None:
             return None
         await self._writer.settled(known)
-        thread = await find(self.database, known)
-        return thread if thread is not None and _is_readable(thread, actor) else None
+        thread = await threads.find(self.database, known)
+        found = thread is not None and _is_readable(actor, thread.user_identifier, thread.metadata)
+        return thread if found else None
+
+    async def _thread_owner(self, thread_id: str, actor: Actor) -> str | None:
+        """The identifier of the thread's owner; None if it has none, or the actor may not read it."""
+        known = known_id(thread_id)
+        if known is None:
+            return None
+        await self._writer.settled(known)
+        found = await threads.find_owner(self.database, known)
+        return found[0] if found is not None and _is_readable(actor, *found) else None
 
     async def _whole_thread(self, thread_id: str, actor: Actor) -> WholeThread | None:
         """The thread with its contents, or None if the actor may not read it."""
@@ -261,7 +271,9 @@ class DataStore:
             return None
         await self._contents_settled(known)
         whole = await thread_reads.get(self.database, known)
-        return whole if whole is not None and _is_readable(whole.thread, actor) else None
+        if whole is None or not _is_readable(actor, whole.thread.user_identifier, whole.thread.metadata):
+            return None
+        return whole
 
     async def _contents_settled(self, thread_id: str) -> None:
         """Wait until the files in progress have their rows, and then until the queued writes are stored."""
@@ -269,13 +281,19 @@ class DataStore:
         await self._writer.settled(thread_id)
 
     async def _element(self, thread_id: str, element_id: str, actor: Actor) -> Element | None:
+        """The element of this thread, or None if the actor may not read it."""
+        values = await self._element_values(thread_id, element_id, actor)
+        return None if values is None else Element(*values)
+
+    async def _element_values(self, thread_id: str, element_id: str, actor: Actor) -> Sequence[Any] | None:
+        """As `_element`: the values of its fields."""
         known, known_thread = known_id(element_id), known_id(thread_id)
         if known is None or known_thread is None:
             return None
         await self._contents_settled(known_thread)
-        thread, element = await elements.find(self.database, known_thread, known) or (None, None)
-        return element if thread is not None and _is_readable(thread, actor) else None
+        found = await elements.find(self.database, known_thread, known)
+        return found[2] if found is not None and _is_readable(actor, found[0], found[1]) else None
 
 
-def _is_readable(thread: Thread, actor: Actor) -> bool:
-    return may_read(actor, thread.user_identifier, shared=thread.is_shared)
+def _is_readable(actor: Actor, owner: str | None, about_thread: Mapping[str, Any] | None) -> bool:
+    return may_read(actor, owner, shared=is_shared(about_thread))

@@ -20,6 +20,7 @@ from typing import Any
 
 import asyncpg
 
+from datalayer.dialects.postgresql_kept import KeptStatements
 from datalayer.dialects.postgresql_passfile import PassFile
 from datalayer.dialects.postgresql_url import PostgresURL, parse_url
 from datalayer.dialects.sqlstates import tells_of_a_pooler
@@ -28,7 +29,6 @@ from datalayer.errors import ConfigurationError
 logger = logging.getLogger(__name__)
 
 _STATEMENTS = 100
-_MOST_DESCRIBED = 500
 # The server does not know a parameter or its value; PgBouncer refuses an unknown one with a violation of the protocol.
 _WRONG_SETTINGS = ("22023", "42704")
 _WRONG_PARAMETER = "startup parameter"
@@ -38,36 +38,6 @@ _IS_OURS = (
     " WHERE pg_backend_pid() = {} AND (SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid()))"
     " > clock_timestamp() - make_interval(secs => {:.3f})"
 )
-
-
-class UnnamedStatements(asyncpg.Connection):  # type: ignore[misc]  # the driver has no types
-    """A connection whose statements have no names on the server, so that each can be run by another server process.
-
-    The description of a statement is kept, so that running it again takes one round trip.
-    """
-
-    __slots__ = ("_described",)
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._described: dict[str, Any] = {}
-
-    async def fetch(
-        self,
-        query: str,
-        *args: Any,
-        timeout: float | None = None,  # noqa: ASYNC109  as in the driver
-        record_class: Any = None,
-    ) -> Any:
-        if record_class is not None:
-            return await super().fetch(query, *args, timeout=timeout, record_class=record_class)
-        statement = self._described.pop(query, None) or await self.prepare(query, timeout=timeout)
-        rows = await statement.fetch(*args, timeout=timeout)
-        # After an error, it is described again.
-        if len(self._described) >= _MOST_DESCRIBED:
-            self._described.clear()
-        self._described[query] = statement
-        return rows
 
 
 class Connector:
@@ -133,11 +103,10 @@ class Connector:
 
     async def open(self, *, unnamed: bool) -> Any:
         """A new connection, without settings. Raises as `connect`."""
-        arguments = self.url.arguments() | {"user": self._user}
+        arguments = self.url.arguments() | {"user": self._user, "connection_class": KeptStatements}
         caches = {name: size for name, size in self.url.caches.items() if name != "prepared_statement_cache_size"}
         if unnamed:
             caches["statement_cache_size"] = 0
-            arguments["connection_class"] = UnnamedStatements
         try:
             # Also without a password: otherwise the driver looks for one in the file.
             arguments["password"] = self._password()

@@ -11,6 +11,7 @@ pool resets a connection each time, which doubles the round trips.
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -47,8 +48,8 @@ class ReadConnections:
         """
         self._connect = connect
         self._learn = learn
-        self._timeout = timeout_seconds
-        self._room = asyncio.Semaphore(most)
+        self._most, self._timeout = most, timeout_seconds
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._free: list[Any] = []
         self._closed = False
         self._statements = statements
@@ -66,8 +67,10 @@ class ReadConnections:
         """
         compiled = self._statements.of(statement)
         sql, arguments = compiled.sql, compiled.arguments(values)
-        await self._wait()
-        self.in_use += 1
+        if self.in_use < self._most:
+            self.in_use += 1
+        else:
+            await self._turn()
         try:
             connection = self._take() or await self._connect()
             try:
@@ -79,8 +82,7 @@ class ReadConnections:
                     raise
             return await self._fetch(await self._connect(), sql, arguments)
         finally:
-            self.in_use -= 1
-            self._room.release()
+            self._leave()
 
     async def close(self) -> None:
         """Close the connections; one that is still reading is closed after its read."""
@@ -115,16 +117,29 @@ class ReadConnections:
                 return connection
         return None
 
-    async def _wait(self) -> None:
-        """Wait for a free connection; `_room.release()` frees it again."""
-        if not self._room.locked():
-            await self._room.acquire()
-            return
+    async def _turn(self) -> None:
+        """Wait until another read gives its place to this one. A semaphore would cost every read that finds a place."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
         try:
             async with asyncio.timeout(self._timeout):
-                await self._room.acquire()
-        except TimeoutError:
-            raise StorageUnavailable("all connections to the database are in use") from None
+                await turn
+        except BaseException as error:
+            if not turn.cancelled():
+                # It got the place in the same moment.
+                self._leave()
+            if isinstance(error, TimeoutError):
+                raise StorageUnavailable("all connections to the database are in use") from None
+            raise
+
+    def _leave(self) -> None:
+        """Give the place to the read that has waited longest, or free it."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.in_use -= 1
 
 
 async def _close(connection: Any) -> None:

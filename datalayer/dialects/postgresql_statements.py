@@ -15,7 +15,13 @@ from datalayer.schema.chat import Identifier, Json
 
 Conversion = Callable[[Any], Any]
 
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def to_json(value: Any) -> str:
+    """The value as a parameter of a connection without codecs."""
+    # A shortcut, because most metadata is empty.
+    return "{}" if value == {} else _encode(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Compiled:
         arguments = self.arguments(values)
         for at in self.json_at:
             if arguments[at] is not None:
-                arguments[at] = _to_json(arguments[at])
+                arguments[at] = to_json(arguments[at])
         return arguments
 
     def decoded(self, rows: Sequence[Any]) -> Sequence[Any]:

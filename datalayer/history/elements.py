@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, and_, bindparam, case, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,7 +11,7 @@ from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden
 from datalayer.history import file_outbox
-from datalayer.records.chat import Element, Thread
+from datalayer.records.chat import Element
 from datalayer.schema.chat import Identifier, elements, threads
 from datalayer.schema.rows import columns, given, newest_extra, record_of
 
@@ -50,13 +51,12 @@ async def get(connection: AsyncConnection, element_id: str) -> Element | None:
     return record_of(Element, elements, row) if row else None
 
 
-async def find(database: Database, thread_id: str, element_id: str) -> tuple[Thread, Element] | None:
-    """The element of this thread, with the owner and the metadata of the thread, in one round trip."""
+async def find(
+    database: Database, thread_id: str, element_id: str
+) -> tuple[str | None, dict[str, Any] | None, Sequence[Any]] | None:
+    """The owner and the metadata of the thread, and the element in it: its values by field, in one round trip."""
     rows = await database.fetch(_in_thread(), {"thread_id": thread_id, "element_id": element_id})
-    if not rows:
-        return None
-    owner, about_thread, *values = rows[0]
-    return Thread(thread_id, user_identifier=owner, metadata=about_thread), Element(*values)
+    return (rows[0][0], rows[0][1], rows[0][2:]) if rows else None
 
 
 @cache

@@ -92,10 +92,10 @@ async def find(database: Database, thread_id: str) -> Thread | None:
     return Thread(*rows[0]) if rows else None
 
 
-async def find_owner(database: Database, thread_id: str) -> Thread | None:
-    """As `find`, with nothing but what tells who may read the thread: its owner's name and its metadata."""
+async def find_owner(database: Database, thread_id: str) -> tuple[str | None, dict[str, Any] | None] | None:
+    """What tells who may read the thread: its owner's name and its metadata, or None if it does not exist."""
     rows = await database.fetch(_owner_by_id(), {"thread_id": thread_id})
-    return Thread(thread_id, user_identifier=rows[0][0], metadata=rows[0][1]) if rows else None
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 @cache

@@ -4,10 +4,16 @@ None means that a field was not given: a write never replaces a stored value wit
 `YYYY-MM-DDTHH:MM:SS.ffffffZ`; ids are UUID texts in lower case.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 ROLES = ("user", "reviewer", "admin")
+
+
+def is_shared(about_thread: Mapping[str, Any] | None) -> bool:
+    """Whether a thread with this metadata is shared: its owner made a read-only link."""
+    return about_thread is not None and bool(about_thread.get("is_shared"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class Thread:
     @property
     def is_shared(self) -> bool:
         """Whether the owner shared a read-only link."""
-        return bool((self.metadata or {}).get("is_shared"))
+        return is_shared(self.metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,8 @@ class Writer:
 
     async def settled(self, thread_id: str | None = None, *, timeout_seconds: float = 5.0) -> None:
         """Wait until everything queued now (for this thread, or all) is stored or has failed, up to the timeout."""
+        if self._is_idle:
+            return
         # A write without a thread id may concern this thread.
         pending = [
             write.end()

@@ -18,6 +18,7 @@ from datalayer.cleaning import utc_now
 from datalayer.records.writes import ElementDeletion, ElementWrite
 from tests.contracts.test_elements import text_element
 from tests.support.faulty_network import FaultyNetwork
+from tests.support.patience import until
 from tests.support.records import new_id, step, thread, user_id, vote
 
 OUTPUTS = ("create", "update")
@@ -52,19 +53,21 @@ async def test_every_write_of_one_statement_needs_no_task_beside_its_callers(lay
     await layer.create_element(doomed)
     kept = await layer.upsert_feedback(vote(other["id"], 1))
     with datalayer.acting_as("alice"):
+        end = ElementDeletion(doomed.id, thread_id, "alice", False)
         calls: dict[str, Any] = {
-            "user": layer.create_user(User(identifier="alice", metadata={"key": 1})),
-            "thread": layer.update_thread(thread_id, metadata={"key": 1}),
-            "favourite": layer.set_step_favorite(written, True),
-            "vote": layer.upsert_feedback(vote(written["id"], 1)),
-            "withdrawal": layer.delete_feedback(kept),
-            "element": layer._writer.submit(element_write(drawing), thread_id),
-            "element's end": layer._writer.submit(ElementDeletion(doomed.id, thread_id, "alice", False), thread_id),
-            "step": layer.delete_step(other["id"]),
+            "user": lambda: layer.create_user(User(identifier="alice", metadata={"key": 1})),
+            "thread": lambda: layer.update_thread(thread_id, metadata={"key": 1}),
+            "favourite": lambda: layer.set_step_favorite(written, True),
+            "vote": lambda: layer.upsert_feedback(vote(written["id"], 1)),
+            "withdrawal": lambda: layer.delete_feedback(kept),
+            "element": lambda: layer._writer.submit(element_write(drawing), thread_id),
+            "element's end": lambda: layer._writer.submit(end, thread_id),
+            "step": lambda: layer.delete_step(other["id"]),
         }
         beside = {}
         for name, call in calls.items():
-            ended = asyncio.ensure_future(call)
+            await until(lambda: not workers())
+            ended = asyncio.ensure_future(call())
             while not layer.queued_writes and not ended.done():
                 await asyncio.sleep(0)
             beside[name] = workers()

@@ -1,8 +1,11 @@
 """The page of benchmarks reports the measured budgets correctly."""
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.budgets import Budget
+from benchmarks.chat_report import put_section
 from benchmarks.measure import BARE, BURST, BURST_INDEXED, FLOOR, OURS, SEARCH, SEARCH_CJK, Size
 from benchmarks.report import budgets_table
 from benchmarks.sections import Judged, Section
@@ -45,3 +48,11 @@ def test_a_fast_wrong_answer_does_not_meet_a_budget() -> None:
     (row,) = [row for row in rows if row.startswith(f"| {SEARCH} ")]
     assert row.endswith("| 0.50 | **not met** (not found) |")
     assert rows[-1] == "| memory | +0 MB | +0.1 MB | met |"
+
+
+def test_a_section_stays_where_it_stands_and_a_new_one_goes_to_the_end(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n## One\n\nold\n\n## One more\n\nkept\n")
+    put_section(page, "## One", ["## One", "", "new"])
+    put_section(page, "## Two", ["## Two", "", "added"])
+    assert page.read_text() == "# Page\n\n## One\n\nnew\n\n## One more\n\nkept\n\n## Two\n\nadded\n"
