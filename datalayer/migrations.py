@@ -313,6 +313,12 @@ async def keep_api_keys(connection: AsyncConnection) -> None:
     await connection.run_sync(_add_indexes, {"llm_calls_of_key"} | of_keys)
 
 
+@migration
+async def name_failures_of_trainings(connection: AsyncConnection) -> None:
+    """Add the kind and the values of the failure to trainings. Those of before keep their English sentence."""
+    await connection.run_sync(_add_tables_and_columns)
+
+
 def _add_tables_and_columns(connection: Connection) -> None:
     found = inspect(connection)
     for table in metadata.sorted_tables:

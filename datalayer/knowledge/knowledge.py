@@ -92,16 +92,18 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
     async def cancel_training(self, training_id: str) -> bool:
         """Cancel a training that runs, so that the current one stays; False if it does not run."""
         demand_system(acting_user.get(), "the change of knowledge")
-        ended: bool = await self._writer.submit(
-            lambda connection: trainings.end(connection, training_id, "cancelled", None)
-        )
+        ended: bool = await self._writer.submit(lambda connection: trainings.end(connection, training_id, "cancelled"))
         return ended
 
-    async def fail_training(self, training_id: str, error: str) -> bool:
-        """Note that a training failed and why, so that the current one stays; False if it does not run."""
+    async def fail_training(self, training_id: str, error: str, failure: dict[str, Any] | None = None) -> bool:
+        """Note that a training failed and why, so that the current one stays; False if it does not run.
+
+        Args:
+            failure: the kind of the failure and its values, for sentences in other languages.
+        """
         demand_system(acting_user.get(), "the change of knowledge")
         ended: bool = await self._writer.submit(
-            lambda connection: trainings.end(connection, training_id, "failed", clean_text(error))
+            lambda connection: trainings.end(connection, training_id, "failed", clean_text(error), clean_json(failure))
         )
         return ended
 
@@ -118,9 +120,9 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
         swapped: bool = await self._writer.submit(
             lambda connection: trainings.swap(connection, training_id, threshold, word_counts)
         )
-        if swapped and self.database.dialect.vectors is not None:
+        if swapped:
             # The training answers without it, and its build waits for every old transaction.
-            await self._index_vectors(training_id)
+            await self.index_vectors(training_id)
         return swapped
 
     async def remove_old_trainings(self, assistant_id: str, keep: int = 3) -> int:

@@ -119,10 +119,16 @@ class PassageSearch(DataStore):
         demand_system(acting_user.get(), "knowledge")
         return await self.database.query(lambda connection: passages.described(connection, scores, training))
 
-    async def _index_vectors(self, training_id: str) -> None:
-        """Create the index of vectors for the first large training. Without it, the search compares all vectors."""
+    async def index_vectors(self, training_id: str) -> None:
+        """Create the index of vectors for a large training, if pgvector searches and it is not there.
+
+        `finish_training` does so; call it for a training whose process ended meanwhile. Without the index, the search
+        compares all vectors. An error of the build is logged.
+        """
+        demand_system(acting_user.get(), "the search of vectors")
         vectors = self.database.dialect.vectors
-        assert vectors is not None
+        if vectors is None:
+            return
         try:
             training = await self.database.query(lambda connection: trainings.get(connection, training_id))
             if training is None or training.settings is None:

@@ -78,6 +78,7 @@ def _of(row: RowMapping) -> Training:
         row["done"],
         row["error"],
         None if row["suggestions"] is None else tuple(row["suggestions"]),
+        row["failure"],
     )
 
 
@@ -167,12 +168,18 @@ async def begin(connection: AsyncConnection, training_id: str, settings: Trainin
     return bool(begun.rowcount)
 
 
-async def end(connection: AsyncConnection, training_id: str, state: TrainingState, error: str | None) -> bool:
+async def end(
+    connection: AsyncConnection,
+    training_id: str,
+    state: TrainingState,
+    error: str | None = None,
+    failure: dict[str, Any] | None = None,
+) -> bool:
     """End a training that runs, so that the current one stays; False if none of this id runs."""
     ended = await connection.execute(
         update(trainings)
         .where(trainings.c.id == training_id, RUNS)
-        .values(state=state, error=error, finishedAt=utc_now())
+        .values(state=state, error=error, failure=failure, finishedAt=utc_now())
     )
     return bool(ended.rowcount)
 

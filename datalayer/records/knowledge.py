@@ -71,10 +71,10 @@ class TrainingCounts:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One training of an assistant. `threshold` is the score below which a passage answers nothing; `error` says why it
-    failed. `expected_sources` and `done_sources` tell the progress, and so do the documents and passages of `counts`
-    while it runs. `suggestions` are questions that its documents
-    answer; None until they were made."""
+    """One training of an assistant. `threshold` is the score below which a passage answers nothing. `error` says why it
+    failed, and `failure` has the "kind" of the failure and its "values"; None for trainings of before. The progress is
+    told by `expected_sources` and `done_sources`, and by the documents and passages of `counts` while it runs.
+    `suggestions` are questions that its documents answer; None until they were made."""
 
     id: str
     assistant_id: str
@@ -92,6 +92,7 @@ class Training:
     done_sources: int = 0
     error: str | None = None
     suggestions: tuple[str, ...] | None = None
+    failure: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ trainings = Table(
     # How many passages contain each word, by the hash of the word; compressed.
     Column("wordCounts", LargeBinary),
     Column("suggestions", Json),
+    Column("failure", Json),
 )
 Index("trainings_in_order", trainings.c.assistantId, trainings.c.number, unique=True)
 RUNS = trainings.c.state.in_(["new", "training"])

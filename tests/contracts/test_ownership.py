@@ -10,6 +10,7 @@ import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.knowledge.kept_sources import KeptSources
 from datalayer.knowledge.knowledge import Knowledge
 from datalayer.knowledge.passage_search import PassageSearch
 from datalayer.knowledge.suggestions import Suggestions
@@ -178,7 +179,10 @@ WITHOUT_OWNER = {
 
 
 OF_KNOWLEDGE = {
-    name for part in (Knowledge, PassageSearch, Suggestions) for name in vars(part) if not name.startswith("_")
+    name
+    for part in (Knowledge, KeptSources, PassageSearch, Suggestions)
+    for name in vars(part)
+    if not name.startswith("_")
 }
 """Only the system: the application decides who may use an assistant."""
 
@@ -209,7 +213,7 @@ async def test_knowledge_is_for_the_system(layer: ChainlitLayer, method: str, ac
     called = getattr(layer, method)
     required = [one.name for one in inspect.signature(called).parameters.values() if one.default is one.empty]
     with datalayer.acting_as(actor), pytest.raises(datalayer.Forbidden):
-        call = called(*(given.get(name, ids) for name in required))
+        call = called(**{name: given.get(name, ids) for name in required})
         await (anext(call) if inspect.isasyncgen(call) else call)
 
 

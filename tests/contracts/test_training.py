@@ -164,14 +164,25 @@ async def test_a_training_of_nothing_fails(rig: Rig, sources: int) -> None:
     (training,) = await rig.layer.list_trainings("librarian")
     assert training.state == "failed"
     assert training.error
+    assert training.failure is not None
+    assert training.failure["kind"] == ("nothing_loaded" if sources else "no_source")
 
 
-@pytest.mark.parametrize("name", ["503", "429", "words-nan", "401"])
-async def test_a_training_whose_server_fails_keeps_the_current_one(rig: Rig, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("503", "unreachable"),
+        ("429", "rate_limit"),
+        ("words-nan", "not_a_number"),
+        ("words:32", "dimensions"),
+        ("401", "refused"),
+    ],
+)
+async def test_a_training_whose_server_fails_keeps_the_current_one(rig: Rig, name: str, kind: str) -> None:
     await rig.put("harbour.txt", HARBOUR)
     first = await rig.train()
     await rig.put("library.txt", LIBRARY)
-    broken = Rig(rig.layer, rig.server, name)
+    broken = Rig(rig.layer, rig.server, name, dimensions=64)
     try:
         with pytest.raises(TrainingFailed):
             await broken.train()
@@ -180,9 +191,29 @@ async def test_a_training_whose_server_fails_keeps_the_current_one(rig: Rig, nam
     newest = (await rig.layer.list_trainings("librarian"))[0]
     assert (newest.state, newest.is_current) == ("failed", False)
     assert newest.error
+    assert newest.failure is not None
+    assert newest.failure["kind"] == f"embedding_{kind}"
     assert await rig.layer.current_training("librarian") == first
     assert len(await rig.found("When does the harbour open in the morning?")) >= 1
     assert (await rig.train()).counts.documents == 2
+
+
+async def test_a_training_whose_process_ended_behind_the_swap_gets_its_index(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await rig.put("harbour.txt", HARBOUR)
+    done, indexed = await rig.train(), list[str]()
+
+    async def index_vectors(training_id: str) -> None:
+        indexed.append(training_id)
+
+    monkeypatch.setattr(rig.layer, "index_vectors", index_vectors)
+    caplog.set_level("INFO")
+    rig.server.forget()
+    assert await rig.trainer.train(done.id) == done
+    assert (indexed, rig.embedded) == ([done.id], [])
+    assert "has ended: success" in caplog.text
+    assert "cancelled" not in caplog.text
 
 
 async def test_a_server_that_comes_back_is_asked_again(rig: Rig) -> None:

@@ -70,6 +70,7 @@ STEPS = [
     "mark_new_steps_once",
     "mark_calls_in_progress",
     "keep_api_keys",
+    "name_failures_of_trainings",
 ]
 
 

@@ -7,16 +7,20 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import datalayer
+from datalayer import Training
 from tests.support.model_server import API_KEY, ModelServer
 from threadkeeper.factories import open_knowledge
-from threadkeeper.knowledge.embedding.base import EmbeddingPurpose
+from threadkeeper.knowledge.embedding.base import EmbeddingPurpose, EmbedFailure
 from threadkeeper.knowledge.missing import NoKnowledge
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.knowledge.service import KnowledgeService
+from threadkeeper.knowledge.training import TrainingFailure
+from threadkeeper.knowledge.wording import say_failure
 from threadkeeper.settings.settings import Settings
 
 
@@ -124,3 +128,16 @@ def test_a_server_that_starts_loads_nothing_of_the_knowledge() -> None:
     code = f"import sys, threadkeeper.factories; print([name for name in {heavy} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
+
+
+def test_every_reason_why_a_training_fails_has_a_sentence() -> None:
+    kinds = {*get_args(TrainingFailure), "worker", "lost", "unexpected"}
+    kinds |= {f"embedding_{kind}" for kind in get_args(EmbedFailure)}
+    for kind in kinds:
+        failure = {"kind": kind, "values": {"reason": "why", "detail": "why", "name": "why"}}
+        training = Training("id", "one", 1, "failed", is_current=False, created_at="2026", error="why", failure=failure)
+        said = {say_failure(training, language) for language in ("en", "zh-CN")}
+        assert len(said) == 2, kind
+        assert "why" not in said
+    old = Training("id", "one", 1, "failed", is_current=False, created_at="2026", error="of before")
+    assert say_failure(old, "zh-CN") == "of before"

@@ -535,6 +535,13 @@ async def test_what_a_training_took_is_shown_at_its_sources(layer: ChainlitLayer
     assert "The last training failed." in page.text
     assert HOSTILE in page.one("section", id="training").text
     assert HOSTILE in (await page_at(ada, f"{HERE}/trainings/{failed.id}")).text
+    named = await layer.start_training("travel")
+    failure = {"kind": "embedding_timeout", "values": {"detail": HOSTILE}}
+    await layer.fail_training(named.id, HOSTILE, failure)
+    for language, said in (("en", "did not answer in time"), ("zh-CN", "没有及时响应")):
+        ada.headers["Accept-Language"] = language
+        for address in (HERE, f"{HERE}/trainings/{named.id}"):
+            assert said in (await page_at(ada, address)).text
 
 
 async def test_documents_are_shown_in_pages_with_their_passages(layer: ChainlitLayer, ada: httpx.AsyncClient) -> None:

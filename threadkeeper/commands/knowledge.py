@@ -159,7 +159,8 @@ def train(
         return
     counts = training.counts
     if training.state != "success":
-        end(f"Training {training.number} is {training.state}{f': {training.error}' if training.error else ''}.", 1)
+        why = f": {training.error.rstrip('.')}" if training.error else ""
+        end(f"Training {training.number} is {training.state}{why}.", 1)
     typer.echo(
         f"Training {training.number} answers now: {counts.documents:,} documents "
         f"({counts.reused_documents:,} unchanged), {counts.passages:,} passages."

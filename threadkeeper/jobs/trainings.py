@@ -112,10 +112,13 @@ async def _trained(layer: "ChainlitLayer", train: Train, context: JobContext, tr
         # The job is begun again.
         raise
     except DataLayerError as error:
-        await layer.fail_training(training_id, str(error))
+        failure = {"kind": "job", "values": {"reason": str(error)}}
+        await layer.fail_training(training_id, str(error), failure)
         raise
     except Exception as error:
-        await layer.fail_training(training_id, f"unexpected error ({type(error).__name__}); see the server's log")
+        name = type(error).__name__
+        failure = {"kind": "unexpected", "values": {"name": name}}
+        await layer.fail_training(training_id, f"unexpected error ({name}); see the server's log", failure)
         raise
     if ended.state == "failed":
         raise JobFailed(f"{(ended.error or '').rstrip('.')}. This training has ended: start a new one.")

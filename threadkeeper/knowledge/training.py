@@ -12,7 +12,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from datalayer.concurrency import for_each
 from datalayer.errors import BlobNotFound, DataLayerError, NotFound, SourceChanged
@@ -59,6 +59,9 @@ class KnowledgeSettings:
     fetching: FetchSettings = field(default_factory=FetchSettings)
 
 
+TrainingFailure = Literal["no_source", "nothing_loaded", "job"]
+
+
 async def _nobody_waits(_training: Training) -> None: ...
 
 
@@ -67,7 +70,26 @@ async def _never() -> bool:
 
 
 class TrainingFailed(Exception):
-    """The training has ended without success; `str` is the reason, which is stored with it."""
+    """The training has ended without success; `str` is the reason, which is stored with it.
+
+    Args:
+        reason: in English.
+        kind: of the failure; `failed_…` is its sentence.
+    """
+
+    def __init__(self, reason: str, kind: TrainingFailure = "job") -> None:
+        super().__init__(reason)
+        self.kind: TrainingFailure = kind
+
+
+def _failure_of(error: Exception) -> dict[str, Any]:
+    """The kind of a failure and its values, as they are stored: each kind has a sentence `failed_…`."""
+    if isinstance(error, EmbeddingError):
+        return {"kind": f"embedding_{error.kind}", "values": {"detail": error.detail}}
+    if isinstance(error, TrainingFailed):
+        return {"kind": error.kind, "values": {"reason": str(error)}}
+    kind = "worker" if isinstance(error, WorkerFailed) else "job"
+    return {"kind": kind, "values": {"reason": str(error)}}
 
 
 class Trainer:
@@ -123,13 +145,14 @@ class Trainer:
                 await run.train(training_id, progress)
             except (EmbeddingError, NoKnowledge, WorkerFailed, TrainingFailed) as error:
                 logger.error("the training %s failed: %s", training_id, error)
-                await self.store.fail_training(training_id, str(error))
+                await self.store.fail_training(training_id, str(error), _failure_of(error))
                 raise TrainingFailed(str(error)) from error
             except Ended:
-                logger.info("the training %s was cancelled", training_id)
+                pass
             ended = await self.store.get_training(training_id)
             if ended is None:
                 raise TrainingFailed(f"there is no training {training_id} any more")
+            logger.info("the training %s has ended: %s", training_id, ended.state)
             return ended
 
 
@@ -149,13 +172,17 @@ class _Run:
 
     async def train(self, training_id: str, progress: Callable[[Training], Awaitable[None]]) -> None:
         training = await self._store.get_training(training_id)
+        if training is not None and training.state == "success":
+            # Its process ended behind the swap, perhaps before the index was built.
+            await self._store.index_vectors(training_id)
+            await self._remove_old(training.assistant_id)
         if training is None or training.state not in ("new", "training"):
             raise Ended
         self._training_id = training_id
         self._purpose = EmbeddingPurpose(training.assistant_id, training.started_by)
         sources = await self._store.list_sources(training.assistant_id)
         if not sources:
-            raise TrainingFailed("the assistant has no data source")
+            raise TrainingFailed("the assistant has no data source", "no_source")
         if self._embedder_for is not None:
             self._embedder = await self._embedder_for(training.assistant_id)
         if (window := self._embedder.model.window) is not None:
@@ -332,9 +359,12 @@ class _Run:
             self._store, self._embedder, training, self._purpose, has_vector_search=self._has_vector_search
         )
         if not counts.passages:
-            raise TrainingFailed("nothing could be loaded of any data source")
+            raise TrainingFailed("nothing could be loaded of any data source", "nothing_loaded")
         if not await self._store.finish_training(self._training_id, threshold, counts.packed()):
             raise Ended
+        await self._remove_old(assistant_id)
+
+    async def _remove_old(self, assistant_id: str) -> None:
         try:
             await self._store.remove_old_trainings(assistant_id, self._settings.keep)
         except DataLayerError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from datalayer.records.knowledge import Training
 from threadkeeper.documents.worker.reading import Refusal
 from threadkeeper.knowledge.loaders.base import Taken
 from threadkeeper.knowledge.loading import LoadLimits
@@ -18,6 +19,14 @@ UntrainedReason = Literal["deleted", "changed", "not_fetched"]
 def say(key: str, language: str | None, **values: object) -> str:
     """The sentence with this key. Raises KeyError for an unknown key or a missing value."""
     return KNOWLEDGE[key][is_chinese(language)].format_map(values)
+
+
+def say_failure(training: Training, language: str | None) -> str:
+    """Why a training failed; "" if it did not. Trainings of before have the reason in English alone."""
+    failure = training.failure
+    if failure is None or (key := f"failed_{failure['kind']}") not in KNOWLEDGE:
+        return training.error or ""
+    return say(key, language, **failure["values"])
 
 
 def say_refused(refusal: Refusal | UntrainedReason, name: str, limits: LoadLimits, language: str | None) -> str:

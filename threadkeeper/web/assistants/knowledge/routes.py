@@ -10,7 +10,7 @@ from datalayer.records.knowledge import FETCHED_KINDS, RUNNING
 from threadkeeper.knowledge import acts
 from threadkeeper.knowledge.loading import LoadRefused
 from threadkeeper.knowledge.source_acts import NewSource, SourceChange, put_source
-from threadkeeper.knowledge.wording import say_taken
+from threadkeeper.knowledge.wording import say_failure, say_taken
 from threadkeeper.web.assistants.knowledge import addresses, columns, pairs, sources, trainings
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of
 from threadkeeper.web.assistants.knowledge.files import MOST_FILES, UPLOADED_KINDS, FilesForm, most_megabytes
@@ -84,6 +84,7 @@ async def _overview(desk: AssistantDesk, outcomes: Sequence[Outcome] = (), statu
         "said": in_words(state, desk.say),
         "rows": source_rows(there, trained, desk.limits, desk.say("language")),
         "trainings": listed,
+        "failed": say_failure(listed[0], desk.say("language")) if listed and listed[0].state == "failed" else "",
         "running": next((one for one in listed if one.state in RUNNING), None),
         "names": await desk.names(listed),
         "outcomes": outcomes,

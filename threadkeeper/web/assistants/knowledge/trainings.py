@@ -7,6 +7,7 @@ from datalayer.cleaning import known_id
 from datalayer.errors import NotFound
 from datalayer.records.knowledge import RUNNING
 from threadkeeper.knowledge import acts
+from threadkeeper.knowledge.wording import say_failure
 from threadkeeper.web.assistants.knowledge.desk import Desk, whole
 from threadkeeper.web.assistants.knowledge.states import sentences
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
@@ -55,6 +56,7 @@ async def read_training(desk: Desk, training_id: str) -> Response:
     values = {
         "training": training,
         "is_running": training.state in RUNNING,
+        "failed": say_failure(training, language),
         "names": await desk.names([training]),
         "results": [
             (one, sentences(one, desk.limits, language))
