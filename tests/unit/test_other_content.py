@@ -18,6 +18,7 @@ from threadkeeper.chat.answer import Outcome, stream_answer
 from threadkeeper.chat.model import AnswerPart, ContentKind, Delta, Model, ModelError, NotShown, Picture
 from threadkeeper.chat.providers import create_model, other_content
 from threadkeeper.chat.providers.openai_answers import StreamReading, read_completion
+from threadkeeper.chat.providers.thought import AnswerReader, joined
 from threadkeeper.chat.trying import Trial
 from threadkeeper.chat.wording import explain
 
@@ -119,7 +120,7 @@ def test_the_size_and_the_number_of_pictures_are_limited(monkeypatch: pytest.Mon
     pictures = [PNG + bytes([number]) for number in range(other_content.MOST_PICTURES + 1)]
     events = read(*map(url, pictures))
     assert events == [*(Picture("image/png", one) for one in pictures[:-1]), NotShown("pictures")]
-    monkeypatch.setattr(other_content, "MOST_PICTURE_BYTES", 66)
+    monkeypatch.setattr(other_content, "MOST_PICTURE_CHARACTERS", 88)
     assert read(url(PNG)) == [NotShown("pictures")]
 
 
@@ -159,3 +160,46 @@ def test_an_answer_in_one_piece_that_was_streamed_keeps_its_pictures() -> None:
     events = [*reading.feed(json.dumps(body).encode()), *reading.end()]
     assert (events, reading.failure) == ([Delta("a"), PICTURE], None)
     assert read_completion(json.dumps(body).encode(), "").others == (PICTURE,)
+
+
+LARGE = PNG + bytes(1000)
+MARKDOWN = f"![a cat](data:image/png;base64,{base64.b64encode(LARGE).decode()})"
+
+
+@pytest.mark.parametrize("size", [1, 3, 700, 100_000])
+def test_a_picture_in_the_text_is_taken_out_of_it(size: int) -> None:
+    text = f"Look! Here: {MARKDOWN} and !{MARKDOWN}!"
+    reading = StreamReading("")
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    chunks = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
+    events = reading.feed("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks).encode())
+    thought, said, others = joined([*events, *reading.end()])
+    assert (thought, said, others) == ("", "Look! Here:  and !!", (Picture("image/png", LARGE),))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![a cat](https://example.org/cat.png) and ![",
+        "Wow! ![x](data:image/png;base64,iVBORw0KGgo=) in Markdown",
+        "a! b!! ![alt] ![](data:text/plain;base64,aGk=)!",
+        "![" + "x" * 400 + "](data:image/png;base64,AAAA)",
+        "!",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_other_text_stays_as_it_is(text: str, size: int) -> None:
+    reader = AnswerReader()
+    for at in range(0, len(text), size):
+        reader.take({"content": text[at : at + size]})
+    reader.end()
+    assert joined(reader.events()) == ("", text, ())
+
+
+def test_a_picture_that_breaks_off_or_is_none_is_told() -> None:
+    svg = base64.b64encode(b"<svg/>" * 300).decode()
+    for text in (MARKDOWN[:900], f"![](data:image/svg+xml;base64,{svg})"):
+        reader = AnswerReader()
+        reader.take({"content": f"a {text}"})
+        reader.end()
+        assert joined(reader.events()) == ("", "a ", (NotShown("pictures"),))

@@ -22,6 +22,8 @@ from threadkeeper.chat.model import ContentKind, NotShown, Picture
 from threadkeeper.chat.pictures import picture_type
 
 MOST_PICTURE_BYTES = 20 * 1024 * 1024
+# Four characters of base64 are three bytes.
+MOST_PICTURE_CHARACTERS = MOST_PICTURE_BYTES // 3 * 4
 MOST_PICTURES = 10
 _MOST_DEPTH = 4
 _FIELDS: Mapping[str, ContentKind] = {
@@ -57,7 +59,11 @@ class OtherContent:
         content = message.get("content")
         if not isinstance(content, str):
             found += [(kind, part) for part in _parts(content) if (kind := kind_of(part)) is not None]
-        return [new for kind, value in found for one in _each(value) for new in self._new(kind, one)]
+        return [new for kind, value in found for new in self.add(kind, value)]
+
+    def add(self, kind: ContentKind, value: object) -> list[Picture | NotShown]:
+        """What is new in a content of this kind, or in a list of them."""
+        return [new for one in _each(value) for new in self._new(kind, one)]
 
     def _new(self, kind: ContentKind, value: object) -> Iterator[Picture | NotShown]:
         picture = _picture_in(value) if kind == "pictures" else None
@@ -109,8 +115,7 @@ def _picture_in(value: object, depth: int = 0) -> Picture | None:
 def _decoded(text: str) -> Picture | None:
     if text.startswith("data:"):
         text = text.partition(",")[2]
-    # Four characters are three bytes.
-    if len(text) > MOST_PICTURE_BYTES // 3 * 4:
+    if len(text) > MOST_PICTURE_CHARACTERS:
         return None
     try:
         # The first bytes tell a picture; a word or an address is not decoded.

@@ -18,7 +18,8 @@ from typing import Any
 
 from datalayer.thought import Kind, Splitter
 from threadkeeper.chat.model import AnswerPart, Delta, NotShown, Picture, Thought
-from threadkeeper.chat.providers.other_content import OtherContent, kind_of
+from threadkeeper.chat.providers.inline_pictures import Found, InlinePictures
+from threadkeeper.chat.providers.other_content import MOST_PICTURE_CHARACTERS, OtherContent, kind_of
 
 _SPEECH: Kind = "speech"
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought", "reasoning_details",
@@ -38,6 +39,7 @@ class AnswerReader:
         self._field: str | None = None
         self._has_thought = False
         self._events: list[AnswerPart] = []
+        self._inline = InlinePictures(MOST_PICTURE_CHARACTERS)
         self.others = OtherContent()
 
     def take(self, message: dict[str, Any]) -> bool:
@@ -72,6 +74,7 @@ class AnswerReader:
     def end(self) -> None:
         """Take what was held back, because it could have become a tag."""
         self._extend(self._splitter.end())
+        self._speak(self._inline.end())
 
     def events(self) -> list[AnswerPart]:
         events, self._events = self._events, []
@@ -90,10 +93,14 @@ class AnswerReader:
             self._add(kind, text)
 
     def _add(self, kind: Kind, text: str) -> None:
+        if kind == "speech":
+            self._speak(self._inline.take(text))
+            return
         last = self._events[-1] if self._events else None
         if kind == "taken_back":
+            self._speak(self._inline.end())
             self._events.append(Thought(takes_back=True))
-        elif kind == "thought":
+        else:
             # Some servers send a blank line in place of a thought.
             text = text if self._has_thought else text.lstrip()
             self._has_thought |= bool(text)
@@ -101,10 +108,17 @@ class AnswerReader:
                 self._events[-1] = Thought(last.text + text)
             elif text:
                 self._events.append(Thought(text))
-        elif isinstance(last, Delta):
-            self._events[-1] = Delta(last.text + text)
-        elif text:
-            self._events.append(Delta(text))
+
+    def _speak(self, found: Iterable[Found]) -> None:
+        """Add text of the answer, and the pictures that stand in it."""
+        for one in found:
+            last = self._events[-1] if self._events else None
+            if not isinstance(one, str):
+                self._events += self.others.add(*one)
+            elif isinstance(last, Delta):
+                self._events[-1] = Delta(last.text + one)
+            elif one:
+                self._events.append(Delta(one))
 
 
 def read_message(message: dict[str, Any]) -> tuple[str, str, tuple[Picture | NotShown, ...]]:
