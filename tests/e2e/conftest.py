@@ -18,7 +18,8 @@ async def chromium() -> AsyncIterator[Chromium]:
     program = find_chromium()
     if program is None:
         missing.skip_or_fail(
-            "CHROMIUM: none found, so the browser tests were skipped; install the package chromium or set CHROMIUM_PATH"
+            "CHROMIUM: none found, so the browser tests were skipped; "
+            "install the package chromium-headless-shell or chromium, or set CHROMIUM_PATH"
         )
     async with Chromium(program) as chromium:
         yield chromium

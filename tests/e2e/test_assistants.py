@@ -40,8 +40,7 @@ async def test_from_five_questions_to_a_chat_that_outlives_its_assistant(
 
 
 async def log_in(visitor: Visitor, name: str) -> None:
-    await visitor.arrive("/")
-    await visitor.log_in(name, PASSWORD)
+    await visitor.enter(name, PASSWORD)
     await visitor.connected()
 
 
@@ -164,13 +163,11 @@ async def look(browser: Browser, server: AppServer, thread_id: str) -> None:
             name = f"assistants-{'dark' if dark else 'light'}-{'wide' if size == WIDE else 'narrow'}"
             locale = "zh-CN" if dark else "en-US"
             async with visit(browser, server.base_url, name, size=size, dark=dark, locale=locale) as visitor:
-                login: dict[str, str | float | bool] = {"username": ADMIN, "password": PASSWORD}
-                await visitor.page.request.post(f"{server.base_url}/login", form=login)
+                await visitor.get_cookie(ADMIN, PASSWORD)
                 for path in ("", "/new", "/travel-agent?mode=advanced", "/travel-agent/versions?from=2&to=3"):
                     await visitor.open(f"/assistants{path}")
                     await fits(visitor, path.partition("?")[0].strip("/").replace("/", "-") or "list")
-                await visitor.page.request.post(f"{server.base_url}/login", form={**login, "username": USER})
-                await visitor.open("/assistants/travel-agent")
+                await visitor.enter(USER, PASSWORD, "/assistants/travel-agent")
                 await fits(visitor, "shown")
                 await visitor.open(f"/thread/{thread_id}")
                 await expect(visitor.answers).to_have_count(4)

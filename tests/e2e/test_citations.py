@@ -35,8 +35,7 @@ async def test_a_citation_opens_after_its_document_is_deleted(
         assistant = await layer.create_assistant(settings)
         assert (await train_files(layer, assistant.slug, FILES, model_server)).state == "success"
     async with visit(browser, server.base_url, "citations") as visitor:
-        await visitor.arrive()
-        await visitor.log_in(USER, PASSWORD)
+        await visitor.enter(USER, PASSWORD)
         await visitor.connected()
         await visitor.page.locator("#chat-profiles").click()
         await visitor.page.get_by_role("option", name="Harbour master").click()
@@ -60,15 +59,10 @@ async def test_a_citation_opens_after_its_document_is_deleted(
     for dark, size in ((True, NARROW), (False, NARROW), (True, WIDE)):
         name = f"citations-{'dark' if dark else 'light'}-{'narrow' if size == NARROW else 'wide'}"
         async with visit(browser, server.base_url, name, dark=dark, size=size) as visitor:
-            await visitor.arrive()
-            await visitor.log_in(USER, PASSWORD)
-            await visitor.connected()
-            await visitor.open(f"/thread/{thread_id}")
+            await visitor.enter(USER, PASSWORD, f"/thread/{thread_id}")
             await opens_both(visitor, "resumed")
     async with visit(browser, server.base_url, "citations-review") as visitor:
-        login: dict[str, str | float | bool] = {"username": REVIEWER, "password": PASSWORD}
-        await visitor.page.request.post(f"{server.base_url}/login", form=login)
-        await visitor.open(f"/review/threads/{thread_id}")
+        await visitor.enter(REVIEWER, PASSWORD, f"/review/threads/{thread_id}")
         passages = visitor.page.locator("details.passages")
         await expect(passages).to_contain_text("pilots.pdf · page 1")
         await expect(passages).to_contain_text("cited")

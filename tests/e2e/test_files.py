@@ -140,10 +140,7 @@ async def test_every_kind_of_element_is_shown_in_a_resumed_thread(browser: Brows
         for size in (WIDE, NARROW):
             name = f"files-{'dark' if dark else 'light'}-{'wide' if size == WIDE else 'narrow'}"
             async with visit(browser, server.base_url, name, size=size, dark=dark) as visitor:
-                await visitor.arrive()
-                await visitor.log_in(NAME, PASSWORD)
-                await visitor.connected()
-                await visitor.open(f"/thread/{thread_id}")
+                await visitor.enter(NAME, PASSWORD, f"/thread/{thread_id}")
                 page = visitor.page
                 for picture_name in ("map.png", "map.svg"):
                     await expect(page.locator(f"img[alt='{picture_name}']")).to_have_js_property("naturalWidth", 64)
@@ -183,10 +180,7 @@ async def test_side_and_page_elements_are_shown_in_a_resumed_thread(
         ):
             await layer.create_element(element)
     async with visit(browser, server.base_url, "files-beside") as visitor:
-        await visitor.arrive()
-        await visitor.log_in(NAME, PASSWORD)
-        await visitor.connected()
-        await visitor.open(f"/thread/{thread_id}")
+        await visitor.enter(NAME, PASSWORD, f"/thread/{thread_id}")
         await expect(visitor.page.locator("img[alt='sidemap']")).to_have_js_property("naturalWidth", 64)
         await visitor.screenshot("side")
         await visitor.answers.get_by_text("pagetext").last.click()
@@ -218,15 +212,13 @@ async def test_a_picture_is_shown_after_its_link_has_expired(
         )
         kept = Kept(server, place, await server.add_user(NAME, PASSWORD))
         async with visit(browser, server.base_url, "link", store=kept.store) as visitor:
-            await visitor.arrive()
-            await visitor.log_in(NAME, PASSWORD)
+            await visitor.enter(NAME, PASSWORD)
             await visitor.connected()
             await attach_and_reopen(visitor, kept)
         for returns, dark, size in ((True, False, WIDE), (False, True, NARROW)):
             name = f"store-{'returns' if returns else 'stays-away'}"
             async with visit(browser, server.base_url, name, dark=dark, size=size, store=kept.store) as visitor:
-                await visitor.arrive()
-                await visitor.log_in(NAME, PASSWORD)
+                await visitor.enter(NAME, PASSWORD)
                 await visitor.connected()
                 await attach_while_the_store_is_unavailable(visitor, kept, returns=returns)
 

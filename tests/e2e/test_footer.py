@@ -31,8 +31,7 @@ async def test_the_usage_line_under_an_answer(
     async with server.layer() as layer:
         await layer.add_price(price)
     async with visit(browser, server.base_url, f"{engine}-footer") as visitor:
-        await visitor.arrive()
-        await visitor.log_in(NAME, PASSWORD)
+        await visitor.enter(NAME, PASSWORD)
         await visitor.connected()
         answer = await visitor.ask("What does this take?")
         await visitor.answered()

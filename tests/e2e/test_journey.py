@@ -273,8 +273,7 @@ async def share(journey: Journey, thread_id: str, browser: Browser) -> None:
     """Other users can read the thread only once it is shared, and cannot write in it."""
     visitor, base_url = journey.visitor, journey.server.base_url
     async with visit(browser, base_url, "before-sharing") as stranger:
-        await stranger.arrive()
-        await stranger.log_in(OTHER_NAME, PASSWORD)
+        await stranger.enter(OTHER_NAME, PASSWORD)
         await stranger.connected()
         with stranger.watch.expecting("404", "not found"):
             async with stranger.page.expect_response(f"**/project/share/{thread_id}") as response:
@@ -341,8 +340,7 @@ async def keep_others_out(journey: Journey, thread_id: str, private_id: str, bro
     """Others see nothing of a private thread, and of a shared one the read-only view."""
     base_url = journey.server.base_url
     async with visit(browser, base_url, "someone-else") as other:
-        await other.arrive()
-        await other.log_in(OTHER_NAME, PASSWORD)
+        await other.enter(OTHER_NAME, PASSWORD)
         await other.connected()
         await expect(other.threads).to_have_count(0)
         answer = await other.page.request.get(f"{base_url}/project/thread/{thread_id}")

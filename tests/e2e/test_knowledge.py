@@ -33,10 +33,7 @@ async def test_what_an_assistant_knows_is_added_trained_and_shown(browser: Brows
 
 async def begin(visitor: Visitor) -> None:
     page = visitor.page
-    await visitor.arrive("/")
-    await visitor.log_in(ADMIN, PASSWORD)
-    await visitor.connected()
-    await visitor.open("/assistants/new")
+    await visitor.enter(ADMIN, PASSWORD, "/assistants/new")
     await page.get_by_label("Name", exact=True).fill("Library")
     await page.get_by_role("button", name="Create assistant").last.click()
     await page.get_by_role("link", name="Edit its knowledge").click()
@@ -104,9 +101,7 @@ async def look(browser: Browser, server: AppServer, document: str) -> None:
             name = f"knowledge-{'dark' if dark else 'light'}-{'wide' if size == WIDE else 'narrow'}"
             locale = "zh-CN" if dark else "en-US"
             async with visit(browser, server.base_url, name, size=size, dark=dark, locale=locale) as visitor:
-                await visitor.page.request.post(
-                    f"{server.base_url}/login", form={"username": ADMIN, "password": PASSWORD}
-                )
+                await visitor.get_cookie(ADMIN, PASSWORD)
                 await visitor.open("/assistants")
                 await fits(visitor, "list")
                 await visitor.open("/assistants/library")

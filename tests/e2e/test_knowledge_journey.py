@@ -39,8 +39,7 @@ async def test_a_bad_answer_is_found_and_mended_with_a_question_and_its_answer(
 
 
 async def log_in(visitor: Visitor, name: str) -> None:
-    await visitor.arrive("/")
-    await visitor.log_in(name, PASSWORD)
+    await visitor.enter(name, PASSWORD)
     await visitor.connected()
 
 

@@ -85,9 +85,7 @@ async def test_a_login_at_another_host_returns_to_the_requested_page(browser: Br
     async with visit(browser, chat.base_url, "wanted-oauth") as visitor:
         await visitor.arrive("/me")
         await visitor.page.goto("about:blank")
-        await visitor.page.request.post(
-            f"{chat.base_url}/login", form={"username": chat.name("uma"), "password": PASSWORD}
-        )
+        await visitor.get_cookie(chat.name("uma"), PASSWORD)
         await visitor.page.goto(f"{chat.base_url}/login/callback?success=True")
         await expect(visitor.page).to_have_url(f"{chat.base_url}/me")
 
@@ -103,7 +101,7 @@ async def test_a_login_never_redirects_to_another_site(browser: Browser, chat: C
             await visitor.log_in(chat.name("uma"), PASSWORD)
             await visitor.connected()
             await expect(visitor.page).to_have_url(f"{chat.base_url}/")
-            await log_out(visitor)
+            await end_login(visitor)
         await visitor.arrive("/me")
         await visitor.page.evaluate(
             """sessionStorage.setItem(
@@ -115,6 +113,10 @@ async def test_a_login_never_redirects_to_another_site(browser: Browser, chat: C
 
 
 async def log_out(visitor: Visitor) -> None:
+    await end_login(visitor)
+    await visitor.arrive("/")
+
+
+async def end_login(visitor: Visitor) -> None:
     """Log out as the menu of the chat does. The server ends the login."""
     await visitor.page.evaluate("fetch('/logout', {method: 'POST'})")
-    await visitor.arrive("/")

@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Locator, expect
 
 from tests.conftest import StartServer
 from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, Visitor, visit
+from tests.support.patience import until
 from tests.support.records import new_id, step, thread, user_id
 from tests.support.server import AppServer
 from threadkeeper.chat.wording import say
@@ -120,7 +121,12 @@ async def clicked(journey: Journey, thumb: Locator) -> None:
 async def voted(journey: Journey, answer: Locator, thumb: str, stored: tuple[int, str | None]) -> None:
     await expect(journey.visitor.dialog).to_have_count(0)
     await expect(answer.locator(f".{thumb}-feedback-on")).to_be_visible()
-    assert await journey.votes() == [stored]
+
+    async def is_stored() -> bool:
+        return await journey.votes() == [stored]
+
+    # The page closes the dialog before the comment is stored.
+    await until(is_stored)
 
 
 async def reasons_of(layer: Any, thread_id: str) -> Any:
@@ -369,8 +375,7 @@ async def delete(journey: Journey, thread_id: str) -> None:
 async def use_a_phone(browser: Browser, server: AppServer) -> None:
     """After the first question, the address is the thread's, and the first tap on the menu opens it."""
     async with visit(browser, server.base_url, "new-users-phone", size=NARROW) as visitor:
-        await visitor.arrive()
-        await visitor.log_in(BOB, PASSWORD)
+        await visitor.enter(BOB, PASSWORD)
         await visitor.connected()
         for number in range(2):
             await visitor.ask(f"Question {number} on a phone")
@@ -390,8 +395,7 @@ async def use_a_phone(browser: Browser, server: AppServer) -> None:
 async def fit_into_the_header(browser: Browser, server: AppServer) -> None:
     for locale in ("en-US", "zh-CN"):
         async with visit(browser, server.base_url, f"new-users-header-{locale}", size=NARROW, locale=locale) as visitor:
-            await visitor.arrive()
-            await visitor.log_in(RITA, PASSWORD)
+            await visitor.enter(RITA, PASSWORD)
             await visitor.connected()
             await visitor.ask("A header with everything in it")
             await visitor.answered()

@@ -59,8 +59,7 @@ async def test_the_page(browser: Browser, start_server: StartServer, engine: str
     server = await start_server(OPENAI_MODELS="echo")
     await server.add_user(NAME, PASSWORD)
     async with visit(browser, server.base_url, f"{engine}-page") as visitor:
-        await visitor.arrive()
-        await visitor.log_in(NAME, PASSWORD)
+        await visitor.enter(NAME, PASSWORD)
         await visitor.connected()
         first = await amounts_stay_text(visitor, server)
         await shared_as_in_the_chat(visitor, first)

@@ -28,8 +28,7 @@ async def test_a_refused_picture_and_a_long_wait(browser: Browser, start_server:
     server = await start_server(OPENAI_MODELS=f"{NO_PICTURES},{BUSY}", OPENAI_MAX_RETRIES="1")
     await server.add_user(NAME, PASSWORD)
     async with visit(browser, server.base_url, "refusals") as visitor:
-        await visitor.arrive()
-        await visitor.log_in(NAME, PASSWORD)
+        await visitor.enter(NAME, PASSWORD)
         await visitor.connected()
         await attach(visitor)
         await visitor.ask("What is in this picture?")

@@ -46,8 +46,7 @@ async def test_from_a_thumbs_down_to_a_better_answer(
 
 
 async def log_in(visitor: Visitor, name: str) -> None:
-    await visitor.arrive("/")
-    await visitor.log_in(name, PASSWORD)
+    await visitor.enter(name, PASSWORD)
     await visitor.connected()
 
 
@@ -171,10 +170,8 @@ async def look(browser: Browser, server: AppServer, thread_id: str) -> None:
         for size in (WIDE, NARROW):
             name = f"review-{'dark' if dark else 'light'}-{'wide' if size == WIDE else 'narrow'}"
             async with visit(browser, server.base_url, name, size=size, dark=dark) as visitor:
-                login: dict[str, str | float | bool] = {"username": REVIEWER, "password": PASSWORD}
-                await visitor.page.request.post(f"{server.base_url}/login", form=login)
                 address = f"/review/threads/{thread_id}"
-                await visitor.open(address)
+                await visitor.enter(REVIEWER, PASSWORD, address)
                 await fits(visitor, "purpose")
                 await visitor.page.get_by_label("Purpose").fill(PURPOSE)
                 await visitor.page.get_by_role("button", name="Open the thread").click()
@@ -185,8 +182,7 @@ async def look(browser: Browser, server: AppServer, thread_id: str) -> None:
                 with visitor.watch.expecting("400"):
                     await visitor.open("/review?thumb=sideways")
                 await fits(visitor, "bad-address")
-                await visitor.page.request.post(f"{server.base_url}/login", form={**login, "username": USER})
-                await visitor.open("/me")
+                await visitor.enter(USER, PASSWORD, "/me")
                 await fits(visitor, "me")
                 with visitor.watch.expecting("404"):
                     await visitor.open("/review")

@@ -66,9 +66,7 @@ async def test_the_usage_pages(browser: Browser, start_server: StartServer, tmp_
         for size in (WIDE, NARROW):
             name = f"usage-{'dark' if dark else 'light'}-{'wide' if size == WIDE else 'narrow'}"
             async with visit(browser, server.base_url, name, size=size, dark=dark) as visitor:
-                await visitor.page.request.post(
-                    f"{server.base_url}/login", form={"username": ADMIN, "password": PASSWORD}
-                )
+                await visitor.get_cookie(ADMIN, PASSWORD)
                 await visitor.open("/usage")
                 await drawn(visitor)
                 await fits(visitor, "overview")

@@ -37,7 +37,8 @@ WIDE = (1440, 900)
 NARROW = (390, 844)
 # Playwright connects Chromium to one event loop, which all tests with a browser share.
 IN_THE_BROWSERS_LOOP = pytest.mark.asyncio(loop_scope="session")
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The headless shell has no windows, and takes a sixth less CPU time for the same pages.
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_MILLISECONDS = PATIENCE_SECONDS * 1000
 _INTERRUPTED = re.compile(r"interrupted by another navigation|net::ERR_ABORTED")
 # Engine.IO answers this if a page is left while its socket is upgraded from polling. The next page has its own socket.
@@ -202,6 +203,17 @@ class Visitor:
         await self.page.locator("#email").fill(identifier)
         await self.page.locator("#password").fill(password)
         await self.page.locator("button[type=submit]").click()
+
+    async def get_cookie(self, identifier: str, password: str) -> None:
+        """Log in without the form, whose page takes as long to load as the chat."""
+        login: dict[str, str | float | bool] = {"username": identifier, "password": password}
+        answer = await self.page.request.post(f"{self._base_url}/login", form=login)
+        assert answer.ok, f"the login was answered with {answer.status}"
+
+    async def enter(self, identifier: str, password: str, path: str = "/") -> None:
+        """Log in without the form, and open the path."""
+        await self.get_cookie(identifier, password)
+        await self.open(path)
 
     async def connected(self) -> None:
         """Wait until a question can be typed."""
