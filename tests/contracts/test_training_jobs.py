@@ -23,6 +23,7 @@ from datalayer.schema.knowledge import trainings as training_table
 from tests.contracts.test_training import HARBOUR
 from tests.support.job_process import TIMES
 from tests.support.model_server import ModelServer
+from tests.support.patience import until
 from tests.support.server import ROOT
 from tests.support.training_rig import Rig
 from tests.unit.test_attachments import pdf
@@ -54,13 +55,13 @@ async def rig(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIterator[
 
 async def ended(layer: ChainlitLayer, training: Training, seconds: float = 100) -> Training:
     """The training as soon as neither it nor its job runs."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = await layer.get_training(training.id)
-            (job,) = (await layer.list_jobs(kinds=[TRAINING], key=training.id)).jobs
-            if found is not None and found.state not in ("new", "training") and job.is_finished:
-                return found
-            await asyncio.sleep(0.02)
+
+    async def one_that_ended() -> Training | None:
+        found = await layer.get_training(training.id)
+        (job,) = (await layer.list_jobs(kinds=[TRAINING], key=training.id)).jobs
+        return found if found and found.state not in ("new", "training") and job.is_finished else None
+
+    return await until(one_that_ended, seconds)
 
 
 class Opened:
@@ -152,9 +153,10 @@ async def test_a_running_training_is_cancelled_and_the_current_one_answers(rig: 
 
 
 async def until_documents(layer: ChainlitLayer, training: Training, count: int) -> None:
-    async with asyncio.timeout(120):
-        while len(await layer.list_documents(training.id, limit=count)) < count:
-            await asyncio.sleep(0.02)
+    async def are_stored() -> bool:
+        return len(await layer.list_documents(training.id, limit=count)) == count
+
+    await until(are_stored, 120)
 
 
 async def test_a_job_that_hangs_is_cancelled_with_its_training(rig: Rig) -> None:

@@ -61,8 +61,8 @@ def cli(tmp_path: Path) -> CommandLine:
 
 
 @pytest.fixture
-def migrated(cli: CommandLine) -> CommandLine:
-    assert cli("migrate").returncode == 0
+def migrated(cli: CommandLine, migrated_sqlite: Path) -> CommandLine:
+    cli.has_database(migrated_sqlite)
     return cli
 
 

@@ -22,11 +22,11 @@ CONTENT = b"the content of a file"
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> tuple[CommandLine, Path]:
+def kept(tmp_path: Path, migrated_sqlite: Path) -> tuple[CommandLine, Path]:
     """An installation with one user, thread and file, and the path of the file."""
     cli = CommandLine(tmp_path / "elsewhere")
     cli.directory.mkdir()
-    assert cli("migrate").returncode == 0
+    cli.has_database(migrated_sqlite)
     user_id, thread_id, element_id = new_id(), new_id(), new_id()
     file = cli.directory / ".data" / "files" / thread_id / element_id
     file.parent.mkdir(parents=True)

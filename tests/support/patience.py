@@ -2,11 +2,14 @@
 
 import asyncio
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 PATIENCE_SECONDS = 60.0
-_LOOK_SECONDS = 0.02
+# Each look takes CPU time that what is waited for may need, so the pause grows with the wait: by a twentieth of it.
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
+_PAUSE_OF_WAIT = 1 / 20
 
 T = TypeVar("T")
 
@@ -26,6 +29,7 @@ async def until(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS)
         AssertionError: there was none in this time.
     """
     value: Any = None
+    begun = time.monotonic()
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -34,6 +38,7 @@ async def until(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS)
                     value = await value
                 if value:
                     return value
-                await asyncio.sleep(_LOOK_SECONDS)
+                grown = (time.monotonic() - begun) * _PAUSE_OF_WAIT
+                await asyncio.sleep(min(max(_SHORTEST_PAUSE_SECONDS, grown), _LONGEST_PAUSE_SECONDS))
     except TimeoutError:
         raise AssertionError(f"it did not come within {seconds:g} s; the last value was {value!r}") from None
