@@ -24,6 +24,7 @@ from threadkeeper.conversation.assistants import chat_profiles, keep_one_configu
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.offers import ASK, CONTINUE, REGENERATE, TRY_AGAIN, VERSION
 from threadkeeper.conversation.page_config import configure_page
+from threadkeeper.conversation.programs import Programs
 from threadkeeper.conversation.resuming import resume_on_any_socket
 from threadkeeper.conversation.reviewed_answers import REVIEWED, explain_review, show_reviewed
 from threadkeeper.conversation.session import Conversations
@@ -94,7 +95,7 @@ knowledge = knowledge_on_demand(settings, layer, secrets)
 register_jobs(layer, settings, model, knowledge)
 passages = retriever(settings, layer, knowledge, model)
 conversations = Conversations(layer, model, settings, passages)
-gate = Gate(layer)
+gate, key_gate = Gate(layer), KeyGate(layer)
 gateway = GatewayOnDemand(
     layer,
     GatewaySettings(
@@ -104,13 +105,15 @@ gateway = GatewayOnDemand(
         megabytes=settings.gateway_max_megabytes,
         seconds=settings.gateway_timeout_seconds,
     ),
-    KeyGate(layer),
+    key_gate,
 )
 register_logins(layer, auth_header=settings.auth_header)
 mount(
     chainlit.server.app,
     *all_routers(
         layer,
+        ask_thread=Programs(layer, conversations),
+        key_gate=key_gate,
         metrics_token=plain(settings.metrics_token),
         redirect_seconds=settings.files_redirect_seconds,
         theme=Path(APP_ROOT, "public", "theme.json"),

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         User,
     )
     from datalayer.records.jobs import Job, JobPage
-    from datalayer.records.keys import ApiKey, Rate
+    from datalayer.records.keys import ApiKey, ApiReply, Rate
     from datalayer.records.knowledge import (
         DataSource,
         Document,
@@ -147,7 +147,7 @@ _HOMES = {
         Account Element ExcerptPart Feedback FoundThread Login Page Receipt SharedThread Step Thread ThreadHeading User
     """,
     "datalayer.records.jobs": "Job JobPage",
-    "datalayer.records.keys": "ApiKey Rate",
+    "datalayer.records.keys": "ApiKey ApiReply Rate",
     "datalayer.knowledge.passage_search": "VectorSearch",
     "datalayer.records.knowledge": """
         DataSource Document DocumentPassage KnowledgeState NewDocument NewPassage Passage PassageVector SourceResult
@@ -178,6 +178,7 @@ __all__ = [
     "AnswerPage",
     "AnswerRow",
     "ApiKey",
+    "ApiReply",
     "Assistant",
     "AssistantAccess",
     "AssistantNumbers",

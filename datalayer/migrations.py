@@ -34,7 +34,7 @@ from datalayer.schema.chat import (
     threads,
 )
 from datalayer.schema.jobs import job_elections, job_replicas, jobs
-from datalayer.schema.keys import KEY_TABLES
+from datalayer.schema.keys import KEY_TABLES, api_replies
 from datalayer.schema.knowledge import KNOWLEDGE_TABLES
 from datalayer.schema.review import REVIEW_TABLES, review_pending
 from datalayer.schema.usage import (
@@ -317,6 +317,13 @@ async def keep_api_keys(connection: AsyncConnection) -> None:
 async def name_failures_of_trainings(connection: AsyncConnection) -> None:
     """Add the kind and the values of the failure to trainings. Those of before keep their English sentence."""
     await connection.run_sync(_add_tables_and_columns)
+
+
+@migration
+async def keep_first_answers(connection: AsyncConnection) -> None:
+    """Add the first answers to requests of programs, for their repetitions."""
+    await connection.run_sync(api_replies.create, checkfirst=True)
+    await connection.run_sync(_add_indexes, {"api_replies_of_thread"})
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

@@ -31,7 +31,7 @@ from datalayer.schema.chat import (
     users,
 )
 from datalayer.schema.jobs import jobs
-from datalayer.schema.keys import api_key_rates, api_keys
+from datalayer.schema.keys import api_key_rates, api_keys, api_replies
 from datalayer.schema.knowledge import trainings
 from datalayer.schema.review import (
     review_items,
@@ -128,7 +128,7 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
     of_user = await detach_calls(connection, llm_calls.c.userId == user_id, {"userId": None, "keyId": None})
     deleted.count(llm_call_payloads, of_user)
     of_keys = select(api_keys.c.id).where(api_keys.c.userId == user_id)
-    for column in (usage_limits.c.subjectId, api_key_rates.c.keyId):
+    for column in (usage_limits.c.subjectId, api_key_rates.c.keyId, api_replies.c.keyId):
         await deleted.delete(connection, column.table, column.in_(of_keys))
     for column in (feedbacks.c.userId, feedback_changes.c.userId, verdicts.c.reviewerId):
         # The user's votes and verdicts on answers of others do not count any more.

@@ -6,16 +6,17 @@ secret, and counts rates. Making and revoking leaves a row in the audit.
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_id, clean_text, clean_time, utc_in, utc_now
+from datalayer.cleaning import clean_id, clean_text, clean_time, known_id, utc_in, utc_now
 from datalayer.errors import Forbidden, InvalidRecord, NotFound
-from datalayer.keys import rates, rows
+from datalayer.keys import rates, replies, rows
 from datalayer.keys.secrets import PREFIX_LENGTH, hash_of, new_secret
 from datalayer.ownership import SYSTEM, acting_user, demand_system, recorded
-from datalayer.records.keys import KEY_SCOPES, ApiKey, KeyScope, Rate, RateKind
+from datalayer.records.keys import KEY_SCOPES, ApiKey, ApiReply, KeyScope, Rate, RateKind
 from datalayer.review import audit
 from datalayer.store import DataStore
 
@@ -144,7 +145,9 @@ class Keys(DataStore):
         now, before = utc_now(), utc_in(-_SEEN_EVERY_SECONDS)
         await self._writer.submit(lambda connection: rows.see(connection, known, now, before))
 
-    async def take_rate(self, key_id: str, kind: RateKind, amount: int, per_minute: int) -> Rate:
+    async def take_rate(
+        self, key_id: str, kind: RateKind, amount: int, per_minute: int, *, is_owed: bool = False
+    ) -> Rate:
         """Take the amount from what the key may use a minute, if it is left: one statement.
 
         An amount larger than `per_minute` is allowed when nothing is taken, and the next ones wait longer.
@@ -153,6 +156,7 @@ class Keys(DataStore):
             kind: "requests" or "tokens"; each is counted on its own.
             amount: at least 0.
             per_minute: at least 1; so much can be taken at once, and it fills again evenly.
+            is_owed: take the amount in any case, because it was used already.
 
         Raises:
             Forbidden: a user acts.
@@ -163,9 +167,53 @@ class Keys(DataStore):
         if kind not in get_args(RateKind) or amount < 0 or per_minute < 1:
             raise InvalidRecord("a rate needs a kind, an amount of at least 0 and at least 1 a minute")
         rate: Rate = await self._writer.submit(
-            lambda connection: rates.take(connection, dialect, known, kind, amount=amount, per_minute=per_minute)
+            lambda connection: rates.take(
+                connection, dialect, known, kind, amount=amount, per_minute=per_minute, is_owed=is_owed
+            )
         )
         return rate
+
+    async def begin_reply(self, key_id: str, name: str, digest: str) -> ApiReply | None:
+        """Begin the answer to a request with an `Idempotency-Key`, unless it was begun before.
+
+        Args:
+            key_id: of the API key.
+            name: the `Idempotency-Key`.
+            digest: of the request.
+
+        Returns:
+            None if the answer begins now; else the one that was begun in the last 24 hours.
+
+        Raises:
+            Forbidden: a user acts.
+        """
+        demand_system(acting_user.get(), "the record of answers")
+        known, named, dialect = clean_id(key_id, "id of a key"), clean_text(name), self.database.dialect
+        found: ApiReply | None = await self._writer.submit(
+            lambda connection: replies.begin(connection, dialect, known, named, digest)
+        )
+        return found
+
+    async def end_reply(self, key_id: str, name: str, reply: ApiReply, thread_id: str | None = None) -> None:
+        """Store the answer that was begun. It is deleted with the thread, if it is of one.
+
+        Raises:
+            Forbidden: a user acts.
+        """
+        demand_system(acting_user.get(), "the record of answers")
+        known, named = clean_id(key_id, "id of a key"), clean_text(name)
+        kept, of_thread = replace(reply, body=clean_text(reply.body)), known_id(thread_id)
+        await self._writer.submit(lambda connection: replies.end(connection, known, named, kept, of_thread))
+
+    async def drop_reply(self, key_id: str, name: str) -> None:
+        """Forget an answer that was begun and not stored: the request may be sent again.
+
+        Raises:
+            Forbidden: a user acts.
+        """
+        demand_system(acting_user.get(), "the record of answers")
+        known, named = clean_id(key_id, "id of a key"), clean_text(name)
+        await self._writer.submit(lambda connection: replies.drop(connection, known, named))
 
 
 def _clean_name(name: str) -> str:

@@ -4,7 +4,7 @@ The generic cell rate algorithm. An empty rate holds the amount of one minute an
 that is allowed when nothing is taken, and is then waited off: the mean is kept, and no call is impossible.
 """
 
-from sqlalchemy import Float, case, literal
+from sqlalchemy import Float, case, literal, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
@@ -17,9 +17,16 @@ _CLOCK_SECONDS = 0.001
 
 
 async def take(
-    connection: AsyncConnection, dialect: Dialect, key_id: str, kind: RateKind, *, amount: int, per_minute: int
+    connection: AsyncConnection,
+    dialect: Dialect,
+    key_id: str,
+    kind: RateKind,
+    *,
+    amount: int,
+    per_minute: int,
+    is_owed: bool = False,
 ) -> Rate:
-    """Take the amount from the rate of this key, if it allows it."""
+    """Take the amount from the rate of this key, if it allows it, or in any case if it is owed."""
     seconds = amount * _MINUTE / per_minute
     needed = min(seconds, _MINUTE)
     table, takes = api_key_rates.c, literal(seconds, Float)
@@ -29,7 +36,7 @@ async def take(
     # Every value of the statement is computed from the row as it was, and from one reading of the clock.
     now = statement.excluded.askedAt
     begins = case((table.fullAt > now, table.fullAt), else_=now)
-    is_allowed = begins + needed <= now + _MINUTE
+    is_allowed = true() if is_owed else begins + needed <= now + _MINUTE
     statement = statement.on_conflict_do_update(
         index_elements=[table.keyId, table.kind],
         set_={

@@ -1,6 +1,6 @@
 """Frozen records of API keys and their rates. Times are UTC texts, as in `records/usage.py`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 KeyScope = Literal["threads:read", "threads:write", "assistants", "gateway", "usage:read", "admin"]
@@ -49,3 +49,17 @@ class Rate:
     remaining: int
     retry_after: float
     reset_after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiReply:
+    """The first answer to a request that names itself (`Idempotency-Key`), for its repetitions.
+
+    `digest` is that of the request. `status` is None while it is being answered. `headers` and `body` are those of the
+    answer.
+    """
+
+    digest: str
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = ""

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, Table, Text
 
-from datalayer.schema.chat import Identifier, Tags, metadata
+from datalayer.schema.chat import Identifier, Json, Tags, metadata
 
 # Only a hash of the secret is stored. The secret is random, so a fast hash is enough: nobody can guess one to try.
 api_keys = Table(
@@ -36,5 +36,21 @@ api_key_rates = Table(
     Column("fullAt", Float, nullable=False),
     Column("wasTaken", Boolean, nullable=False),
 )
+
+# The first answer to a request with an `Idempotency-Key` (`name`), for a day. `status` is NULL while it is being
+# answered. It goes with its thread, because it can contain a message.
+api_replies = Table(
+    "api_replies",
+    metadata,
+    Column("keyId", Identifier, ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("status", Integer),
+    Column("headers", Json),
+    Column("body", Text),
+    Column("threadId", Identifier),
+    Column("createdAt", Text, nullable=False),
+)
+Index("api_replies_of_thread", api_replies.c.threadId)
 
 KEY_TABLES = (api_keys, api_key_rates)

@@ -24,11 +24,11 @@ from datalayer import (
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.keys import rows
-from datalayer.records.keys import ApiKey
-from datalayer.schema.keys import api_key_rates, api_keys
+from datalayer.records.keys import ApiKey, ApiReply
+from datalayer.schema.keys import api_key_rates, api_keys, api_replies
 from datalayer.schema.review import audit_entries
 from tests.support.calls import call
-from tests.support.records import new_id, user_id
+from tests.support.records import new_id, thread, user_id
 
 
 @pytest.fixture
@@ -260,6 +260,9 @@ async def test_an_amount_above_the_rate_is_allowed_at_rest_and_waited_off(layer:
     await at_rest(layer, 121)
     assert (await layer.take_rate(key.id, "tokens", 1, 100)).allowed
     assert not (await layer.take_rate(key.id, "tokens", 300, 100)).allowed, "only at rest"
+    owed = await layer.take_rate(key.id, "tokens", 300, 100, is_owed=True)
+    assert owed.allowed
+    assert 230 < owed.reset_after <= 241
 
 
 async def test_concurrent_requests_cannot_exceed_a_rate(layer: ChainlitLayer, alice: str, database_url: str) -> None:
@@ -326,3 +329,36 @@ async def test_keys_go_with_their_user_and_calls_lose_them(layer: ChainlitLayer,
     found = await layer.get_call(late.id)
     assert found is not None
     assert found[0].call.key_id is None, "a call that was in progress"
+
+
+async def test_the_first_answer_to_a_request_is_kept_for_a_day(layer: ChainlitLayer, alice: str) -> None:
+    (key, _), (other, _) = await made(layer), await made(layer)
+    begun = await asyncio.gather(*(layer.begin_reply(key.id, "once", "digest") for _ in range(3)))
+    assert sorted(one is None for one in begun) == [False, False, True]
+    assert [one for one in begun if one is not None] == [ApiReply("digest")] * 2
+    assert await layer.begin_reply(other.id, "once", "digest") is None, "each key has names of its own"
+    thread_id = await thread(layer, alice)
+    reply = ApiReply("", 201, {"location": "/x"}, "an answer \x00")
+    await layer.end_reply(key.id, "once", reply, thread_id)
+    await layer.end_reply(key.id, "once", ApiReply("", 500))
+    kept = ApiReply("digest", 201, {"location": "/x"}, "an answer \ufffd")
+    assert await layer.begin_reply(key.id, "once", "another") == kept
+    await layer.drop_reply(key.id, "once")
+    assert await layer.begin_reply(key.id, "once", "digest") == kept, "only one that is not stored can be dropped"
+
+    await layer.drop_reply(other.id, "once")
+    assert await layer.begin_reply(other.id, "once", "digest") is None, "forgotten"
+    for seconds, is_begun in ((800, False), (1_000, True)):
+        async with layer.database.write() as connection:
+            await connection.execute(update(api_replies).values(createdAt=utc_in(-seconds)))
+        assert (await layer.begin_reply(other.id, "once", "digest") is None) is is_begun, "its process has died"
+    async with layer.database.write() as connection:
+        await connection.execute(update(api_replies).values(createdAt=utc_in(-25 * 3_600)))
+    assert await layer.begin_reply(key.id, "once", "another") is None, "a day is over"
+    await layer.end_reply(key.id, "once", reply, thread_id)
+    receipt = await layer.delete_thread_with_receipt(thread_id)
+    assert receipt.rows["api_replies"] == 1
+    assert await layer.begin_reply(key.id, "once", "digest") is None
+    assert (await layer.delete_user("alice")).rows["api_replies"] == 2
+    with acting_as("alice"), pytest.raises(Forbidden):
+        await layer.begin_reply(key.id, "once", "digest")

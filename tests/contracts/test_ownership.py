@@ -171,6 +171,7 @@ WITHOUT_OWNER = {
     *("list_prices", "add_price", "add_prices", "deactivate_price", "reprice", "list_projects", "put_project"),
     # Users make, see and revoke their own keys; the system finds them: see `test_keys`.
     *("create_api_key", "list_api_keys", "revoke_api_key", "find_api_key", "see_api_key", "take_rate"),
+    *("begin_reply", "end_reply", "drop_reply"),
     # The application registers and runs jobs, and only the system forgets them. A job belongs to whoever starts it.
     *("register_job", "run_jobs", "stop_jobs", "start_job", "forget_jobs"),
     *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "extend", "release"),

@@ -71,6 +71,7 @@ STEPS = [
     "mark_calls_in_progress",
     "keep_api_keys",
     "name_failures_of_trainings",
+    "keep_first_answers",
 ]
 
 

@@ -20,6 +20,8 @@ from tests.support.plain_http import PLAIN_HTTP
 from tests.support.served import served
 from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.trying import Trial
+from threadkeeper.conversation.programs import Programs
+from threadkeeper.conversation.session import Conversations
 from threadkeeper.gateway.routes import GatewayOnDemand, gateway_router
 from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.jobs.trainings import register_trainings
@@ -30,6 +32,7 @@ from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.review_policy import ReviewPolicy
+from threadkeeper.settings.settings import load_settings
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.auth.keys import KeyGate
@@ -135,9 +138,18 @@ async def gateway(layer: ChainlitLayer) -> AsyncIterator[GatewayOnDemand]:
 
 
 @pytest.fixture
+async def ask_thread(layer: ChainlitLayer) -> AsyncIterator[Programs]:
+    """The conversations of this process, with the demo."""
+    conversations = Conversations(layer, DemoModel(), load_settings())
+    yield Programs(layer, conversations)
+    await conversations.stop()
+
+
+@pytest.fixture
 def whole_app(
     layer: ChainlitLayer,
     gateway: GatewayOnDemand,
+    ask_thread: Programs,
     passwords: Passwords,
     chainlit_app: FastAPI,
     extra_routers: list[APIRouter],
@@ -150,6 +162,8 @@ def whole_app(
     register_trainings(layer, nobody_trains)
     ours = all_routers(
         layer,
+        ask_thread=ask_thread,
+        key_gate=KeyGate(layer, remember_seconds=0),
         theme=THEME,
         review_policy=review_policy,
         assistant_owners=OWNERS,

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from datalayer import acting_user
+from datalayer import acting_as, acting_user
+from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.records import new_id
 from tests.web.conftest import NAMES, Browser
 from threadkeeper.web.auth.roles import Admin, LoggedIn, Reviewer, reading_usage
@@ -98,6 +99,22 @@ WHO_MAY = {
     "GET /thread/{thread_id}": EVERYONE,
     "GET /share/{thread_id}": EVERYONE,
     "GET /element/{element_id}": EVERYONE,
+    # For programs with a key, and to read for our pages: see below, `test_keys` and `test_api`.
+    "GET /api/v1/threads": KEYS,
+    "POST /api/v1/threads": KEYS,
+    "GET /api/v1/search": KEYS,
+    "GET /api/v1/threads/{thread_id}": KEYS,
+    "PATCH /api/v1/threads/{thread_id}": KEYS,
+    "DELETE /api/v1/threads/{thread_id}": KEYS,
+    "GET /api/v1/threads/{thread_id}/messages": KEYS,
+    "POST /api/v1/threads/{thread_id}/messages": KEYS,
+    "PUT /api/v1/threads/{thread_id}/messages/{message_id}/feedback": KEYS,
+    "DELETE /api/v1/threads/{thread_id}/messages/{message_id}/feedback": KEYS,
+    "GET /api/v1/threads/{thread_id}/elements": KEYS,
+    "GET /api/v1/threads/{thread_id}/elements/{element_id}/content": KEYS,
+    "GET /api/v1/openapi.json": EVERYONE,
+    "GET /api/v1/docs": EVERYONE,
+    **{f"{method} /api/v1/{{path:path}}": EVERYONE for method in ("GET", "POST", "PUT", "PATCH", "DELETE")},
     "GET /me": PAGE,
     "POST /me/shared/{thread_id}/stop": FORM,
     "POST /me/takeout": FORM,
@@ -107,6 +124,8 @@ WHO_MAY = {
     "POST /me/log-out": FORM,
     "POST /me/delete": FORM,
     **{f"{method} /gateway/{{path:path}}": KEYS for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")},
+    "POST /me/keys": FORM,
+    "POST /me/keys/{key_id}/revoke": FORM,
     # Chainlit's.
     "MOUNT /ws/socket.io": EVERYONE,
     "GET /{full_path:path}": EVERYONE,
@@ -239,3 +258,26 @@ async def test_usage_is_read_with_the_rights_of_the_role(whole_app: FastAPI, bro
                 assert answer.json() == {"who": NAMES[str(role)], "reads": reads}
             else:
                 assert answer.status_code == (401 if role is None else 404)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_key_reaches_the_routes_of_its_scopes_alone(
+    whole_app: FastAPI, layer: ChainlitLayer, browser_of: Browser
+) -> None:
+    of_programs = [line.split(" ") for line in WHO_MAY if "/api/v1/" in line and WHO_MAY[line] == KEYS]
+    wants = {method: "threads:read" if method == "GET" else "threads:write" for method, _ in of_programs}
+    for role, name in NAMES.items():
+        with acting_as(name):
+            secrets = {
+                scope: (await layer.create_api_key("x", [scope]))[1]
+                for scope in ("threads:read", "threads:write", "gateway")
+            }
+        for scope, secret in secrets.items():
+            program = await browser_of(None)
+            program.headers["x-api-key"] = secret
+            for method, path in of_programs:
+                answer = await asked(program, method, path)
+                what = f"{method} {path} for {role} with {scope}: {answer.status_code}"
+                assert answer.status_code < 500, what
+                assert (answer.status_code == 403) is (wants[method] != scope), what
+                assert answer.status_code != 401, what

@@ -188,7 +188,8 @@ class Completion:
 class Purpose:
     """Why a call is made, and for which user. It is stored with the call and not sent to the server.
 
-    `key_id` is the id of the API key of the program that asks, if it is one.
+    `key_id` is the id of the API key of the program that asks, if it is one, and `project_id` the project that pays, if
+    it is not the default one.
 
     `on_call` gets each row of usage before it is stored and before the answer ends for the caller. `on_warning` is
     awaited when a limit is nearly reached. `on_wait` waits the given seconds before a request is repeated; it can show
@@ -203,6 +204,7 @@ class Purpose:
     assistant_version: int | None = None
     tags: tuple[str, ...] = ()
     key_id: str | None = None
+    project_id: str | None = None
     on_call: Callable[[LlmCall], None] | None = None
     on_warning: Callable[[LimitStanding], Awaitable[None]] | None = None
     on_wait: Callable[[float], Awaitable[None]] = asyncio.sleep

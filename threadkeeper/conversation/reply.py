@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Container, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, cast
 
@@ -41,6 +42,8 @@ from threadkeeper.language.chainlit_texts import STOP_NOTICE
 
 logger = logging.getLogger(__name__)
 
+asking_program: ContextVar[tuple[str, str | None] | None] = ContextVar("asking_program", default=None)
+"""The ids of the API key of the program that asks, and of the project that pays, if it is not the default one."""
 FINAL = "is_final"
 """Metadata key of an error after which the same question would fail again."""
 LEFT_OUT = "left_out_parameters"
@@ -363,7 +366,9 @@ def purpose_of_session(kind: str, thread_id: str, answerer: Answerer) -> Purpose
     """The purpose of a call for the current session, in which this one answers."""
     session = cl.context.session
     user_id = session.user.id if isinstance(session.user, cl.PersistedUser) else None
-    return answerer.purpose(Purpose(kind, user_id=user_id, thread_id=thread_id))
+    key_id, project_id = asking_program.get() or (None, None)
+    purpose = Purpose(kind, user_id=user_id, thread_id=thread_id, key_id=key_id, project_id=project_id)
+    return answerer.purpose(purpose)
 
 
 def purpose_of_answer(reply: Reply, thread_id: str, language: str) -> Purpose:

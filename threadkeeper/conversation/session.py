@@ -253,6 +253,11 @@ class Conversations:
         # The answer did not wait until its thread was stored; the end of the turn does.
         await self._layer.settled(session.thread_id)
 
+    @property
+    def parts(self) -> tuple[Turns, Answering]:
+        """What also answers without a page (`programs`)."""
+        return self._turns, self._answering
+
     async def retry(self, question_id: object, *, restored: Version | None = None) -> None:
         """Ask the last question of this conversation again. Its answer is removed, and stays as a version.
 

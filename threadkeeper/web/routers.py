@@ -8,14 +8,18 @@ from fastapi import APIRouter, Depends
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loading import LoadLimits
+from threadkeeper.program_turns import AskThread
 from threadkeeper.review_policy import ReviewPolicy
+from threadkeeper.web.api.routes import api_router
 from threadkeeper.web.assistants import routes as assistants
 from threadkeeper.web.assistants.knowledge import routes as knowledge
 from threadkeeper.web.assistants.trying import TryAssistant
+from threadkeeper.web.auth.keys import KeyGate
 from threadkeeper.web.chainlit_pages import router as chainlit_pages
 from threadkeeper.web.chainlit_routes import chainlit_router
 from threadkeeper.web.files import files_router
 from threadkeeper.web.health import health_router
+from threadkeeper.web.me import keys as own_keys
 from threadkeeper.web.me import routes as me
 from threadkeeper.web.page_api import page_api_router
 from threadkeeper.web.pages.dependencies import share
@@ -27,6 +31,8 @@ from threadkeeper.web.usage import routes as usage
 def all_routers(
     layer: ChainlitLayer,
     *,
+    ask_thread: AskThread | None = None,
+    key_gate: KeyGate | None = None,
     metrics_token: str | None = None,
     redirect_seconds: int | None = None,
     theme: Path | None = None,
@@ -43,6 +49,8 @@ def all_routers(
 
     Args:
         layer: reads and writes all data.
+        ask_thread: asks the questions of programs; None offers no API.
+        key_gate: finds the keys of programs; by default a new one.
         metrics_token: the bearer token for `/metrics`; None serves it to everyone.
         redirect_seconds: lifetime of signed links to the file store; None serves files through this server.
         theme: Chainlit's `public/theme.json`, for the colours of our pages.
@@ -67,14 +75,17 @@ def all_routers(
         knowledge_places=knowledge_places or Places(),
     )
     screens = APIRouter(dependencies=[Depends(shared)])
-    for part in (usage, review, me, assistants, knowledge):
+    for part in (usage, review, me, own_keys, assistants, knowledge):
         screens.include_router(part.router)
     screens.include_router(page_api_router(asked_reasons))
     screens.include_router(chainlit_pages)
+    gate = key_gate or KeyGate(layer)
+    api = [api_router(layer, pages, gate, ask_thread=ask_thread, asked_reasons=asked_reasons)] if ask_thread else []
     return [
         health_router(layer, metrics_token=metrics_token),
         files_router(layer, redirect_seconds=redirect_seconds),
         pages.assets.router(),
+        *api,
         screens,
         chainlit_router(),
     ]

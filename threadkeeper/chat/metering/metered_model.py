@@ -135,7 +135,7 @@ class MeteredModel:
     async def _begin(self, request: ModelRequest, *, is_streaming: bool) -> OpenCall:
         """Check the limits and reserve tokens. Raises ModelError if the question may not be sent."""
         await self._keeper.read_prices()
-        project_id = await self._keeper.known(self._project)
+        project_id = request.purpose.project_id or await self._keeper.known(self._project)
         call = OpenCall(
             replace(request, attempts=[]),
             str(uuid.uuid4()),

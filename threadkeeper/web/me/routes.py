@@ -1,4 +1,4 @@
-"""The page at `/me`: who opened the user's threads, shared threads, data export, logins, and deletion with a receipt.
+"""The page at `/me`: who opened the user's threads, shared threads, data export, logins, API keys, and deletion.
 
 Everything here belongs to the acting user; nobody sees another user's page, whatever their role. Owners of an
 assistant also see the number of its votes, but no contents.
@@ -24,6 +24,7 @@ from threadkeeper.web.auth.gate import Person, login_at
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.auth.tokens import clear_login_cookie
 from threadkeeper.web.me.browsers import browser_name
+from threadkeeper.web.me.keys import OFFERED, is_expired, own_keys
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import Download, attachment, content_of
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
@@ -79,6 +80,9 @@ async def read_me(
         "names": names,
         "logins": _login_rows(await layer.list_logins(), request),
         "shared": await layer.shared_threads(),
+        "keys": await own_keys(layer),
+        "is_expired": is_expired,
+        "scopes": OFFERED,
         "takeout": await _newest_takeout(layer),
         "votes": await _votes(layer, owned) if owned else [],
         "votes_days": VOTES_DAYS,

@@ -1,0 +1,486 @@
+"""The API for programs: threads, messages, votes, files, search; keys, errors, repetitions."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from datalayer import Limit, Project, User, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records.usage import CallFilter
+from datalayer.schema.keys import api_replies
+from tests.contracts.test_elements import text_element
+from tests.support.model_server import ModelServer
+from tests.support.pages import read_page
+from tests.support.plain_http import PLAIN_HTTP
+from tests.support.records import listed, new_id, step, thread
+from tests.web.conftest import Browser, Serve
+from threadkeeper.conversation.programs import Programs
+from threadkeeper.conversation.session import Conversations
+from threadkeeper.factories import open_model
+from threadkeeper.settings.settings import load_settings
+from threadkeeper.web.api import route
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+BOTH = ("threads:read", "threads:write")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
+
+Program = Callable[..., Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture
+async def model_server() -> AsyncIterator[ModelServer]:
+    async with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def ask_thread(
+    layer: ChainlitLayer, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Programs]:
+    """The conversations of this process, with the scripted model server."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OPENAI_BASE_URL", model_server.base_url)
+    monkeypatch.setenv("OPENAI_MODELS", "echo,context-echo,slow:20:0.05,401,slow:3:0.01")
+    settings = load_settings()
+    conversations = Conversations(layer, open_model(settings, layer, []), settings)
+    yield Programs(layer, conversations)
+    await conversations.stop()
+
+
+@pytest.fixture
+async def program_of(
+    whole_app: Any, layer: ChainlitLayer, people: dict[str, User], serve: Serve
+) -> AsyncIterator[Program]:
+    """A program with a key of the person with this role."""
+    async with serve() as visitor, AsyncExitStack() as clients:
+
+        async def program(role: str = "user", scopes: Any = BOTH, **fields: Any) -> httpx.AsyncClient:
+            with acting_as(people[role].identifier):
+                _, secret = await layer.create_api_key("a program", scopes, **fields)
+            base = f"{visitor.base_url}".rstrip("/") + "/api/v1"
+            client = httpx.AsyncClient(base_url=base, headers={"x-api-key": secret}, **PLAIN_HTTP, timeout=60)
+            return await clients.enter_async_context(client)
+
+        yield program
+
+
+async def made(program: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    answer = await program.post("/threads", json=fields)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def asked(program: httpx.AsyncClient, thread_id: str, content: str, **fields: Any) -> httpx.Response:
+    return await program.post(f"/threads/{thread_id}/messages", json={"content": content, **fields})
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    assert body["detail"]
+    return answer.status_code, body["type"].removeprefix("urn:threadkeeper:problem:")
+
+
+async def test_a_thread_is_made_read_changed_listed_and_deleted(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    program = await program_of()
+    answer = await program.post("/threads", json={"name": "One", "metadata": {"ticket": 7}, "tags": ["a"]})
+    assert answer.status_code == 201
+    one = answer.json()
+    assert answer.headers["location"] == f"/api/v1/threads/{one['id']}"
+    assert (one["name"], one["metadata"], one["tags"], one["assistant"]) == ("One", {"ticket": 7}, ["a"], None)
+    address = f"/threads/{one['id']}"
+    read = await program.get(address)
+    assert read.json() == one
+    etag = read.headers["etag"] = answer.headers["etag"]
+
+    changed = await program.patch(address, json={"name": "Two", "metadata": {"ticket": None, "x": [1]}},
+                                  headers={"If-Match": etag})  # fmt: skip
+    assert (changed.json()["name"], changed.json()["metadata"], changed.json()["tags"]) == ("Two", {"x": [1]}, ["a"])
+    assert changed.headers["etag"] != etag
+    late = await program.patch(address, json={"name": "Three"}, headers={"If-Match": etag})
+    assert problem(late) == (412, "changed")
+    assert (await program.delete(address, headers={"If-Match": etag})).status_code == 412
+
+    for number in range(4):
+        await made(program, name=f"More {number}")
+    first = (await program.get("/threads", params={"limit": 3})).json()
+    rest = (await program.get("/threads", params={"limit": 3, "cursor": first["next_cursor"]})).json()
+    assert [len(first["data"]), len(rest["data"]), rest["next_cursor"]] == [3, 2, None]
+    names = [found["name"] for found in first["data"] + rest["data"]]
+    assert sorted(names) == ["More 0", "More 1", "More 2", "More 3", "Two"]
+
+    deleted = await program.delete(address)
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert problem(await program.get(address)) == (404, "not-found")
+    with acting_as("uma"):
+        assert len(await listed(layer, people["user"].id)) == 4
+
+
+async def test_a_question_is_answered_as_in_the_chat(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User], model_server: ModelServer
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    turn = (await asked(program, thread_id, "Hello there")).json()
+    assert (turn["question"]["content"], turn["question"]["role"]) == ("Hello there", "user")
+    answer = turn["answer"]
+    assert (answer["content"], answer["role"], answer["status"], answer["model"]) == (
+        "You said: Hello there", "assistant", "complete", "echo",
+    )  # fmt: skip
+    assert answer["usage"]["completion_tokens"] > 0
+    again = (await asked(program, thread_id, "And then?", model="context-echo")).json()
+    sent = json.loads(again["answer"]["content"])
+    assert [one["content"] for one in sent[1:]] == ["Hello there", "You said: Hello there", "And then?"]
+    found = (await program.get(f"/threads/{thread_id}/messages", params={"limit": 3})).json()
+    assert [one["content"] for one in found["data"]][:2] == ["Hello there", "You said: Hello there"]
+    rest = (await program.get(f"/threads/{thread_id}/messages", params={"cursor": found["next_cursor"]})).json()
+    assert [one["id"] for one in rest["data"]] == [again["answer"]["id"]]
+    assert rest["next_cursor"] is None
+
+    with acting_as("uma"):
+        stored = await layer.get_thread(thread_id)
+        (key,) = await layer.list_api_keys()
+    kinds = [(one["type"], one["name"]) for one in stored["steps"]][:3]
+    assert kinds == [("user_message", "uma"), ("run", "on_message"), ("assistant_message", "Assistant")]
+    calls = [row.call for row in (await layer.list_calls(CallFilter(kinds=("chat",)))).rows]
+    assert {(call.key_id, call.user_id, call.thread_id) for call in calls} == {(key.id, people["user"].id, thread_id)}
+    assert len(calls) == 2
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    found = []
+    for block in text.strip().split("\n\n"):
+        name, data = block.split("\n")
+        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+async def test_an_answer_is_streamed_as_it_is_written(program_of: Program) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    body = {"content": "Go", "model": "slow:20:0.05", "stream": True}
+    async with program.stream("POST", f"/threads/{thread_id}/messages", json=body) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        pieces = [piece async for piece in answer.aiter_text()]
+    found = events("".join(pieces))
+    assert found[0][0] == "question"
+    texts = [data["text"] for name, data in found if name == "text"]
+    assert len(texts) >= 3, "not all at once"
+    name, turn = found[-1]
+    assert name == "turn"
+    assert "".join(texts) == turn["answer"]["content"] == "".join(f"word-{n} " for n in range(1, 21))
+    assert turn["question"]["id"] == found[0][1]["id"]
+
+
+async def test_an_answer_is_written_to_its_end_if_the_program_goes_away(program_of: Program) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    body = {"content": "Go", "model": "slow:20:0.05", "stream": True}
+    async with program.stream("POST", f"/threads/{thread_id}/messages", json=body) as answer:
+        async for piece in answer.aiter_text():
+            if "event: text" in piece:
+                break
+        busy = await asked(program, thread_id, "Another")
+        assert problem(busy) == (409, "busy")
+        assert busy.headers["retry-after"] == "1"
+    async with asyncio.timeout(60):
+        while True:
+            found = (await program.get(f"/threads/{thread_id}/messages")).json()["data"]
+            if found[-1]["status"] == "complete":
+                break
+            await asyncio.sleep(0.05)
+    assert found[-1]["content"].endswith("word-20 ")
+
+
+async def test_a_failure_is_a_problem_and_stays_in_the_thread(program_of: Program) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    failed = await asked(program, thread_id, "Go", model="401")
+    assert problem(failed)[0] == 502
+    assert problem(failed)[1].startswith("answer-")
+    found = (await program.get(f"/threads/{thread_id}/messages")).json()["data"]
+    assert [(one["role"], one["is_error"]) for one in found] == [("user", False), ("assistant", True)]
+    assert found[1]["content"] == failed.json()["detail"]
+    streamed = await asked(program, thread_id, "Go", model="401", stream=True)
+    assert events(streamed.text)[-1][0] == "problem"
+
+
+async def test_a_limit_of_a_key_stops_that_key_alone(program_of: Program, layer: ChainlitLayer) -> None:
+    program, other = await program_of(), await program_of()
+    with acting_as("uma"):
+        keys = {key.prefix: key for key in await layer.list_api_keys()}
+    key = keys[program.headers["x-api-key"][:10]]
+    await layer.put_limit(Limit(new_id(), "key", key.id, "day", "tokens", Decimal(1)))
+    thread_id = (await made(program))["id"]
+    assert (await asked(other, thread_id, "Go")).status_code == 200
+    assert problem(await asked(program, thread_id, "Go")) == (429, "answer-over-limit")
+
+
+async def test_the_tokens_of_a_key_are_limited_a_minute(program_of: Program) -> None:
+    program = await program_of(tokens_per_minute=10)
+    thread_id = (await made(program))["id"]
+    assert (await asked(program, thread_id, "Go")).status_code == 200, "at rest"
+    over = await asked(program, thread_id, "Go")
+    assert problem(over) == (429, "rate-exceeded")
+    assert int(over.headers["retry-after"]) > 60, "the first answer took more than a minute's tokens"
+    assert (await program.get(f"/threads/{thread_id}")).status_code == 200
+
+
+async def test_the_project_of_a_key_pays(program_of: Program, layer: ChainlitLayer) -> None:
+    project = await layer.put_project(Project(new_id(), "Research", "research", owner="uma"))
+    program = await program_of(project="research")
+    assert (await asked(program, (await made(program))["id"], "Go")).status_code == 200
+    (call,) = [row.call for row in (await layer.list_calls(CallFilter(kinds=("chat",)))).rows]
+    assert call.project_id == project.id
+
+
+async def test_a_key_uses_its_models_alone(program_of: Program) -> None:
+    program = await program_of(models=["context-echo"])
+    thread_id = (await made(program))["id"]
+    assert problem(await asked(program, thread_id, "Go")) == (403, "model-not-allowed")
+    assert (await asked(program, thread_id, "Go", model="context-echo")).status_code == 200
+
+
+async def test_nobody_reaches_the_threads_of_others(program_of: Program, layer: ChainlitLayer) -> None:
+    mine, other = await program_of("user"), await program_of("admin")
+    thread_id = (await made(mine, name="mine"))["id"]
+    turn = (await asked(mine, thread_id, "secret")).json()
+    message = f"/threads/{thread_id}/messages/{turn['answer']['id']}/feedback"
+    with acting_as("uma"):
+        await layer.update_thread(thread_id, metadata={"is_shared": True})
+    for answer in (
+        await other.get(f"/threads/{thread_id}"),
+        await other.patch(f"/threads/{thread_id}", json={"name": "x"}),
+        await other.delete(f"/threads/{thread_id}"),
+        await other.get(f"/threads/{thread_id}/messages"),
+        await asked(other, thread_id, "x"),
+        await other.put(message, json={"value": "up"}),
+        await other.get(f"/threads/{thread_id}/elements"),
+        await other.get(f"/threads/{thread_id}/elements/{new_id()}/content"),
+    ):
+        assert problem(answer) == (404, "not-found")
+    assert (await other.get("/threads")).json()["data"] == []
+    assert (await other.get("/search", params={"q": "secret"})).json()["data"] == []
+    assert (await mine.get(f"/threads/{thread_id}")).json()["name"]
+
+
+async def test_a_scope_allows_its_own_requests_alone(program_of: Program) -> None:
+    reads, writes = await program_of(scopes=["threads:read"]), await program_of(scopes=["threads:write"])
+    thread_id = (await made(writes))["id"]
+    assert problem(await reads.post("/threads", json={})) == (403, "scope-missing")
+    assert problem(await asked(reads, thread_id, "x")) == (403, "scope-missing")
+    assert problem(await writes.get("/threads")) == (403, "scope-missing")
+    assert (await reads.get(f"/threads/{thread_id}")).status_code == 200
+
+
+async def test_a_revoked_key_and_a_missing_one_are_refused(program_of: Program, layer: ChainlitLayer) -> None:
+    program = await program_of()
+    with acting_as("uma"):
+        (key,) = await layer.list_api_keys()
+        await layer.revoke_api_key(key.id)
+    revoked = await program.get("/threads")
+    assert problem(revoked) == (401, "key-invalid")
+    assert revoked.headers["www-authenticate"] == "Bearer"
+    del program.headers["x-api-key"]
+    assert problem(await program.get("/threads")) == (401, "key-missing")
+    program.headers["authorization"] = "Bearer tk_wrong"
+    assert problem(await program.get("/threads")) == (401, "key-invalid")
+    assert problem(await program.get("/nowhere")) == (404, "not-found")
+
+
+async def test_a_login_reads_from_our_own_pages_alone(browser_of: Browser) -> None:
+    uma = await browser_of("user")
+    own = {"Sec-Fetch-Site": "same-origin"}
+    assert (await uma.get("/api/v1/threads", headers=own)).status_code == 200
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "none"}, {}):
+        assert problem(await uma.get("/api/v1/threads", headers=headers)) == (401, "key-missing")
+    assert problem(await uma.post("/api/v1/threads", json={}, headers=own)) == (401, "key-missing")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"nam": "x"}, "body.nam"),
+        ({"name": 7}, "body.name"),
+        ({"name": "x" * 1_001}, "body.name"),
+        ({"tags": [""]}, "body.tags.0"),
+        ({"metadata": {"is_shared": True}}, "body.metadata.is_shared"),
+        ({"metadata": {"x": "y" * 20_000}}, "body.metadata"),
+        ({"assistant": "nobody"}, "body.assistant"),
+    ],
+)
+async def test_a_problem_names_the_field(program_of: Program, body: dict[str, Any], field: str) -> None:
+    answer = await (await program_of()).post("/threads", json=body)
+    assert problem(answer) == (422, "invalid")
+    assert field in [one["field"] for one in answer.json()["errors"]]
+
+
+async def test_other_bad_requests_are_problems(program_of: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    json_type = {"content-type": "application/json"}
+    assert problem(await program.post("/threads", content=b"{", headers=json_type))[0] == 422
+    assert problem(await program.get("/threads", params={"limit": 0})) == (422, "invalid")
+    assert problem(await program.get("/threads", params={"cursor": "x"})) == (422, "invalid")
+    assert problem(await program.get(f"/threads/{thread_id}/messages", params={"cursor": "x"})) == (422, "invalid")
+    assert problem(await asked(program, thread_id, "  ")) == (422, "invalid")
+    assert problem(await program.get("/threads/none")) == (404, "not-found")
+    monkeypatch.setattr(route, "LARGEST_BODY", 100)
+    assert problem(await asked(program, thread_id, "x" * 200)) == (413, "too-large")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * 20
+
+    assert problem(await program.post("/threads", content=chunks(), headers=json_type)) == (413, "too-large")
+
+
+async def test_a_repetition_gets_the_first_answer(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    program = await program_of()
+    once = {"Idempotency-Key": "order-1"}
+    first, again = [await program.post("/threads", json={"name": "Once"}, headers=once) for _ in range(2)]
+    assert (again.status_code, again.json(), again.headers["location"]) == (
+        201,
+        first.json(),
+        first.headers["location"],
+    )
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    other = await program.post("/threads", json={"name": "Other"}, headers=once)
+    assert problem(other) == (422, "invalid")
+    assert other.json()["errors"][0]["field"] == "header.idempotency-key"
+    assert (await (await program_of("admin")).post("/threads", json={"name": "Hers"}, headers=once)).status_code == 201
+
+    thread_id, body = first.json()["id"], {"content": "Go", "model": "slow:20:0.05"}
+    address, once = f"/threads/{thread_id}/messages", {"Idempotency-Key": "order-2"}
+    running = asyncio.create_task(program.post(address, json=body, headers=once))
+    await asyncio.sleep(0.3)
+    meanwhile = await program.post(address, json=body, headers=once)
+    assert problem(meanwhile) == (409, "in-progress")
+    turn = await running
+    assert (await program.post(address, json=body, headers=once)).json() == turn.json()
+
+    once = {"Idempotency-Key": "order-3"}
+    stream = {"content": "Go", "stream": True}
+    streamed = await program.post(address, json=stream, headers=once)
+    async with asyncio.timeout(60):
+        while (
+            replayed := await program.post(address, json={"content": "Go", "stream": True}, headers=once)
+        ).status_code == 409:
+            await asyncio.sleep(0.05)
+    assert replayed.text == streamed.text
+    assert replayed.headers["content-type"].startswith("text/event-stream")
+    assert len((await program.get(address)).json()["data"]) == 4, "two questions, two answers"
+
+    once = {"Idempotency-Key": "order-4"}
+    assert (await program.post("/threads", json={"nam": "x"}, headers=once)).status_code == 422
+    assert (await program.post("/threads", json={"name": "mended"}, headers=once)).status_code == 201, (
+        "nothing was done"
+    )
+    with acting_as("uma"):
+        await layer.delete_thread(thread_id)
+    async with layer.database.read() as connection:
+        assert (await connection.execute(select(func.count()).select_from(api_replies))).scalar() == 2
+
+
+async def test_the_rate_of_a_key_is_told(program_of: Program) -> None:
+    program = await program_of(requests_per_minute=2)
+    first = await program.get("/threads")
+    assert first.headers["ratelimit-policy"] == '"requests";q=2;w=60'
+    assert re.fullmatch(r'"requests";r=1;t=\d+', first.headers["ratelimit"])
+    assert (await program.get("/threads")).headers["ratelimit"].startswith('"requests";r=0')
+    over = await program.get("/threads")
+    assert problem(over) == (429, "rate-exceeded")
+    assert int(over.headers["retry-after"]) >= 1
+    assert over.headers["ratelimit"].startswith('"requests";r=0')
+    assert "ratelimit" not in (await (await program_of()).get("/threads")).headers
+
+
+async def test_an_answer_is_voted_on(program_of: Program, layer: ChainlitLayer) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    turn = (await asked(program, thread_id, "Hello")).json()
+    address = f"/threads/{thread_id}/messages/{turn['answer']['id']}/feedback"
+    voted = await program.put(address, json={"value": "down", "comment": "wrong", "reasons": ["incorrect"]})
+    assert voted.status_code == 200, voted.text
+    assert (voted.json()["feedback"]["value"], voted.json()["feedback"]["comment"]) == ("down", "wrong")
+    for body in ({"value": "down", "reasons": ["ugly"]}, {"value": "up", "reasons": ["incorrect"]}, {"value": "so-so"}):
+        assert problem(await program.put(address, json=body)) == (422, "invalid")
+    of_question = address.replace(turn["answer"]["id"], turn["question"]["id"])
+    assert problem(await program.put(of_question, json={"value": "up"})) == (404, "not-found")
+    assert (await program.delete(address)).status_code == 204
+    assert problem(await program.delete(address)) == (404, "not-found")
+
+
+async def test_files_are_listed_and_downloaded_and_words_found(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    program = await program_of()
+    with acting_as("uma"):
+        thread_id = await thread(layer, people["user"].id, "With a file")
+        written = step(thread_id, "the quick brown fox")
+        await layer.create_step(written)
+        element = text_element(thread_id, written["id"], "<script>content</script>")
+        await layer.create_element(element)
+    (found,) = (await program.get(f"/threads/{thread_id}/elements")).json()["data"]
+    assert (found["id"], found["message_id"], found["has_file"]) == (element.id, written["id"], True)
+    file = await program.get(f"/threads/{thread_id}/elements/{element.id}/content")
+    assert file.text == "<script>content</script>"
+    assert file.headers["content-disposition"].startswith("attachment")
+    assert file.headers["content-type"] == "application/octet-stream"
+    missing = await program.get(f"/threads/{thread_id}/elements/{new_id()}/content")
+    assert problem(missing) == (404, "not-found")
+    (hit,) = (await program.get("/search", params={"q": "brown qui"})).json()["data"]
+    assert (hit["thread"]["id"], "quick brown" in hit["excerpt"]) == (thread_id, True)
+    assert (await program.get("/search", params={"q": "nowhere"})).json()["data"] == []
+
+
+async def test_the_document_and_its_page_name_every_route(program_of: Program, browser_of: Browser) -> None:
+    visitor = await browser_of(None)
+    document = (await visitor.get("/api/v1/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    assert document["servers"] == [{"url": "/"}]
+    assert "/api/v1/threads/{thread_id}/messages" in document["paths"]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
+    text = json.dumps(document)
+    for name in set(re.findall(r"#/components/schemas/(\w+)", text)):
+        assert name in document["components"]["schemas"]
+    page = await visitor.get("/api/v1/docs")
+    assert page.status_code == 200
+    shown = read_page(page.text)
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"{method.upper()} {path}" in shown.text
+    assert not re.search(r"https?://", page.text.replace("http://www.w3.org", "")), "nothing from other hosts"
+    assert problem(await visitor.get("/api/v1/docs/none")) == (404, "not-found")
+
+
+async def test_the_example_of_the_documentation_runs(program_of: Program) -> None:
+    program = await program_of()
+    (example,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+    base = str(program.base_url).removesuffix("/api/v1/")
+    values = {"THREADKEEPER_URL": base, "THREADKEEPER_KEY": program.headers["x-api-key"], "NO_PROXY": "*"}
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", example], env=os.environ | values, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "You said: What is a data layer?", done.stderr

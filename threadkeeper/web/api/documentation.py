@@ -1,0 +1,108 @@
+"""The OpenAPI document of the API, and a page that shows it."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
+
+from threadkeeper.settings.root_path import root_path, under_root
+from threadkeeper.web.api.problems import MEDIA_TYPE, ProblemDetails
+from threadkeeper.web.api.route import PREFIX
+from threadkeeper.web.pages.dependencies import Pages
+from threadkeeper.web.pages.failures import PageRoute
+
+VERSION = "1"
+_METHODS = ("get", "post", "put", "patch", "delete")
+_REFERENCE = "#/components/schemas/{model}"
+
+
+def document_of(routes: Sequence[BaseRoute], address: str) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these routes.
+
+    Args:
+        routes: of the API.
+        address: of the application.
+    """
+    found = get_openapi(
+        title="Threadkeeper",
+        version=VERSION,
+        openapi_version="3.1.0",
+        description="What a person does in the browser, a program does with an API key.",
+        routes=routes,
+        servers=[{"url": address}],
+    )
+    components = found.setdefault("components", {})
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, `tk_…`."},
+        "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
+    found["security"] = [{"bearer": []}, {"header": []}]
+    schema = ProblemDetails.model_json_schema(ref_template=_REFERENCE)
+    components["schemas"] |= {**schema.pop("$defs", {}), "ProblemDetails": schema}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    problem = {
+        "description": "An error.",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="ProblemDetails")}}},
+    }
+    for operations in found["paths"].values():
+        for method, operation in operations.items():
+            if method in _METHODS:
+                operation["responses"].pop("422", None)
+                operation["responses"]["default"] = problem
+    return found
+
+
+def documentation_router(routes: Sequence[BaseRoute]) -> APIRouter:
+    """The routes of the document and of its page."""
+    router = APIRouter(prefix=PREFIX, include_in_schema=False)
+
+    @cache
+    def document(root: str) -> dict[str, Any]:
+        return document_of(routes, under_root("/", root))
+
+    @router.get("/openapi.json")
+    async def read_document() -> dict[str, Any]:
+        return document(root_path())
+
+    async def read_page(request: Request, pages: Pages) -> Response:
+        found = document(root_path())
+        values = {"document": found, "operations": list(_operations(found)), "schemas": found["components"]["schemas"]}
+        return pages.page(request, "api.html", values, person=None)
+
+    router.routes.append(PageRoute(f"{PREFIX}/docs", read_page, methods=["GET"], include_in_schema=False))
+    return router
+
+
+def _operations(document: dict[str, Any]) -> Any:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if method in _METHODS:
+                yield {
+                    "id": operation["operationId"],
+                    "method": method.upper(),
+                    "path": path,
+                    "paragraphs": (operation.get("description") or "").split("\n\n"),
+                    "parameters": operation.get("parameters", ()),
+                    "body": _body_of(operation),
+                    "answers": [
+                        (status, _schema_of(answer))
+                        for status, answer in operation["responses"].items()
+                        if status != "default"
+                    ],
+                }
+
+
+def _body_of(operation: dict[str, Any]) -> str:
+    return _schema_of(operation.get("requestBody", {}))
+
+
+def _schema_of(holder: dict[str, Any]) -> str:
+    """The name of the schema of a body; empty without one."""
+    for content in holder.get("content", {}).values():
+        if reference := content.get("schema", {}).get("$ref"):
+            return str(reference).rpartition("/")[2]
+    return ""

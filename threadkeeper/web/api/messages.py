@@ -1,0 +1,191 @@
+"""Messages of a thread: read them, ask a question, vote on an answer."""
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused, TurnResult
+from threadkeeper.web.api.access import Reader, Writer
+from threadkeeper.web.api.once import Once
+from threadkeeper.web.api.problems import Problem, invalid, not_found, problem_of
+from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.shapes import (
+    LARGEST_PAGE,
+    Message,
+    MessagePage,
+    NewMessage,
+    NewVote,
+    Turn,
+    is_answer,
+    message_of,
+)
+from threadkeeper.web.api.threads import own_thread
+from threadkeeper.web.pages.dependencies import Layer
+
+router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
+
+_ROLES = ("user_message", "assistant_message")
+_REFUSED = {"not-found": 404, "busy": 409, "model-not-allowed": 403, "rate-exceeded": 429}
+_OF_LIMITS = ("over_limit", "in_flight", "unpriced")
+
+
+@router.get("/threads/{thread_id}/messages")
+async def list_messages(
+    *,
+    caller: Reader,
+    layer: Layer,
+    thread_id: str,
+    cursor: Annotated[str | None, Query(max_length=40, description="The `next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
+) -> MessagePage:
+    """The messages of a thread, oldest first."""
+    await own_thread(layer, caller, thread_id)
+    found = await _messages(layer, thread_id)
+    begin = 0
+    if cursor is not None:
+        ids = [one.id for one in found]
+        if cursor not in ids:
+            raise invalid("query.cursor", "it is not a cursor of this thread, or its message was deleted")
+        begin = ids.index(cursor) + 1
+    page = found[begin : begin + limit]
+    return MessagePage(data=page, next_cursor=page[-1].id if begin + limit < len(found) else None)
+
+
+@router.post(
+    "/threads/{thread_id}/messages",
+    dependencies=[Once],
+    response_model=Turn,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def ask(request: Request, caller: Writer, layer: Layer, thread_id: str, given: NewMessage) -> Any:
+    """Ask a question, and wait for its answer, or get it as it is written (`stream`).
+
+    It is answered as in the chat: with the thread as context, by its assistant, within the limits. The answer is
+    written to its end also if the program goes away.
+
+    The events of a stream are `question` (the id of the question), `text` (the next piece of the answer), `taken_back`
+    (the text so far is no answer), `notice`, and at the end `turn` (the question and the answer, as without a stream)
+    or `problem`.
+    """
+    thread = await own_thread(layer, caller, thread_id)
+    if not given.content.strip():
+        raise invalid("body.content", "it has no text")
+    assert caller.key is not None
+    asks: AskThread = request.state.ask_thread
+    try:
+        turn = await asks(thread.id, given.content, model=given.model, key=caller.key)
+    except TurnRefused as refused:
+        wait = refused.retry_after
+        headers = None if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
+        raise Problem(_REFUSED[refused.kind], refused.kind, refused.sentence, headers=headers) from None
+    if given.stream:
+        return StreamedTurn(turn, layer, thread.id)
+    return await _end_of(turn, layer, thread.id)
+
+
+@router.put("/threads/{thread_id}/messages/{message_id}/feedback")
+async def vote(
+    *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: NewVote
+) -> Message:
+    """Vote on an answer, in place of an earlier vote."""
+    await own_thread(layer, caller, thread_id)
+    offered: Sequence[str] = request.state.asked_reasons
+    if unknown := [one for one in given.reasons if one not in offered]:
+        raise invalid("body.reasons", f"{unknown[0][:60]!r} is not offered: {', '.join(offered) or 'none is'}")
+    if given.reasons and given.value == "up":
+        raise invalid("body.reasons", "a thumbs-up has no reasons")
+    await _message(layer, thread_id, message_id)
+    step_id = await layer.vote_on_answer(message_id, int(given.value == "up"))
+    if step_id is None:
+        raise not_found("answer")
+    if given.reasons or given.comment is not None:
+        await layer.give_reasons(step_id, given.reasons, given.comment)
+    return await _message(layer, thread_id, message_id)
+
+
+@router.delete("/threads/{thread_id}/messages/{message_id}/feedback", status_code=204)
+async def withdraw_vote(*, caller: Writer, layer: Layer, thread_id: str, message_id: str) -> None:
+    """Withdraw the vote on an answer."""
+    await own_thread(layer, caller, thread_id)
+    found = await _message(layer, thread_id, message_id)
+    if found.feedback is None or not await layer.delete_feedback(found.feedback.id):
+        raise not_found("vote")
+
+
+class StreamedTurn(StreamingResponse):
+    """The events of a turn. `whole` gives all of them at its end, whether or not somebody reads them."""
+
+    def __init__(self, turn: ProgramTurn, layer: ChainlitLayer, thread_id: str) -> None:
+        super().__init__(self._lines(turn, layer, thread_id), media_type="text/event-stream")
+        self.headers["X-Accel-Buffering"] = "no"
+        self._again = self._lines(turn, layer, thread_id)
+
+    async def whole(self) -> str:
+        return "".join([line async for line in self._again])
+
+    @staticmethod
+    async def _lines(turn: ProgramTurn, layer: ChainlitLayer, thread_id: str) -> AsyncIterator[str]:
+        async for event in turn.events():
+            if event.kind == "question":
+                yield _line("question", {"id": event.id})
+            elif event.kind == "text":
+                yield _line("text", {"id": event.id, "text": event.text})
+            elif event.kind == "taken_back":
+                yield _line("taken_back", {"id": event.id})
+            elif event.kind == "notice":
+                yield _line("notice", {"text": event.text})
+        try:
+            yield _line("turn", (await _end_of(turn, layer, thread_id)).model_dump())
+        except Exception as error:  # noqa: BLE001  as `ApiRoute` does
+            yield _line("problem", json.loads(bytes(problem_of(error).response().body)))
+
+
+def _line(name: str, data: Any) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+async def _end_of(turn: ProgramTurn, layer: ChainlitLayer, thread_id: str) -> Turn:
+    """The question and the answer, when the turn has ended.
+
+    Raises:
+        Problem: there is no answer.
+    """
+    result = await asyncio.shield(turn.result())
+    await layer.settled(thread_id)
+    messages = {one.id: one for one in await _messages(layer, thread_id)}
+    question = messages.get(result.question_id)
+    answer = messages.get(result.answer_id or "")
+    if question is None or answer is None:
+        raise _failure(result)
+    return Turn(question=question, answer=answer, notices=result.notices)
+
+
+def _failure(result: TurnResult) -> Problem:
+    status = 429 if result.failure_kind in _OF_LIMITS else 502
+    kind = f"answer-{result.failure_kind.replace('_', '-') or 'failed'}"
+    return Problem(status, kind, result.failure or "There is no answer.", is_done=True)
+
+
+async def _messages(layer: ChainlitLayer, thread_id: str) -> list[Message]:
+    thread = await layer.get_thread(thread_id)
+    steps = {step["id"]: step for step in (thread or {}).get("steps", ())}
+    # The vote on an answer is stored on its run, as Chainlit does.
+    runs = {key: step.get("feedback") for key, step in steps.items() if step["type"] == "run"}
+    return [
+        message_of(step, step.get("feedback") or (runs.get(step.get("parentId")) if is_answer(step) else None))
+        for step in steps.values()
+        if step["type"] in _ROLES
+    ]
+
+
+async def _message(layer: ChainlitLayer, thread_id: str, message_id: str) -> Message:
+    found = next((one for one in await _messages(layer, thread_id) if one.id == message_id), None)
+    if found is None or found.role != "assistant":
+        raise not_found("answer")
+    return found

@@ -1,0 +1,119 @@
+"""Errors of the API as problem details (RFC 9457)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from fastapi import Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from datalayer import DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable, VersionConflict
+from threadkeeper.web.auth.keys import KeyRefused
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+# The first match counts: a subclass stands before its base.
+_OF_LAYER: tuple[tuple[type[DataLayerError], int, str], ...] = (
+    (NotFound, 404, "not-found"),
+    # Others learn no more than that there is nothing for them.
+    (Forbidden, 404, "not-found"),
+    (InvalidRecord, 422, "invalid"),
+    (VersionConflict, 409, "conflict"),
+    (StorageUnavailable, 503, "unavailable"),
+    (DataLayerError, 500, "error"),
+)
+_KINDS = {400: "malformed", 401: "key-invalid", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+_UNAVAILABLE = "The storage cannot be reached at the moment. Please try again."
+_FAILED = "Something went wrong. The reason is in the server's log."
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str = Field(description="Where it is: `body.name`, `query.limit`, `header.if-match`.")
+    detail: str
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error (RFC 9457)."""
+
+    type: str = Field(description="`urn:threadkeeper:problem:` and the kind, for programs.")
+    title: str
+    status: int
+    detail: str = Field(description="A sentence for people.")
+    errors: list[FieldProblem] = Field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """An error that a program gets.
+
+    `errors` are pairs of a field and what is wrong with it. If `is_done`, something was stored nevertheless: a
+    repetition with the same `Idempotency-Key` gets the same error.
+    """
+
+    status: int
+    kind: str
+    detail: str
+    errors: Sequence[tuple[str, str]] = ()
+    headers: Mapping[str, str] | None = None
+    is_done: bool = False
+
+    def response(self) -> Response:
+        body = ProblemDetails(
+            type=f"urn:threadkeeper:problem:{self.kind}",
+            title=HTTPStatus(self.status).phrase,
+            status=self.status,
+            detail=self.detail,
+            errors=[FieldProblem(field=field, detail=detail) for field, detail in self.errors],
+        )
+        headers = {"Cache-Control": "no-store", **(self.headers or {})}
+        return JSONResponse(body.model_dump(), self.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def invalid(field: str, detail: str) -> Problem:
+    """The problem of one field that is not valid."""
+    return Problem(422, "invalid", f"{field}: {detail}", [(field, detail)])
+
+
+def not_found(what: str) -> Problem:
+    return Problem(404, "not-found", f"There is no such {what}.")
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem of an exception; one that was not foreseen is logged, and not told."""
+    if isinstance(error, HTTPException) and isinstance(error.__cause__, Problem):
+        # Raised while FastAPI read the body.
+        error = error.__cause__
+    problem: Problem | None = None
+    if isinstance(error, Problem):
+        problem = error
+    elif isinstance(error, KeyRefused):
+        problem = Problem(error.status, error.kind, error.sentence, headers=error.headers)
+    elif isinstance(error, RequestValidationError):
+        found = [(".".join(map(str, one["loc"])), str(one["msg"])) for one in error.errors()]
+        problem = Problem(422, "invalid", "; ".join(f"{field}: {detail}" for field, detail in found), found)
+    elif isinstance(error, HTTPException):
+        problem = Problem(error.status_code, _KINDS.get(error.status_code, "error"), str(error.detail))
+    elif isinstance(error, DataLayerError):
+        problem = _of_layer(error)
+    if problem is None:
+        logger.error("a request of a program failed", exc_info=error)
+        return Problem(500, "error", _FAILED)
+    return problem
+
+
+def _of_layer(error: DataLayerError) -> Problem | None:
+    """The problem of an error of the layer that was foreseen."""
+    status, kind = next((status, kind) for of, status, kind in _OF_LAYER if isinstance(error, of))
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        logger.error("a request of a program was answered with 503: %s", error)
+        return Problem(status, kind, _UNAVAILABLE, headers={"Retry-After": "5"})
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    return Problem(status, kind, "There is no such record." if status == HTTPStatus.NOT_FOUND else f"{error}.")

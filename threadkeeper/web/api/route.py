@@ -1,0 +1,106 @@
+"""The class of the routes of the API: errors are problems, bodies bounded, rates told, and first answers kept."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message, Receive
+
+from datalayer import DataLayerError, Rate
+from threadkeeper.web.api.once import Replayed, begun, drop, keep
+from threadkeeper.web.api.problems import Problem, problem_of
+from threadkeeper.web.auth.keys import rate_of
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "/api/v1"
+LARGEST_BODY = 1_000_000
+"""Bytes."""
+_storing: set[asyncio.Task[None]] = set()
+
+
+class ApiRoute(APIRoute):
+    """A route of the API. The state of the request has `layer` (`dependencies.share`)."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_failures(request: Request) -> Response:
+            is_done = True
+            try:
+                response = await handle(Request(request.scope, _bounded(request)))
+            except Replayed as again:
+                response = again.response
+            except Exception as error:  # noqa: BLE001  every error becomes a problem; unforeseen ones are logged
+                problem = problem_of(error)
+                is_done, response = problem.is_done, problem.response()
+            if begun(request) is not None:
+                await _end_once(request, response, is_done=is_done)
+            if (rate := rate_of(request)) is not None:
+                response.headers.update(_rate_headers(rate))
+            response.headers.setdefault("Cache-Control", "no-store")
+            return response
+
+        return handle_failures
+
+
+async def _end_once(request: Request, response: Response, *, is_done: bool) -> None:
+    """Store the first answer to an `Idempotency-Key`, or forget the key if nothing was done."""
+    name, layer = begun(request), request.state.layer
+    assert name is not None
+    whole: Callable[[], Awaitable[str]] | None = getattr(response, "whole", None)
+    if whole is not None:
+        task = asyncio.create_task(_keep_stream(request, name, response, whole), name="keep-first-answer")
+        _storing.add(task)
+        task.add_done_callback(_storing.discard)
+        return
+    try:
+        if is_done:
+            body = bytes(response.body).decode()
+            await keep(layer, request, name, response, body)
+        else:
+            await drop(layer, name)
+    except DataLayerError as error:
+        logger.error("the first answer to an Idempotency-Key was not stored: %s", error)
+
+
+async def _keep_stream(
+    request: Request, name: tuple[str, str], response: Response, whole: Callable[[], Awaitable[str]]
+) -> None:
+    """Store what a stream has at its end, whether or not the program reads it."""
+    try:
+        body = await whole()
+        await keep(request.state.layer, request, name, response, body)
+    except DataLayerError as error:
+        logger.error("the first answer to an Idempotency-Key was not stored: %s", error)
+
+
+def _bounded(request: Request) -> Receive:
+    """The body of the request; a longer one than LARGEST_BODY is refused as soon as that is known."""
+    announced = request.headers.get("content-length", "")
+    size = 0
+
+    async def receive() -> Message:
+        nonlocal size
+        message = {"type": "http.request"} if _is_too_large(announced) else await request.receive()
+        size += len(message.get("body") or b"")
+        if size > LARGEST_BODY or _is_too_large(announced):
+            raise Problem(413, "too-large", f"The body is larger than {LARGEST_BODY:,} bytes.")
+        return message
+
+    return receive
+
+
+def _is_too_large(announced: str) -> bool:
+    return announced.isdecimal() and (len(announced) > 12 or int(announced) > LARGEST_BODY)
+
+
+def _rate_headers(rate: Rate) -> dict[str, str]:
+    """The headers of the IETF's draft on rate limits."""
+    return {
+        "RateLimit-Policy": f'"requests";q={rate.limit};w=60',
+        "RateLimit": f'"requests";r={rate.remaining};t={round(rate.reset_after)}',
+    }

@@ -1,0 +1,190 @@
+"""The shapes of what the API takes and gives, and how they are made of what the layer stores."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from threadkeeper.web.api.problems import invalid
+
+LONGEST_NAME = 1_000
+MOST_TAGS = 100
+LONGEST_TAG = 200
+LONGEST_QUESTION = 500_000
+LARGEST_METADATA = 16_000
+"""Characters, as JSON."""
+LARGEST_PAGE = 100
+# What the chat stores there: a program neither sees nor sets it.
+_OF_CHAT = frozenset(
+    {"chat_profile", "chat_settings", "client_type", "env", "id", "is_shared", "name", "shared_at", "user"}
+)
+
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+Tag = Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]
+Metadata = dict[str, Any]
+
+
+class Strict(BaseModel):
+    """A body: a field that does not exist is an error, because it is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewThread(Strict):
+    name: Name | None = None
+    assistant: Annotated[str, Field(max_length=200)] | None = Field(None, description="The slug of its assistant.")
+    metadata: Metadata = Field(default_factory=dict)
+    tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] = Field(default_factory=list)
+
+
+class ChangedThread(Strict):
+    """Fields that are left out stay. In `metadata`, null removes a key, and keys that are left out stay."""
+
+    name: Name | None = None
+    metadata: Metadata | None = None
+    tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] | None = None
+
+
+class Thread(BaseModel):
+    id: str
+    name: str | None
+    created_at: str | None = Field(description="Null in lists.")
+    updated_at: str | None
+    assistant: str | None
+    metadata: Metadata
+    tags: list[str]
+
+
+class ThreadPage(BaseModel):
+    data: list[Thread]
+    next_cursor: str | None
+
+
+class NewMessage(Strict):
+    content: Annotated[str, Field(min_length=1, max_length=LONGEST_QUESTION)]
+    model: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="One of the models on offer. An assistant with a model of its own keeps it."
+    )
+    stream: bool = Field(default=False, description="Answer as server-sent events.")
+
+
+class Vote(BaseModel):
+    id: str
+    value: Literal["up", "down"]
+    comment: str | None
+
+
+class Message(BaseModel):
+    id: str
+    role: Literal["user", "assistant"]
+    content: str
+    created_at: str | None
+    status: str | None = Field(description="Of an answer: complete, stopped, cut, length, filtered, error, notice.")
+    is_error: bool
+    model: str | None
+    usage: dict[str, Any] | None
+    feedback: Vote | None
+
+
+class MessagePage(BaseModel):
+    data: list[Message]
+    next_cursor: str | None
+
+
+class Turn(BaseModel):
+    """A question, and what it was answered with."""
+
+    question: Message
+    answer: Message
+    notices: list[str]
+
+
+class NewVote(Strict):
+    value: Literal["up", "down"]
+    comment: Annotated[str, Field(max_length=10_000)] | None = None
+    reasons: Annotated[list[Tag], Field(max_length=MOST_TAGS)] = Field(
+        default_factory=list, description="Of a thumbs-down, from those that the operator offers."
+    )
+
+
+class Element(BaseModel):
+    id: str
+    message_id: str | None
+    name: str | None
+    type: str | None
+    mime: str | None
+    has_file: bool
+
+
+class ElementList(BaseModel):
+    data: list[Element]
+
+
+class Hit(BaseModel):
+    thread: Thread
+    excerpt: str = Field(description="Of the first message with the words; empty if only the name has them.")
+
+
+class HitPage(BaseModel):
+    data: list[Hit]
+    next_cursor: str | None
+
+
+def thread_of(found: Mapping[str, Any], *, is_listed: bool = False) -> Thread:
+    """A ThreadDict as the API gives it. In lists, `createdAt` is the time of the last activity."""
+    metadata = found.get("metadata") or {}
+    created, updated = found.get("createdAt"), found.get("updatedAt")
+    return Thread(
+        id=found["id"],
+        name=found.get("name") or None,
+        created_at=None if is_listed else created,
+        updated_at=created if is_listed else updated,
+        assistant=metadata.get("chat_profile") or None,
+        metadata={key: value for key, value in metadata.items() if key not in _OF_CHAT},
+        tags=list(found.get("tags") or ()),
+    )
+
+
+def etag_of(thread: Thread) -> str:
+    """The version of what a program can change."""
+    changed = thread.model_dump(include={"name", "metadata", "tags", "assistant"})
+    return f'"{hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:32]}"'
+
+
+def is_answer(step: Mapping[str, Any]) -> bool:
+    """Whether the StepDict is what the model answered, and no error or notice."""
+    status = (step.get("metadata") or {}).get("status")
+    return step["type"] == "assistant_message" and not step.get("isError") and status not in ("error", "notice")
+
+
+def message_of(step: Mapping[str, Any], vote: Mapping[str, Any] | None) -> Message:
+    """The StepDict of a message, with the vote on it, as the API gives it."""
+    metadata = step.get("metadata") or {}
+    return Message(
+        id=step["id"],
+        role="user" if step["type"] == "user_message" else "assistant",
+        content=step.get("output") or "",
+        created_at=step.get("createdAt"),
+        status=metadata.get("status"),
+        is_error=bool(step.get("isError")),
+        model=metadata.get("model"),
+        usage=metadata.get("usage"),
+        feedback=None
+        if not vote
+        else Vote(id=vote["id"], value="up" if vote["value"] else "down", comment=vote.get("comment")),
+    )
+
+
+def checked_metadata(given: Metadata, field: str = "body.metadata") -> Metadata:
+    """Metadata that a program may set.
+
+    Raises:
+        Problem: it is too large, or has a key of the chat.
+    """
+    if taken := _OF_CHAT & given.keys():
+        raise invalid(f"{field}.{sorted(taken)[0]}", "this key belongs to the chat")
+    if len(json.dumps(given)) > LARGEST_METADATA:
+        raise invalid(field, f"it has more than {LARGEST_METADATA:,} characters")
+    return given

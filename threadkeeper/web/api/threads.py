@@ -1,0 +1,148 @@
+"""Threads: list, make, read, change and delete one's own."""
+
+import uuid
+from typing import Annotated
+
+from chainlit.types import Pagination, ThreadFilter
+from fastapi import APIRouter, Header, Query, Response
+
+from datalayer import Forbidden, NotFound
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import known_id
+from threadkeeper.settings.root_path import root_path, under_root
+from threadkeeper.web.api.access import Caller, Reader, Writer
+from threadkeeper.web.api.once import Once
+from threadkeeper.web.api.problems import Problem, invalid, not_found
+from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.shapes import (
+    LARGEST_PAGE,
+    ChangedThread,
+    Hit,
+    HitPage,
+    NewThread,
+    Thread,
+    ThreadPage,
+    checked_metadata,
+    etag_of,
+    thread_of,
+)
+from threadkeeper.web.pages.dependencies import Layer
+
+router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
+
+Cursor = Annotated[str | None, Query(max_length=300, description="The `next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
+IfMatch = Annotated[str | None, Header(max_length=500, description="The `ETag` of the thread as it was read.")]
+
+
+@router.get("/threads")
+async def list_threads(caller: Reader, layer: Layer, cursor: Cursor = None, limit: Limit = 20) -> ThreadPage:
+    """The threads of the user, last activity first."""
+    found = await layer.list_threads(Pagination(first=limit, cursor=cursor), ThreadFilter(userId=caller.user_id))
+    return ThreadPage(
+        data=[thread_of(one, is_listed=True) for one in found.data],
+        next_cursor=found.pageInfo.endCursor if found.pageInfo.hasNextPage else None,
+    )
+
+
+@router.get("/search")
+async def search(
+    caller: Reader,
+    layer: Layer,
+    q: Annotated[str, Query(min_length=1, max_length=1_000, description="Words; all of them are in a text.")],
+    cursor: Cursor = None,
+    limit: Limit = 20,
+) -> HitPage:
+    """The threads of the user in which all words are found, last activity first."""
+    which = ThreadFilter(userId=caller.user_id, search=q)
+    found = await layer.list_threads(Pagination(first=limit, cursor=cursor), which)
+    excerpts = {one.thread_id: one for one in await layer.excerpts(q, [one["id"] for one in found.data])}
+    hits = [
+        Hit(
+            thread=thread_of(one, is_listed=True),
+            excerpt="".join(part.text for part in excerpts[one["id"]].text) if one["id"] in excerpts else "",
+        )
+        for one in found.data
+    ]
+    return HitPage(data=hits, next_cursor=found.pageInfo.endCursor if found.pageInfo.hasNextPage else None)
+
+
+@router.post("/threads", status_code=201, dependencies=[Once])
+async def create_thread(caller: Writer, layer: Layer, given: NewThread, response: Response) -> Thread:
+    """Make a thread. Its first message asks its first question."""
+    metadata = dict(checked_metadata(given.metadata))
+    if given.assistant is not None:
+        try:
+            metadata["chat_profile"] = (await layer.usable_assistant(given.assistant)).slug
+        except (NotFound, Forbidden):
+            raise invalid("body.assistant", "there is no such assistant for this user") from None
+    thread_id = str(uuid.uuid4())
+    await layer.update_thread(
+        thread_id, name=given.name or "", user_id=caller.user_id, metadata=metadata, tags=given.tags
+    )
+    made = await own_thread(layer, caller, thread_id)
+    response.headers["Location"] = under_root(f"{PREFIX}/threads/{thread_id}", root_path())
+    response.headers["ETag"] = etag_of(made)
+    return made
+
+
+@router.get("/threads/{thread_id}")
+async def read_thread(caller: Reader, layer: Layer, thread_id: str, response: Response) -> Thread:
+    """A thread without its messages."""
+    found = await own_thread(layer, caller, thread_id)
+    response.headers["ETag"] = etag_of(found)
+    return found
+
+
+@router.patch("/threads/{thread_id}")
+async def change_thread(
+    *,
+    caller: Writer,
+    layer: Layer,
+    thread_id: str,
+    given: ChangedThread,
+    response: Response,
+    if_match: IfMatch = None,
+) -> Thread:
+    """Rename a thread, or change its metadata and tags. With `If-Match`, only if nobody changed it meanwhile."""
+    found = await own_thread(layer, caller, thread_id)
+    demand_version(found, if_match)
+    metadata = checked_metadata(given.metadata) if given.metadata is not None else None
+    await layer.update_thread(found.id, name=given.name, metadata=metadata, tags=given.tags)
+    changed = await own_thread(layer, caller, thread_id)
+    response.headers["ETag"] = etag_of(changed)
+    return changed
+
+
+@router.delete("/threads/{thread_id}", status_code=204)
+async def delete_thread(caller: Writer, layer: Layer, thread_id: str, if_match: IfMatch = None) -> None:
+    """Delete a thread with its messages and files, for ever."""
+    found = await own_thread(layer, caller, thread_id)
+    demand_version(found, if_match)
+    await layer.delete_thread(found.id)
+
+
+async def own_thread(layer: ChainlitLayer, caller: Caller, thread_id: str) -> Thread:
+    """A thread of the caller's user.
+
+    Raises:
+        Problem: there is none.
+    """
+    known = known_id(thread_id)
+    if known is None or await layer.get_thread_author(known) != caller.identifier:
+        raise not_found("thread")
+    found = await layer.get_thread(known)
+    if found is None:
+        raise not_found("thread")
+    return thread_of(found)
+
+
+def demand_version(thread: Thread, if_match: str | None) -> None:
+    """Require that the thread is still as its reader saw it.
+
+    Raises:
+        Problem: it was changed.
+    """
+    known = {one.strip().removeprefix("W/") for one in (if_match or "").split(",")}
+    if if_match is not None and not known & {"*", etag_of(thread)}:
+        raise Problem(412, "changed", "The thread was changed meanwhile. Read it again.", [("header.if-match", "old")])

@@ -1,0 +1,71 @@
+"""The section of `/me` for API keys: make one, which is shown once, and revoke one."""
+
+from datetime import date, datetime, time, timedelta
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+from datalayer import ApiKey, InvalidRecord
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import known_id, utc_now
+from datalayer.keys.keys import LONGEST_NAME
+from datalayer.records.keys import KeyScope
+from threadkeeper.web.auth.roles import LoggedIn
+from threadkeeper.web.pages.dependencies import Layer, Pages
+from threadkeeper.web.pages.failures import InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.zone import Zone
+
+OFFERED: tuple[KeyScope, ...] = ("threads:read", "threads:write", "gateway")
+_LONGEST_DATE = 10
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+async def own_keys(layer: ChainlitLayer) -> list[ApiKey]:
+    """The acting user's keys that are not revoked, newest first."""
+    return [key for key in await layer.list_api_keys() if key.revoked_at is None]
+
+
+def is_expired(key: ApiKey) -> bool:
+    return key.expires_at is not None and key.expires_at <= utc_now()
+
+
+@router.post("/me/keys")
+async def make_key(
+    *, request: Request, person: LoggedIn, form: Form, layer: Layer, pages: Pages, zone: Zone
+) -> Response:
+    name = form.one("name", longest=LONGEST_NAME).strip()
+    if not name:
+        raise InvalidInput("me_key_no_name")
+    scopes = [scope for scope in form.all("scope") if scope in OFFERED]
+    if not scopes:
+        raise InvalidInput("me_key_no_scope")
+    expires_at = _end_of(form.one("expires", longest=_LONGEST_DATE), zone)
+    try:
+        key, secret = await layer.create_api_key(name, scopes, expires_at=expires_at)
+    except InvalidRecord:
+        # Everything else is checked: there are too many, or the day is over.
+        raise InvalidInput("me_key_refused") from None
+    return pages.page(request, "me/key.html", {"key": key, "secret": secret}, person=person, zone=zone)
+
+
+@router.post("/me/keys/{key_id}/revoke")
+async def revoke_key(_person: LoggedIn, _form: Form, layer: Layer, key_id: str) -> Response:
+    if known_id(key_id) is None:
+        raise HTTPException(404)
+    await layer.revoke_api_key(key_id)
+    return redirect_to("/me#keys")
+
+
+def _end_of(text: str, zone: Zone) -> str | None:
+    """The end of the day in the reader's zone; None for no day."""
+    if not text:
+        return None
+    try:
+        day = date.fromisoformat(text)
+        ends = datetime.combine(day + timedelta(days=1), time(), zone)
+    except (ValueError, OverflowError):
+        raise InvalidInput("me_key_bad_day", value=text) from None
+    if ends <= datetime.now(zone):
+        raise InvalidInput("me_key_bad_day", value=text)
+    return ends.isoformat()
