@@ -44,8 +44,8 @@ async def measure(
     loads = {kind: Load() for kind in kinds}
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="threadkeeper-load-")))
-        model = await stack.enter_async_context(_process("benchmarks.token_server"))
-        model_url = await _line(model)
+        model = await stack.enter_async_context(start_process("benchmarks.token_server"))
+        model_url = await read_line(model)
         servers = {}
         for number, kind in enumerate(kinds):
             servers[kind] = await stack.enter_async_context(
@@ -87,14 +87,14 @@ async def _put(
 ) -> None:
     """Start this many users, ask their questions, and stop them."""
     options = ("--url", server.base_url, "--users", str(count))
-    async with _process("benchmarks.chat_users", *options) as users:
-        assert await _line(users) == "ready"
+    async with start_process("benchmarks.chat_users", *options) as users:
+        assert await read_line(users) == "ready"
         assert users.stdin is not None
         for question in questions:
             pids = {"server": server.process_id, "users": users.pid, "model": model.pid, "postgres": postgres_pid}
             before = {name: cpu_seconds(pid) for name, pid in pids.items() if pid is not None}
             users.stdin.write(b"\n")
-            heard = [Heard(**one) for one in json.loads(await _line(users))]
+            heard = [Heard(**one) for one in json.loads(await read_line(users))]
             await asyncio.sleep(SETTLE_SECONDS)
             load.heard[question] += heard
             for name, seconds in before.items():
@@ -136,7 +136,7 @@ async def _server(kind: str, directory: Path, model_url: str, databases: Databas
 
 
 @asynccontextmanager
-async def _process(module: str, *options: str) -> AsyncIterator[Process]:
+async def start_process(module: str, *options: str) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *options, cwd=ROOT, stdin=PIPE, stdout=PIPE, limit=64 * 1024**2
     )
@@ -148,7 +148,7 @@ async def _process(module: str, *options: str) -> AsyncIterator[Process]:
             await process.wait()
 
 
-async def _line(process: Process) -> str:
+async def read_line(process: Process) -> str:
     assert process.stdout is not None
     line = (await process.stdout.readline()).decode().strip()
     if not line:

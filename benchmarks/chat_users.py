@@ -39,8 +39,8 @@ class Heard:
 class ChatUser:
     """One browser tab of one user."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, name: str) -> None:
-        self._http, self._url, self._name = http, url, name
+    def __init__(self, http: aiohttp.ClientSession, url: str, name: str, profile: str = "") -> None:
+        self._http, self._url, self._name, self._profile = http, url, name, profile
         self.last_message = 0.0
         self._heard = Heard()
         self._answer_id = ""
@@ -61,7 +61,7 @@ class ChatUser:
             "sessionId": str(uuid.uuid4()),
             "userEnv": "{}",
             "clientType": "webapp",
-            "chatProfile": "",
+            "chatProfile": self._profile,
             "threadId": "",
         }
         await self._socket.receive_str()
@@ -72,7 +72,7 @@ class ChatUser:
         self._listening = asyncio.create_task(self._listen())
         await self._emit("connection_successful")
 
-    async def ask(self) -> Heard:
+    async def ask(self, question: str = "Please count to two hundred, and leave nothing out.") -> Heard:
         """Ask, and return when the answer is complete."""
         self._heard, self._answer_id = Heard(), ""
         self._ended.clear()
@@ -81,7 +81,7 @@ class ChatUser:
             "threadId": "",
             "name": self._name,
             "type": "user_message",
-            "output": "Please count to two hundred, and leave nothing out.",
+            "output": question,
             "createdAt": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         }
         self._asked = time.perf_counter()
@@ -110,7 +110,8 @@ class ChatUser:
             elif event == "stream_start":
                 self._answer_id = data["id"]
                 self._add(data["output"])
-            elif event == "task_end":
+            elif event == "task_end" and self._heard.text:
+                # The start of the chat ends as well, and can end after the question was sent.
                 self._ended.set()
 
     def _add(self, text: str) -> None:
@@ -128,7 +129,7 @@ async def _run(url: str, count: int) -> None:
         users = [ChatUser(http, url, f"user-{number}") for number in range(1, count + 1)]
         for user in users:
             await user.connect()
-        await _quiet(users)
+        await quiet(users)
         print("ready", flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
             heard = await asyncio.gather(*(user.ask() for user in users))
@@ -136,7 +137,7 @@ async def _run(url: str, count: int) -> None:
         await asyncio.gather(*(user.close() for user in users))
 
 
-async def _quiet(users: list[ChatUser]) -> None:
+async def quiet(users: list[ChatUser]) -> None:
     """Wait until no messages of the start arrive any more."""
     while max(user.last_message for user in users) > time.perf_counter() - _QUIET_SECONDS:  # noqa: ASYNC110
         await asyncio.sleep(_QUIET_SECONDS / 5)

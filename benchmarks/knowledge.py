@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,10 @@ from threadkeeper.knowledge.chunks import ChunkSettings
 from threadkeeper.knowledge.embedding.base import EmbeddingModel, EmbeddingPurpose
 from threadkeeper.knowledge.embedding.embedder import Embedder
 from threadkeeper.knowledge.embedding.local import DIMENSIONS, MODEL, THRESHOLD, WINDOW, LocalModel
-from threadkeeper.knowledge.retrieval.ranking import WORDS_WEIGHT, Question, fused, nearness
+from threadkeeper.knowledge.retrieval.background import Background
+from threadkeeper.knowledge.retrieval.ranking import WORDS_WEIGHT, Question, fused, nearness, settled
 from threadkeeper.knowledge.retrieval.retriever import Retriever
 from threadkeeper.knowledge.retrieval.sign_index import SignIndex
-from threadkeeper.knowledge.retrieval.words import WordCounts
 from threadkeeper.knowledge.training import KnowledgeSettings, Trainer
 from threadkeeper.knowledge.worker_process import EmbeddingWorker
 
@@ -96,8 +96,8 @@ class Trained:
     async def ranked(self, question: str, vector: "NDArray[np.float32]") -> dict[str, list[tuple[str, float]]]:
         """The titles of all passages with their scores, best first, by each way to rank them."""
         vectors = await self.vectors()
-        words = WordCounts.unpacked(await self.layer.word_counts(self.training.id) or b"")
-        asked = Question(question, words)
+        background = Background.unpacked(await self.layer.word_counts(self.training.id) or b"", DIMENSIONS)
+        asked = Question(question, background.words)
         whole = {one: float(its[0] @ vector) for one, its in vectors.items()}
         shares = dict(zip(self._hashes, asked.coverage(list(self._hashes.values())), strict=True))
         places = [
@@ -105,14 +105,20 @@ class Trained:
         ]
         rrf = {one: sum(1 / (_RRF + place[one]) for place in places) for one in whole}
         near = {one: nearness(its, vector) for one, its in vectors.items()}
+        with_sentences = dict(fused(near, self._hashes, asked))
+        scored = [replace(self._passages[one], score=score) for one, score in with_sentences.items()]
         ways: dict[str, Mapping[int, float]] = {
             "vectors alone": whole,
             "equal-weight RRF": rrf,
             f"cosine + {WORDS_WEIGHT} × words": dict(fused(whole, self._hashes, asked)),
-            "the same with sentences": dict(fused(near, self._hashes, asked)),
+            "the same with sentences": with_sentences,
+            "the same, its own script first": {one.id: one.score for one in settled(scored, question, 1.0)},
         }
         return {
-            way: [(self._titles[one], scores[one]) for one in sorted(scores, key=lambda one: -scores[one])]
+            way: [
+                (self._passages[one].document_title, scores[one])
+                for one in sorted(scores, key=lambda one: -scores[one])
+            ]
             for way, scores in ways.items()
         }
 
@@ -128,12 +134,27 @@ class Trained:
             }
             self._hashes = await self.layer.passage_hashes(list(parts))
             passages = await self.layer.get_passages([(one, 0.0) for one in parts])
-            self._titles = {one.id: one.document_title for one in passages}
+            self._passages = {one.id: one for one in passages}
         return self._vectors
 
 
 def share(found: Sequence[int], least: int) -> float:
     return sum(place < least for place in found) / len(found)
+
+
+def silence(language: str, known: Sequence[float], unknown: Sequence[float], threshold: float) -> str:
+    """How well the best scores tell questions that nothing answers from the others, at several thresholds."""
+    order = statistics.mean((one > other) + (one == other) / 2 for one in known for other in unknown)
+    lines = [f"{language}: of {len(unknown)} questions without an answer and {len(known)} with one (AUC {order:.3f})"]
+    for share in (0.5, 0.6, 0.7, 0.8, 0.9, None):
+        least = threshold if share is None else sorted(unknown)[round(share * len(unknown)) - 1] + 1e-9
+        right, wrong = sum(one < least for one in unknown), sum(one < least for one in known)
+        name = "the threshold of the training" if share is None else "a threshold"
+        lines.append(
+            f"  {name} of {least:.3f}: {right} and {wrong} told so: precision {right / max(right + wrong, 1):.2f}, "
+            f"recall {right / len(unknown):.2f}"
+        )
+    return "\n".join(lines)
 
 
 def mean_reciprocal(found: Sequence[int]) -> float:
@@ -159,7 +180,7 @@ async def recall(folder: Path) -> None:
         places: dict[str, list[tuple[str, int]]] = {}
         is_tuned: list[bool] = []
         order = list(dict.fromkeys(one.title for one in questions))
-        known = unknown = silent_known = silent_unknown = 0
+        known, unknown = list[float](), list[float]()
         for asked, vector in zip(questions, embedded.vectors, strict=True):
             if asked.title is not None:
                 is_tuned.append(order.index(asked.title) % 2 == 0)
@@ -168,10 +189,7 @@ async def recall(folder: Path) -> None:
                     place = next(at for at, (title, _) in enumerate(ranking) if title == asked.title)
                     places.setdefault(way, []).append((asked.kind, place))
             found = await trained.retriever.find("benchmark", asked.text, trained.embedder, NOBODY)
-            if asked.title is None:
-                unknown, silent_unknown = unknown + 1, silent_unknown + (not found.passages)
-            else:
-                known, silent_known = known + 1, silent_known + (not found.passages)
+            (known if asked.title else unknown).append((found.passages or found.below)[0].score)
         for way, ranks in places.items():
             all_ranks = [place for _, place in ranks]
             of_kinds = [mean_reciprocal([place for kind, place in ranks if kind == mark]) for mark in KINDS]
@@ -189,11 +207,7 @@ async def recall(folder: Path) -> None:
                 )
                 + " |"
             )
-        precision = silent_unknown / max(silent_unknown + silent_known, 1)
-        idk.append(
-            f"{language}: {unknown} questions without an answer, {silent_unknown} told so (recall "
-            f"{silent_unknown / unknown:.2f}); of {known} with one, {silent_known} told so (precision {precision:.2f})"
-        )
+        idk += [silence(language, known, unknown, trained.training.threshold or 0)]
     print("\n" + "\n".join(idk))
     await trained.layer.close()
     await worker.close()

@@ -114,7 +114,8 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
 
         Args:
             threshold: the score below which a passage answers nothing.
-            word_counts: how many passages contain each word, as the search reads it.
+            word_counts: how many passages contain each word, and what else scores are compared with, as the search
+                reads it.
         """
         demand_system(acting_user.get(), "the change of knowledge")
         swapped: bool = await self._writer.submit(

@@ -31,8 +31,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.files.verify import FileCheck
 from tests.support.knowledge import SETTINGS, document, fingerprint, packed, source, trained
 from tests.support.records import new_id
+from threadkeeper.knowledge.retrieval.background import Background
 from threadkeeper.knowledge.retrieval.retriever import Retriever
-from threadkeeper.knowledge.retrieval.words import WordCounts
 
 
 async def found_texts(layer: ChainlitLayer, training: Training) -> list[str]:
@@ -466,7 +466,7 @@ async def _every_share_gives_what_is_asked_for(layer: ChainlitLayer) -> None:
     for training, count in zip(trainings, owners.values(), strict=False):
         for _ in range(5):
             asked = np.array([chance.gauss(0, 1) for _ in range(4)], np.float32)
-            retriever.note_word_counts(training, WordCounts())
+            retriever.note_background(training, Background())
             found = [one for one, _ in await retriever.scored(training, "nothing", asked / np.linalg.norm(asked))]
             assert len(found) == len(set(found)) >= min(count, 10), training.assistant_id
             if has_vector_search:
@@ -481,6 +481,6 @@ async def test_passages_of_many_near_vectors_do_not_displace_the_others(layer: C
     crowded = replace(one.passages[0], vectors=(packed(1, 0, 0, 0),) * 1_000)
     training = await trained(layer, [replace(one, passages=(crowded, *one.passages[1:]))])
     retriever = Retriever(layer, has_vector_search=(await layer.prepare_vectors()).name == "pgvector")
-    retriever.note_word_counts(training, WordCounts())
+    retriever.note_background(training, Background())
     found = await retriever.scored(training, "nothing", np.array([1, 0, 0, 0], np.float32))
     assert len(found) >= 10

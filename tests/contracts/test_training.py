@@ -14,10 +14,11 @@ from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.model_server import ModelServer
 from tests.support.training_rig import NOBODY, Rig
 from tests.unit.test_attachments import pdf
+from threadkeeper.knowledge.retrieval.everyday import QUESTIONS as EVERYDAY
 from threadkeeper.knowledge.retrieval.retriever import NothingTrained, OtherModel, Retriever
 from threadkeeper.knowledge.training import TrainingFailed
 
-QUESTIONS = 24
+QUESTIONS = len(EVERYDAY)
 """That a training embeds to find its threshold."""
 HARBOUR = "The harbour opens at six in the morning.\n\nBoats longer than twelve metres need a pilot."
 LIBRARY = "图书馆周一闭馆。\n\nForm TK-4711 renews a card of the library."

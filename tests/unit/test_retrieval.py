@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from threadkeeper.knowledge.retrieval.ranking import Question, fused, nearness
+from datalayer.records.knowledge import Passage
+from threadkeeper.knowledge.retrieval.background import Background
+from threadkeeper.knowledge.retrieval.everyday import QUESTIONS, Everyday
+from threadkeeper.knowledge.retrieval.ranking import OTHER_SCRIPT, Question, fused, nearness, settled
 from threadkeeper.knowledge.retrieval.sign_index import SignIndex
 from threadkeeper.knowledge.retrieval.words import WordCounts, hashes_of
 
@@ -59,7 +62,8 @@ def test_the_vectors_of_a_passage_stand_together() -> None:
 def test_words_are_worth_more_the_rarer_they_are_and_counts_are_stored() -> None:
     counts = WordCounts()
     counts.add(map(hashes_of, TEXTS))
-    again = WordCounts.unpacked(counts.packed())
+    again, rest = WordCounts.unpacked(counts.packed() + b"more")
+    assert rest == b"more"
     assert again.passages == 4
     hashes = np.concatenate([np.frombuffer(hashes_of(word), "<u4") for word in ("the", "crane", "zebra")])
     assert again.count(hashes).tolist() == [3, 1, 0]
@@ -88,3 +92,32 @@ def test_rare_words_lead_to_few_passages() -> None:
     assert question.rare_words(2) == ["rarest"]
     assert question.rare_words(0) == ["rarest"], "the rarest is always tried"
     assert Question("…", counts).coverage([hashes_of("x")]).tolist() == [0]
+
+
+def test_a_question_near_to_an_everyday_matter_must_be_answered_better_than_others() -> None:
+    """Two everyday questions are one in two languages; a third is far; the others are not compared with themselves."""
+    vectors = np.array([[1, 0, 0], [0.96, 0.28, 0], [0, 0.6, 0.8]], np.float32)
+    everyday = Everyday(vectors)
+    assert everyday.allowance(vectors[2]) < everyday.allowance(np.array([-1, 0, 0], np.float32))
+    own = everyday.own_allowances()
+    assert own.sum() == pytest.approx(0, abs=1e-6)
+    assert everyday.allowance(vectors[2]) < own[2], "compared with itself, nothing could answer it"
+    background = Background(WordCounts(), everyday)
+    again = Background.unpacked(background.packed(), 3)
+    assert again.allowance(vectors[1]) == pytest.approx(background.allowance(vectors[1]), abs=1e-3)
+    # Trainings from before have the words alone: their thresholds are for scores without an allowance.
+    before = Background.unpacked(WordCounts().packed(), 3)
+    assert (before.everyday, before.allowance(vectors[1])) == (None, 0.0)
+    assert len(set(QUESTIONS)) == len(QUESTIONS)
+
+
+def test_a_passage_in_the_script_of_the_question_goes_before_one_that_says_the_same() -> None:
+    english = Passage(1, "d", "Hours", "s", "The library opens at nine, see TS-12.", 0.52)
+    chinese = Passage(2, "d", "开放时间", "s", "图书馆早上九点开门，见 TS-12。", 0.5)
+    far = Passage(3, "d", "Cats", "s", "The cats sleep.", 0.1)
+    assert [one.id for one in settled([english, chinese], "图书馆几点开门？", 0.0)] == [2, 1]
+    assert [one.id for one in settled([english, chinese], "When does the library open?", 0.0)] == [1, 2]
+    asked = settled([english, chinese, far], "TS-12是什么？", -0.2)
+    assert [one.score for one in asked] == pytest.approx([0.3, 0.32 - OTHER_SCRIPT, 0.0])
+    # Of a training in another language nothing is taken away.
+    assert settled([english, far], "图书馆几点开门？", 0.0)[0].score == english.score

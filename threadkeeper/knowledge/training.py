@@ -355,12 +355,12 @@ class _Run:
         training = await self._store.get_training(self._training_id)
         if training is None or training.state != "training":
             raise Ended
-        counts, threshold = await calibrated(
+        background, threshold = await calibrated(
             self._store, self._embedder, training, self._purpose, has_vector_search=self._has_vector_search
         )
-        if not counts.passages:
+        if not background.words.passages:
             raise TrainingFailed("nothing could be loaded of any data source", "nothing_loaded")
-        if not await self._store.finish_training(self._training_id, threshold, counts.packed()):
+        if not await self._store.finish_training(self._training_id, threshold, background.packed()):
             raise Ended
         await self._remove_old(assistant_id)
 

@@ -12,11 +12,13 @@ with paraphrases, names and codes in English and Chinese, this is better than ve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datalayer.history.search_tokens import tokens
+from datalayer.history.search_tokens import fold, runs, tokens
+from datalayer.records.knowledge import Passage
 from threadkeeper.knowledge.retrieval.words import WordCounts, word_hash
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 WORDS_WEIGHT = 0.3
 WINDOW_WEIGHT = 0.6
+OTHER_SCRIPT = 0.05
+"""What a passage in another script than the question's loses: a score gives it to the language of the question, if two
+passages say the same, and far passages of another language are near by chance."""
+# A text with a larger share of such characters is written in a script without spaces; a few are quoted in any text.
+_UNSPACED_SHARE = 0.1
 # A word in more passages than this share finds too many of them.
 _COMMON_SHARE = 0.02
 _LEAST_COMMON = 50
@@ -76,3 +83,30 @@ def fused(near: Mapping[int, float], hashes: Mapping[int, bytes], question: Ques
         (passage, near[passage] + WORDS_WEIGHT * float(share)) for passage, share in zip(known, shares, strict=True)
     ]
     return sorted(scored, key=lambda one: -one[1])
+
+
+def settled(passages: Sequence[Passage], question: str, allowance: float) -> list[Passage]:
+    """The passages with their final scores, from 0, best first.
+
+    Args:
+        allowance: for the question, of the background of the training.
+    """
+    unspaced = _is_unspaced(question)
+    has_own = {passage.id for passage in passages if _is_unspaced(passage.text) == unspaced}
+    scored = [
+        replace(
+            passage,
+            score=max(
+                0.0, passage.score + allowance - (OTHER_SCRIPT if has_own and passage.id not in has_own else 0.0)
+            ),
+        )
+        for passage in passages
+    ]
+    return sorted(scored, key=lambda passage: -passage.score)
+
+
+def _is_unspaced(text: str) -> bool:
+    lengths = [0, 0]
+    for unspaced, run, _ in runs(fold(text)):
+        lengths[unspaced] += len(run)
+    return lengths[True] > _UNSPACED_SHARE * sum(lengths)

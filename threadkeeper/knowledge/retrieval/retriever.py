@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from threadkeeper.knowledge.retrieval.background import Background
     from threadkeeper.knowledge.retrieval.sign_index import SignIndex
-    from threadkeeper.knowledge.retrieval.words import WordCounts
 
 MOST_PASSAGES = 10
+# So many of the best get their final scores.
+_SETTLED = 20
 _RANKED = 100
 _NEAR_VECTORS = 200
 _BY_WORDS = 100
-# Each takes a megabyte.
-_KEPT_COUNTS = 32
+# Each takes one or two megabytes.
+_KEPT_BACKGROUNDS = 32
 _MEMORY_BYTES = 256 * 1024 * 1024
 
 
@@ -85,7 +87,7 @@ class Retriever:
     ) -> None:
         self._store, self._has_vector_search, self._memory_bytes = store, has_vector_search, memory_bytes
         self._indexes: OrderedDict[str, SignIndex] = OrderedDict()
-        self._counts: OrderedDict[str, WordCounts] = OrderedDict()
+        self._backgrounds: OrderedDict[str, Background] = OrderedDict()
         self._building = asyncio.Lock()
 
     async def find(
@@ -109,6 +111,8 @@ class Retriever:
             OtherModel: the training has vectors of another model.
             EmbeddingError: the question cannot be embedded.
         """
+        from threadkeeper.knowledge.retrieval.ranking import settled  # noqa: PLC0415  NumPy
+
         with acting_as(SYSTEM):
             training = await self._store.current_training(assistant_id)
             if training is None or training.settings is None:
@@ -119,8 +123,10 @@ class Retriever:
             vector = embedded.vectors[0]
             if len(vector) != training.settings.dimensions:
                 raise OtherModel(f"the training {training.id} has vectors of {training.settings.dimensions} dimensions")
-            best = (await self.scored(training, question, vector))[: min(limit, MOST_PASSAGES)]
-            passages = await self._store.get_passages(best)
+            best = (await self.scored(training, question, vector))[:_SETTLED]
+            found = await self._store.get_passages(best)
+            allowance = (await self._background(training)).allowance(vector)
+        passages = settled(found, question, allowance)[: min(limit, MOST_PASSAGES)]
         least = threshold if threshold is not None else training.threshold or 0.0
         return Retrieved(
             training,
@@ -129,11 +135,10 @@ class Retriever:
         )
 
     async def scored(self, training: Training, text: str, vector: NDArray[np.float32]) -> list[tuple[int, float]]:
-        """The ids of passages with their scores, best first; the system must act."""
+        """The ids of passages with their scores before they are `settled`, best first; the system must act."""
         from threadkeeper.knowledge.retrieval.ranking import Question, fused, nearness  # noqa: PLC0415  NumPy
 
-        counts = await self._word_counts(training)
-        question = Question(text, counts)
+        question = Question(text, (await self._background(training)).words)
         by_words = await self._store.passages_with_words(training, question.rare_words(_BY_WORDS), _BY_WORDS)
         vectors = await self._vectors(training, vector, by_words)
         hashes = await self._store.passage_hashes(list(vectors))
@@ -203,16 +208,18 @@ class Retriever:
         await asyncio.to_thread(index.finish)
         return index
 
-    def note_word_counts(self, training: Training, counts: WordCounts) -> None:
-        """Use these counts for a training that has not stored its own yet."""
-        self._counts[training.id] = counts
+    def note_background(self, training: Training, background: Background) -> None:
+        """Use it for a training that has not stored its own yet."""
+        self._backgrounds[training.id] = background
 
-    async def _word_counts(self, training: Training) -> WordCounts:
-        from threadkeeper.knowledge.retrieval.words import WordCounts  # noqa: PLC0415
+    async def _background(self, training: Training) -> Background:
+        from threadkeeper.knowledge.retrieval.background import Background  # noqa: PLC0415
 
-        if training.id not in self._counts:
+        assert training.settings is not None
+        if training.id not in self._backgrounds:
             stored = await self._store.word_counts(training.id)
-            self._counts[training.id] = WordCounts() if not stored else WordCounts.unpacked(stored)
-            while len(self._counts) > _KEPT_COUNTS:
-                self._counts.popitem(last=False)
-        return self._counts[training.id]
+            background = Background.unpacked(stored, training.settings.dimensions) if stored else Background()
+            self._backgrounds[training.id] = background
+            while len(self._backgrounds) > _KEPT_BACKGROUNDS:
+                self._backgrounds.popitem(last=False)
+        return self._backgrounds[training.id]

@@ -53,6 +53,8 @@ class WordCounts:
         return self.passages.to_bytes(8, "little") + zlib.compress(self._counts.astype("<u4").tobytes(), 1)
 
     @classmethod
-    def unpacked(cls, stored: bytes) -> WordCounts:
-        counts = np.frombuffer(zlib.decompress(stored[8:]), "<u4")
-        return cls(counts.astype(np.uint32), int.from_bytes(stored[:8], "little"))
+    def unpacked(cls, stored: bytes) -> tuple[WordCounts, bytes]:
+        """The counts, and what is stored behind them."""
+        stream = zlib.decompressobj()
+        counts = np.frombuffer(stream.decompress(stored[8:]), "<u4")
+        return cls(counts.astype(np.uint32), int.from_bytes(stored[:8], "little")), stream.unused_data
