@@ -44,6 +44,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.usage
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.pooler
+	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.knowledge
 	$(BIN)/python -m benchmarks.knowledge --speed
 

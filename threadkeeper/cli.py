@@ -284,11 +284,15 @@ def _listen(host: str, port: int) -> "socket.socket":
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             end(f"Port {port} on {host} is in use. Set PORT to a free port, or stop the program that uses it.", 1)
         end(f"Cannot listen on HOST {host}, PORT {port}: {error.strerror}.", 1)
+    # Connections inherit it. asyncio sets it only for sockets that name their protocol, which this one does not: the
+    # body of an answer would wait 40 ms for the acknowledgement of its headers.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ async def served(app: Any) -> AsyncIterator[str]:
     Without its lifespan: Chainlit's ends the process. `uvicorn.Server.serve` would end up to 0.3 s after it is told.
     """
     listener = socket.create_server(("127.0.0.1", 0))
+    # As `threadkeeper serve` does.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio")
     config.load()
     server = uvicorn.Server(config)
