@@ -122,11 +122,16 @@ def put(page: Path, section: Sequence[str]) -> None:
 
 def put_section(page: Path, title: str, section: Sequence[str]) -> None:
     """Write a section with this title where the page has its previous version, or at the end of the page."""
-    text = page.read_text(encoding="utf-8") if page.exists() else ""
-    parts = [part for part in (part.strip("\n") for part in re.split(r"(?m)^(?=## )", text)) if part]
+    parts = parts_of(page)
     there = [at for at, part in enumerate(parts) if f"{part}\n".startswith(f"{title}\n")]
     parts[slice(there[0], there[0] + 1) if there else slice(len(parts), None)] = ["\n".join(section)]
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def parts_of(page: Path) -> list[str]:
+    """The page's introduction, and its sections with their titles; nothing if there is no page."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    return [part for part in (part.strip("\n") for part in re.split(r"(?m)^(?=## )", text)) if part]
 
 
 def _budgets(kind: str, load: Load) -> list[str]:

@@ -2,21 +2,26 @@
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.budgets import BUDGETS
+from benchmarks.chat_report import parts_of
 from benchmarks.measure import CREATE, FIFTH_PAGE, FIRST_PAGE, FLAT, GET, OURS, PER_SECOND, SEARCH, VOTED, Size
 from benchmarks.sections import TITLES, Section
 from benchmarks.timing import SECONDS_EACH, Result
 
+# The introduction, what dominates, and the sizes of an earlier run.
+_IS_OURS = re.compile(r"# |(?!## )|## [0-9,]+ threads$|## What dominates").match
 PLOTTED = (CREATE, FIRST_PAGE, FIFTH_PAGE, GET, VOTED, SEARCH)
 
 _INTRODUCTION = f"""# Benchmarks
 
-`make bench` (`python -m benchmarks.run`) writes the tables and the plot. It starts its own Postgres, creates
+`make bench` writes all tables and the plot; each section names its module. `python -m benchmarks.run`, the longest,
+starts its own Postgres, creates
 histories of up to 100,000 threads (1.1 million steps), and needs about twenty minutes and 10 GB of free disk. The
 section on what dominates comes from a separate run with a profiler. The **floor** is hand-written asyncpg: one
 prepared statement per operation and the right indexes, without ownership checks, queue, retries or cleaning
@@ -32,7 +37,8 @@ most {SECONDS_EACH:g} seconds per operation.
 
 
 def write(folder: Path, sizes: Sequence[Size], sections: Sequence[Section], server: str, dominates: str) -> None:
-    """Write the page and the plot into this folder."""
+    """Write the page and the plot into this folder. Sections of other measurements stay, behind these."""
+    page = folder / "benchmarks.md"
     lines = [_INTRODUCTION, "![Time of each operation, on histories of different sizes](benchmarks.svg)", ""]
     lines += ["## Machine", "", *_machine(server), ""]
     lines += ["## Budgets", "", *budgets_table(sizes, sections), "", dominates.strip()]
@@ -40,7 +46,9 @@ def write(folder: Path, sizes: Sequence[Size], sections: Sequence[Section], serv
         lines += ["", f"## {section.title}", "", *section.lines]
     for size in sizes:
         lines += ["", f"## {size.threads:,} threads", "", *_table(size)]
-    (folder / "benchmarks.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    own = {line for line in lines if line.startswith("## ")}
+    others = [part for part in parts_of(page) if (title := part.split("\n", 1)[0]) not in own and not _IS_OURS(title)]
+    page.write_text("\n\n".join(["\n".join(lines), *others, ""]).rstrip("\n") + "\n", encoding="utf-8")
     _plot(folder / "benchmarks.svg", sizes)
 
 

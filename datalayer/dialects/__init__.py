@@ -49,6 +49,10 @@ class HotPaths(Protocol):
     def in_use(self) -> int:
         """The number of connections that are reading."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a write can begin at once, because its connection is open and does nothing."""
+
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
         """Store the writes in order and create missing threads; returns the keys of the accepted writes."""
 
@@ -61,10 +65,6 @@ class HotPaths(Protocol):
 
 class SingleWrites(Protocol):
     """Writes of one statement each, on the connection of the hot paths; errors as from there."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether `execute_once` can send its statement at once, because its connection is open and does nothing."""
 
     def step_alone(self, write: StepWrite) -> LoneStatement:
         """The one statement that stores this write if no other is in flight."""

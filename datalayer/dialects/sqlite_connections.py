@@ -53,6 +53,10 @@ class SQLiteConnections:
         self.in_use = 0
         """The number of connections that are reading."""
 
+    @property
+    def is_ready(self) -> bool:
+        return self._writer is not None
+
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
         return await asyncio.get_running_loop().run_in_executor(self._writing, self._write_steps, writes)
 

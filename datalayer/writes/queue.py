@@ -3,8 +3,8 @@
 Chainlit calls its data layer from tasks that nobody awaits, so the layer itself owns order and durability. `submit`
 queues a write before its first await. One worker takes everything that waits and commits it: steps in one statement,
 other writes in one transaction. While that is in flight, the next writes gather. There is no timer: a lone write leaves
-immediately. If one statement stores it, the call of `submit` itself sends that statement, and the worker is needed only
-if it fails. A write that the database refuses is taken out of its batch, and the others are stored. While the database
+immediately. If one call of the driver stores it, `submit` itself makes that call, and the worker is needed only if it
+fails. A write that the database refuses is taken out of its batch, and the others are stored. While the database
 is unavailable the worker retries with growing pauses until it is back or the patience of the writes ends.
 `close` gives back what it could not store in time, so that it can be spooled. `admission` bounds the queue.
 """
@@ -163,18 +163,25 @@ class Writer:
         return self._alone.end() if self._alone is not None else None
 
     def _leaves_alone(self, write: QueuedWrite) -> bool:
-        """Send the one statement that stores the write, within this call; False if it has to go through the worker."""
-        single_writes = self._database.dialect.single_writes
+        """Begin to store the write within this call; False if it has to go through the worker."""
         # When the last batch was shared, its callers come back together: the first of them must not leave alone.
-        if self._is_crowded or single_writes is None or not single_writes.is_ready:
-            return False
-        statement = self._one_statement(write)
-        if statement is None:
+        attempt = None if self._is_crowded else self._lone_attempt(write)
+        if attempt is None:
             return False
         self._alone = write
         self._admission.take_alone(write)
-        run_here(self._execute(write, statement), lambda result, error: self._end_alone(write, result, error))
+        run_here(attempt, lambda result, error: self._end_alone(write, result, error))
         return True
+
+    def _lone_attempt(self, write: QueuedWrite) -> Coroutine[Any, Any, Any] | None:
+        """What stores the write by itself, in one call of the driver; None if nothing does."""
+        dialect = self._database.dialect
+        if not dialect.hot_paths.is_ready:
+            return None
+        if dialect.single_writes is None:
+            return self._store_step(write) if isinstance(write.operation, StepWrite) else None
+        statement = self._one_statement(write)
+        return None if statement is None else self._execute(write, statement)
 
     def _end_alone(self, write: QueuedWrite, result: Any, error: BaseException | None) -> None:
         """The write is stored; or the worker carries on, with the error of the first attempt or on the longer way."""
@@ -325,6 +332,17 @@ class Writer:
             raise ours from error
         write.is_undecided = result is UNDECIDED
         return result
+
+    async def _store_step(self, write: QueuedWrite) -> Any:
+        """Store a step by the hot path alone; UNDECIDED if it was not accepted."""
+        dialect = self._database.dialect
+        try:
+            kept = await dialect.hot_paths.write_steps([cast(StepWrite, write.operation)])
+        except Exception as error:
+            if (ours := dialect.translate(error)) is None:
+                raise
+            raise ours from error
+        return None if kept else UNDECIDED
 
     async def _write_steps(self, run: list[QueuedWrite]) -> list[Any]:
         if (result := await self._in_one_statement(run)) is not UNDECIDED:

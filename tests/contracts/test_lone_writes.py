@@ -28,9 +28,7 @@ CALLS = st.lists(
 )
 
 
-async def test_a_lone_step_needs_no_task_beside_its_callers(layer: ChainlitLayer, engine: str) -> None:
-    if engine == "sqlite":
-        pytest.skip("on SQLite, the worker stores every write")
+async def test_a_lone_step_needs_no_task_beside_its_callers(layer: ChainlitLayer) -> None:
     first = step(await ready_thread(layer))
     for write in (layer.create_step(first), layer.update_step({**first, "output": "later"})):
         call = asyncio.create_task(write)
@@ -43,7 +41,7 @@ async def test_a_lone_step_needs_no_task_beside_its_callers(layer: ChainlitLayer
 
 async def test_every_write_of_one_statement_needs_no_task_beside_its_callers(layer: ChainlitLayer, engine: str) -> None:
     if engine == "sqlite":
-        pytest.skip("on SQLite, the worker stores every write")
+        pytest.skip("on SQLite, the worker stores every write but a step")
     alice = await user_id(layer, "alice")
     thread_id = await thread(layer, alice)
     written, other = step(thread_id), step(thread_id)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import report
 from benchmarks.budgets import Budget
 from benchmarks.chat_report import put_section
 from benchmarks.measure import BARE, BURST, BURST_INDEXED, FLOOR, OURS, SEARCH, SEARCH_CJK, Size
@@ -56,3 +57,13 @@ def test_a_section_stays_where_it_stands_and_a_new_one_goes_to_the_end(tmp_path:
     put_section(page, "## One", ["## One", "", "new"])
     put_section(page, "## Two", ["## Two", "", "added"])
     assert page.read_text() == "# Page\n\n## One\n\nnew\n\n## One more\n\nkept\n\n## Two\n\nadded\n"
+
+
+def test_the_tables_keep_the_sections_of_other_measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_plot", lambda *_: None)
+    page = tmp_path / "benchmarks.md"
+    page.write_text("# Old\n\n## Machine\n\nold\n\n## 7 threads\n\nold\n\n## Review\n\nkept\n\n## Knowledge\n\nkept\n")
+    report.write(tmp_path, [], [], "a server", "## What dominates where a budget is not met\n\nmuch")
+    text = page.read_text()
+    assert text.endswith("much\n\n## Review\n\nkept\n\n## Knowledge\n\nkept\n")
+    assert "old" not in text.lower().replace("threshold", "")
