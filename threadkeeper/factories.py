@@ -1,7 +1,7 @@
 """Creates the file store, the metered model, the knowledge and the review policy. Opens no connection."""
 
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -128,24 +128,29 @@ def open_knowledge(
     worker = EmbeddingWorker(worker_idle_seconds)
     usual = settings.knowledge_embedding_model
 
+    @cache
+    def metered_server() -> Model:
+        """Of all models, so that there is one pool of connections."""
+        return metered(_embedding_server(settings))
+
+    def metered(model: Model) -> Model:
+        return MeteredModel(model, layer, zone=settings.usage_time_zone, keep_payloads=False, redact=Redaction(secrets))
+
     def open_embedder(name: str) -> Embedder:
         if name == MODEL:
             if not is_installed():
                 raise NoKnowledge(
                     "Install threadkeeper[knowledge]: the embedding model of this machine is not installed."
                 )
-            model: Model = LocalModel(worker)
+            model: Model = metered(LocalModel(worker))
             described = EmbeddingModel(MODEL, DIMENSIONS, THRESHOLD, is_local=True, window=WINDOW)
         else:
-            model = _embedding_server(settings)
+            model = metered_server()
             if model.demo:
                 raise NoKnowledge(f"The embedding model {name} needs a server: set KNOWLEDGE_EMBEDDING_BASE_URL.")
             dimensions = settings.knowledge_embedding_dimensions if name == usual else None
             described = EmbeddingModel(name, dimensions, _SERVER_THRESHOLD, window=0)
-        metered = MeteredModel(
-            model, layer, zone=settings.usage_time_zone, keep_payloads=False, redact=Redaction(secrets)
-        )
-        return Embedder(metered, described, asks_dimensions=not described.is_local and bool(described.dimensions))
+        return Embedder(model, described, asks_dimensions=not described.is_local and bool(described.dimensions))
 
     fetching = FetchSettings(
         url_hosts(settings.knowledge_url_hosts),

@@ -113,6 +113,9 @@ class VectorReads(Protocol):
 class VectorIndex(Protocol):
     """The engine's own search of vectors; they are float16 in little-endian order."""
 
+    async def look(self, connection: AsyncConnection) -> str | None:
+        """The version that is there; None if `prepare` would create it. Raises VectorsMissing."""
+
     async def prepare(self, connection: AsyncConnection) -> None:
         """Create what is missing. Raises VectorsMissing."""
 

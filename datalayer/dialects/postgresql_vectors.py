@@ -21,6 +21,7 @@ _VERSION = (0, 8)
 _VISIBLE = """"assistantId" = CAST(:assistant AS text) AND since <= CAST(:number AS integer)
  AND (until IS NULL OR until > CAST(:number AS integer))"""
 _INDEX_SECONDS = 6 * 3600.0
+_INSTALLED = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 _BUILDING = text(
     "SELECT true FROM pg_stat_progress_create_index"
     " WHERE relid = CAST('passage_vectors' AS regclass) AND datname = current_database()"
@@ -43,27 +44,34 @@ class PgVector:
     """The vectors of one server, after `prepare` has found pgvector."""
 
     @staticmethod
-    async def prepare(connection: AsyncConnection) -> None:
+    async def look(connection: AsyncConnection) -> str | None:
+        """The version of pgvector in the database; None if it is only available. Creates nothing.
+
+        Raises:
+            VectorsMissing: the server has no pgvector, or an older one.
+        """
+        versions = text("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'")
+        found: str | None = (await connection.execute(_INSTALLED)).scalar()
+        version = found or (await connection.execute(versions)).scalar()
+        if version is None:
+            raise VectorsMissing("the server does not have pgvector")
+        if tuple(int(part) for part in version.split(".")[:2]) < _VERSION:
+            raise VectorsMissing(f"pgvector {version} is older than {'.'.join(map(str, _VERSION))}")
+        return found
+
+    @classmethod
+    async def prepare(cls, connection: AsyncConnection) -> None:
         """Create the extension and the column, if they are not there.
 
         Raises:
             VectorsMissing: the server has no pgvector, or an older one, or this user may not create it.
         """
-        versions = text("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'")
-        installed = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-        found = (await connection.execute(installed)).scalar()
-        if found is None:
-            available = (await connection.execute(versions)).scalar()
-            if available is None:
-                raise VectorsMissing("the server does not have pgvector")
+        if await cls.look(connection) is None:
             try:
                 async with connection.begin_nested():
                     await connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
             except DBAPIError:
                 raise VectorsMissing("the database user may not create the extension vector") from None
-            found = (await connection.execute(installed)).scalar_one()
-        if tuple(int(part) for part in found.split(".")[:2]) < _VERSION:
-            raise VectorsMissing(f"pgvector {found} is older than {'.'.join(map(str, _VERSION))}")
         # The library is loaded by its first value; before that, a misspelt setting would be accepted.
         await connection.execute(text("SELECT CAST('[1]' AS vector)"))
         scan = text("SELECT set_config('hnsw.iterative_scan', :scan, true)")

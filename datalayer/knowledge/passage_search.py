@@ -39,6 +39,17 @@ class PassageSearch(DataStore):
             self._vector_search = await self._prepare_vectors()
         return self._vector_search
 
+    async def look_for_vectors(self) -> VectorSearch:
+        """What would search vectors here. Creates nothing."""
+        demand_system(acting_user.get(), "the search of vectors")
+        try:
+            index = self.database.dialect.vector_index()
+            async with self.database.read() as connection:
+                await index.look(connection)
+        except VectorsMissing as missing_index:
+            return VectorSearch("numpy", str(missing_index))
+        return VectorSearch("pgvector")
+
     async def _prepare_vectors(self) -> VectorSearch:
         dialect = self.database.dialect
         try:

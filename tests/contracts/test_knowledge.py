@@ -309,7 +309,9 @@ async def test_passages_are_found_by_their_words_within_their_assistant(layer: C
 
 
 async def test_without_pgvector_the_reason_is_told(layer: ChainlitLayer, engine: str) -> None:
+    looked = await layer.look_for_vectors()
     search = await layer.prepare_vectors()
+    assert looked == search
     if engine == "sqlite":
         assert (search.name, search.reason) == ("numpy", "SQLite has no index of vectors")
         return
@@ -327,7 +329,12 @@ async def test_pgvector_finds_what_was_stored_before_and_after_it(pgvector_layer
     directions = [packed(*(1.0 if at == number else 0.1 * number for at in range(4))) for number in range(4)]
     before = document(handbook.id, "a", ["zero", "one"], directions[:2])
     first = await trained(layer, [before])
-    assert (await layer.prepare_vectors()).name == "pgvector"
+    installed = text("SELECT count(*) FROM pg_extension WHERE extname = 'vector'")
+    for there in (0, 1):
+        assert (await layer.look_for_vectors()).name == "pgvector"
+        async with layer.database.read() as connection:
+            assert (await connection.execute(installed)).scalar_one() == there, "who looks creates nothing"
+        assert (await layer.prepare_vectors()).name == "pgvector"
     async with layer.database.read() as connection:
         stored = "SELECT CAST(attstorage AS text) FROM pg_attribute WHERE attname = 'embedding' AND attnum > 0"
         assert (await connection.execute(text(stored))).scalar_one() == "m", "within the row, which is read whole"

@@ -252,7 +252,9 @@ def test_check_reports_the_state_of_the_schema(cli: CommandLine, empty_database_
     assert before.returncode == 0
     cli("migrate", DATABASE_URL=empty_database_url)
     after = " ".join(cli("check", DATABASE_URL=empty_database_url).stdout.split())
-    assert "the schema is up to date; search index: complete" in after
+    assert "the schema is up to date; search index: complete; passages of assistants: searched by" in after
+    if empty_database_url.startswith("sqlite"):
+        assert "searched by NumPy in each process, because SQLite has no index of vectors" in after
 
 
 async def test_check_reports_how_many_texts_the_search_index_lacks(cli: CommandLine, empty_database_url: str) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from datalayer import AssistantSettings, Passage
 from threadkeeper.chat.assistants import (
+    ANALYSE,
     CITE,
     answers_unknown,
     context_of,
@@ -29,6 +30,13 @@ QUOTED = "[1] Handbook, p. 3\nKeys are at the desk.\n\n[2] Rules\nNo {question} 
 def test_without_a_template_the_question_is_asked_with_the_default_prompt() -> None:
     prompt = prompted(AssistantSettings("A"), "Why?", {}, "Default")
     assert (prompt.system_prompt, prompt.question) == ("Default", "Why?")
+
+
+def test_an_analyst_is_told_what_it_may_compute_from_with_passages_and_without() -> None:
+    settings = AssistantSettings("A", type="analyst")
+    assert prompted(settings, "Why?", {}, "Default").system_prompt == f"Default\n\n{ANALYSE}"
+    with_passages = prompted(settings, "Why?", PASSAGES, "Default").system_prompt
+    assert with_passages == f"Default\n\n{ANALYSE}\n\n{CITE}\n\n{QUOTED}"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Pages of passages, cut out of a PDF."""
 
+import asyncio
 import io
+from collections.abc import Awaitable, Callable
 
 import pytest
 from pypdf import PdfReader
@@ -9,6 +11,28 @@ from tests.unit.test_attachments import pdf
 from threadkeeper.documents.pages import PlaceInPdf, cut_pages
 
 DOCUMENT = pdf("Nets are dried here.", "Boats need a pilot.", "Cats sleep all day.")
+
+
+def given(data: bytes) -> Callable[[], Awaitable[bytes]]:
+    async def read() -> bytes:
+        return data
+
+    return read
+
+
+async def test_two_files_are_in_memory_at_the_same_time_at_most() -> None:
+    reading = most = 0
+
+    async def read() -> None:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        await asyncio.sleep(0.01)
+        reading -= 1
+
+    cuts = (cut_pages("a.pdf", read, [PlaceInPdf(1, "x")], seconds=30) for _ in range(6))
+    assert await asyncio.gather(*cuts) == [[None]] * 6
+    assert most == 2
 
 
 def texts(cut: bytes | None) -> list[str]:
@@ -23,7 +47,7 @@ async def test_a_passage_gets_its_page_and_the_next_ones_if_it_goes_on_there() -
         PlaceInPdf(1, "words that no page has"),
         PlaceInPdf(9, "no such page"),
     ]
-    one, two, unknown, missing = await cut_pages("a.pdf", DOCUMENT, places, seconds=30)
+    one, two, unknown, missing = await cut_pages("a.pdf", given(DOCUMENT), places, seconds=30)
     assert texts(one) == ["Boats need a pilot."]
     assert texts(two) == ["Boats need a pilot.", "Cats sleep all day."]
     assert texts(unknown) == ["Nets are dried here."]
@@ -31,12 +55,12 @@ async def test_a_passage_gets_its_page_and_the_next_ones_if_it_goes_on_there() -
 
 
 async def test_a_file_that_cannot_be_cut_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    assert await cut_pages("broken.pdf", b"%PDF-1.4", [PlaceInPdf(1, "x")], seconds=30) == [None]
+    assert await cut_pages("broken.pdf", given(b"%PDF-1.4"), [PlaceInPdf(1, "x")], seconds=30) == [None]
     assert "'broken.pdf' (8 bytes) cannot be read" in caplog.text
 
 
 async def test_a_file_that_takes_too_long_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    assert await cut_pages("slow.pdf", DOCUMENT, [PlaceInPdf(1, "x")] * 2, seconds=0.001) == [None, None]
+    assert await cut_pages("slow.pdf", given(DOCUMENT), [PlaceInPdf(1, "x")] * 2, seconds=0.001) == [None, None]
     assert "'slow.pdf'" in caplog.text
 
 
@@ -47,5 +71,5 @@ async def test_without_a_process_nothing_is_cut_and_the_log_says_so(
         raise OSError("no memory")
 
     monkeypatch.setattr("threadkeeper.documents.pages.start", no_process)
-    assert await cut_pages("a.pdf", DOCUMENT, [PlaceInPdf(1, "x")], seconds=1) == [None]
+    assert await cut_pages("a.pdf", given(DOCUMENT), [PlaceInPdf(1, "x")], seconds=1) == [None]
     assert "no process can be started: no memory" in caplog.text

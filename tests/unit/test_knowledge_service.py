@@ -7,13 +7,15 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 import datalayer
 from datalayer import Training
 from tests.support.model_server import API_KEY, ModelServer
+from threadkeeper.chat.model import Model
+from threadkeeper.chat.providers import create_model
 from threadkeeper.factories import open_knowledge
 from threadkeeper.knowledge.embedding.base import EmbeddingPurpose, EmbedFailure
 from threadkeeper.knowledge.missing import NoKnowledge
@@ -128,6 +130,27 @@ def test_a_server_that_starts_loads_nothing_of_the_knowledge() -> None:
     code = f"import sys, threadkeeper.factories; print([name for name in {heavy} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
+
+
+async def test_models_of_one_server_share_its_connections(
+    model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Model] = []
+
+    def create(**options: Any) -> Model:
+        opened.append(create_model(**options))
+        return opened[-1]
+
+    monkeypatch.setattr("threadkeeper.factories.create_model", create)
+    layer = datalayer.create_data_layer("sqlite:///knowledge.db")
+    given: dict[str, Any] = {"openai_base_url": model_server.base_url, "openai_api_key": API_KEY}
+    settings = Settings(knowledge_embedding_model="words", **given)
+    service = open_knowledge(settings, layer, [])
+    for size in (16, 32, 48):
+        assert service.embedder_of(f"words:{size}").model.name == f"words:{size}"
+    assert len(opened) == 1
+    await service.close()
+    await layer.close()
 
 
 def test_every_reason_why_a_training_fails_has_a_sentence() -> None:

@@ -8,8 +8,10 @@ import csv
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 import pytest
@@ -368,6 +370,35 @@ async def test_the_process_of_a_load_has_its_limits() -> None:
     slow = Load("file", "a.docx", word(*["word " * 50] * 5_000), LoadLimits(seconds=0.2))
     with pytest.raises(LoadRefused, match="slow"):
         await anext(slow.documents())
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        ("bytearray(3 * 1024**3)", b'{"refused": "unsafe"}'),
+        ("socket.create_connection(('127.0.0.1', 9))", b"PermissionError: a document may not cause socket."),
+        ("subprocess.run(['true'])", b"PermissionError: a document may not cause subprocess."),
+    ],
+    ids=["memory", "network", "programs"],
+)
+async def test_the_process_of_a_load_has_no_network_and_bounded_memory(act: str, said: bytes) -> None:
+    program = f"""
+import socket, subprocess
+from threadkeeper.knowledge.loaders import formats, worker
+
+class Bad:
+    name, version = "bad", 1
+    def load(self, data, options, taken):
+        {act}
+        yield
+
+formats.loader_for = lambda kind, name, data: Bad()
+worker.main()
+"""
+    asked = {"kind": "file", "name": "a.txt", "seconds": 20.0, "options": asdict(LoadOptions())}
+    command = (sys.executable, "-c", program, json.dumps(asked))
+    loaded = await asyncio.to_thread(subprocess.run, command, input=b"text", capture_output=True, check=False)
+    assert said in loaded.stdout + loaded.stderr
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)

@@ -23,6 +23,14 @@ CITE = (
 )
 """Stands in the system prompt of a question with passages."""
 
+ANALYSE = (
+    "You answer about data: the rows in the passages, with a line `column: value` for each cell, and the files that "
+    "the user attaches. Take every number from there, and show from which rows and how you compute a result. The "
+    "passages are the rows that were found for the question, perhaps not all rows of the table: say so when a count, a "
+    "sum, an average or a ranking needs every row. If a value is missing, say so; never estimate it."
+)
+"""Stands in the system prompt of an assistant of the type `analyst`."""
+
 _QUOTED_BY_DEMO = 3
 
 Numbered = Mapping[int, Passage]
@@ -95,9 +103,12 @@ def prompted(settings: AssistantSettings, question: str, passages: Numbered, def
         has_place = CONTEXT in placeholders(settings.prompt)
         text = filled(settings.prompt, {CONTEXT: context_of(passages), QUESTION: question})
         prompt = Prompted("", text) if QUESTION in placeholders(settings.prompt) else Prompted(text, question)
-    if not passages:
-        return prompt
-    parts = (prompt.system_prompt, CITE, "" if has_place else context_of(passages))
+    parts = (
+        prompt.system_prompt,
+        ANALYSE if settings.type == "analyst" else "",
+        CITE if passages else "",
+        context_of(passages) if passages and not has_place else "",
+    )
     return Prompted("\n\n".join(filter(None, parts)), prompt.question)
 
 

@@ -17,6 +17,7 @@ from datalayer.accounts.accounts import Accounts
 from datalayer.adoption.adopt import is_to_be_adopted
 from datalayer.database import Database
 from datalayer.history.user_names import words_about
+from datalayer.knowledge.passage_search import PassageSearch
 from datalayer.store import DataStore
 from threadkeeper.factories import open_blobs
 from threadkeeper.settings.cookie_secret import FILE_NAME, cookie_secret
@@ -66,7 +67,7 @@ async def _database(settings: Settings) -> str:
             raise _Doubtful("reachable; created by one of Chainlit's own data layers: run `threadkeeper adopt`")
         if pending:
             return f"reachable; the next start (or `threadkeeper migrate`) applies: {', '.join(pending)}"
-        search = await _search_index(accounts)
+        search = f"{await _search_index(accounts)}; {await _vectors(accounts.database)}"
         if await accounts.count_accounts() and not await accounts.admins():
             raise _Doubtful(f"reachable; nobody is an admin: run `threadkeeper user role NAME admin`; {search}")
         if alike := await accounts.names_alike():
@@ -74,6 +75,13 @@ async def _database(settings: Settings) -> str:
     finally:
         await accounts.close()
     return f"reachable; the schema is up to date; {search}"
+
+
+async def _vectors(database: Database) -> str:
+    search = await PassageSearch(database, None).look_for_vectors()
+    if search.name == "pgvector":
+        return "passages of assistants: searched by pgvector"
+    return f"passages of assistants: searched by NumPy in each process, because {search.reason}"
 
 
 async def _search_index(store: DataStore) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from threadkeeper.documents.process import end, failure, start, too_slow
@@ -26,19 +26,23 @@ class PlaceInPdf:
     text: str
 
 
-async def cut_pages(name: str, data: bytes, places: Sequence[PlaceInPdf], *, seconds: float) -> list[bytes | None]:
+async def cut_pages(
+    name: str, read: Callable[[], Awaitable[bytes | None]], places: Sequence[PlaceInPdf], *, seconds: float
+) -> list[bytes | None]:
     """A PDF for each place: the page on which the passage begins, with the next ones if it goes on there.
 
     Never raises for the content of the file: what cannot be cut is None, and logged.
 
     Args:
         name: of the file, for the log.
-        data: the PDF.
+        read: gives the PDF, or None if there is none. Two are in memory at the same time at most.
         places: of the passages.
         seconds: to wait, and of CPU time.
     """
     wanted = json.dumps([[one.page, one.text.rstrip()[-_ENDING_CHARACTERS:]] for one in places])
     async with _turns:
+        if (data := await read()) is None:
+            return [None] * len(places)
         try:
             process = await start("threadkeeper.documents.worker.pages", str(seconds), wanted)
         except OSError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from datalayer.errors import BlobError, NotFound
@@ -109,12 +110,16 @@ class KnowledgeRetriever:
                 result = trained[source_id][0] if source_id in trained else None
                 if result is None or not (result.loader or "").startswith(_PDF):
                     continue
-                try:
-                    source, data = await self._store.read_source(source_id)
-                except (NotFound, BlobError) as error:
-                    logger.warning("no page of the data source %s can be shown: %s", source_id, error)
-                    continue
-                if source.sha256 == result.sha256:
-                    cut = await cut_pages(source.title, data, list(places.values()), seconds=_CUT_SECONDS)
-                    found |= {number: page for number, page in zip(places, cut, strict=True) if page is not None}
+                read = partial(self._as_trained, source_id, result)
+                cut = await cut_pages(result.title, read, list(places.values()), seconds=_CUT_SECONDS)
+                found |= {number: page for number, page in zip(places, cut, strict=True) if page is not None}
         return found
+
+    async def _as_trained(self, source_id: str, result: SourceResult) -> bytes | None:
+        """The file of a data source, if it is as it was trained."""
+        try:
+            source, data = await self._store.read_source(source_id)
+        except (NotFound, BlobError) as error:
+            logger.warning("no page of the data source %s can be shown: %s", source_id, error)
+            return None
+        return data if source.sha256 == result.sha256 else None

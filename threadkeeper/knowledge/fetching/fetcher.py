@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import io
 import json
 import re
 import ssl
@@ -102,11 +103,13 @@ class Fetcher:
     async def _fetch_api(self, source: DataSource, address: URL) -> Fetched:
         """All answers of an API as one JSON object: {"pages": […], "cut": whether there are more}."""
         header = self._header(source, address)
-        pages: list[bytes] = []
+        # One copy: joined answers would be a second one.
+        whole, count = io.BytesIO(), 0
+        whole.write(b'{"pages": [')
         left = self._settings.megabytes * MIB
         following: URL | None = address
         seen: set[URL] = set()
-        while following is not None and len(pages) < self._settings.pages:
+        while following is not None and count < self._settings.pages:
             if following in seen:
                 raise FetchFailed("paging", address=shown(following))
             seen.add(following)
@@ -116,17 +119,20 @@ class Fetcher:
                     following, min(left, _ANSWER_BYTES), accept=_JSON, private_headers=own_header
                 )
             except FetchFailed as failed:
-                if pages and source.options.get("page") and failed.values.get("status") == 404:
+                if count and source.options.get("page") and failed.values.get("status") == 404:
                     following = None  # The page after the last one.
                     break
                 raise
             content = answer.content or b""
             left -= len(content)
             value = await asyncio.to_thread(_parsed, content, following)
-            pages.append(content.removeprefix(codecs.BOM_UTF8))
-            following = self._next(source.options, value, answer, len(pages))
-        whole = b'{"pages": [' + b",\n".join(pages) + b'], "cut": ' + (b"true" if following else b"false") + b"}"
-        return Fetched(whole, {"at": utc_now(), "asked": str(address), "address": str(address), "pages": len(pages)})
+            whole.write(b",\n" if count else b"")
+            whole.write(content.removeprefix(codecs.BOM_UTF8))
+            count += 1
+            following = self._next(source.options, value, answer, count)
+        whole.write(b'], "cut": ' + (b"true" if following else b"false") + b"}")
+        facts = {"at": utc_now(), "asked": str(address), "address": str(address), "pages": count}
+        return Fetched(whole.getvalue(), facts)
 
     def _next(self, options: Mapping[str, Any], value: Any, answer: Answer, read: int) -> URL | None:
         """The address of the next answer; None behind the last one. Raises FetchFailed."""
