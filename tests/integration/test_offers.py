@@ -236,8 +236,11 @@ async def test_an_unfinished_answer_is_continued_in_place(chat: Chat, model: str
         if model.startswith("slow"):
             await client.send("go on", modes=use(model))
             await client.until(lambda: "word-3" in client.answer)
+            seen = len(client.events)
             await client.emit("stop")
             await client.until(lambda: "continue_answer" in buttons(client))
+            # Else the end of this turn would pass for the end of the next one.
+            await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]))
         else:
             await client.ask("go on", modes=use(model))
         said = [step for step in await stored(client) if step["type"] == "assistant_message" and not step["isError"]]

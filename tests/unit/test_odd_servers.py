@@ -410,6 +410,21 @@ def test_an_error_or_an_early_end_of_ndjson_cuts_the_answer_off() -> None:
         assert reading.failure.kind == kind
 
 
+def test_a_line_without_choices_is_a_completion_if_it_comes_first() -> None:
+    """A filter has emptied it, and the server bills it. Behind chunks, it is the usage of a stream."""
+    line = json.dumps({"choices": [], "usage": {"prompt_tokens": 40, "completion_tokens": 7}}) + "\n"
+    reading = StreamReading("")
+    reading.feed(line.encode())
+    reading.end()
+    assert reading.failure is not None
+    assert (reading.failure.kind, reading.failure.usage) == ("server", TokenUsage(40, 7))
+    reading = StreamReading("")
+    reading.feed(f"{json.dumps(token('a'))}\n{json.dumps(STOP)}\n{line}".encode())
+    reading.end()
+    assert reading.failure is None
+    assert reading.finish().usage == TokenUsage(40, 7)
+
+
 def test_an_error_event_keeps_words_without_a_field() -> None:
     reading = StreamReading("")
     reading.feed(b'event: error\n{"message": "the GPU is on fire"}\n\n')

@@ -183,7 +183,7 @@ class StreamReading:
         if found_line := _ERROR_LINE.search(payload):
             raise event_error(named_error(found_line.group(1)), self._secret)
         if kind in (OBJECT, STRAY) and isinstance(event, dict) and "choices" in event:
-            if _is_chunk(event):
+            if _is_chunk(event, is_first=not self._events):
                 self._events += 1
                 self._take_chunk(event)
                 return
@@ -275,12 +275,15 @@ class StreamReading:
         return ModelError(kind, clean(f"{detail}; the server said: {said}" if said else detail, self._secret))
 
 
-def _is_chunk(event: dict[str, Any]) -> bool:
+def _is_chunk(event: dict[str, Any], *, is_first: bool) -> bool:
     """Whether a line of no event is a chunk, as in a stream of NDJSON, and not a whole completion."""
     if event.get("object") == "chat.completion.chunk":
         return True
     choices = event["choices"]
-    return not choices or (isinstance(choices, list) and isinstance(choices[0], dict) and "message" not in choices[0])
+    if not choices:
+        # Behind chunks, it ends them with the usage; alone, it is a completion that a filter emptied.
+        return "usage" not in event or not is_first
+    return isinstance(choices, list) and isinstance(choices[0], dict) and "message" not in choices[0]
 
 
 def read_completion(body: bytes, secret: str) -> Completion:

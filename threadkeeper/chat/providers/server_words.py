@@ -41,7 +41,8 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
         r"|(image|vision|picture|multi-?modal)\w*( input| content)?s?( modality)? ((is|are) )?(not|only) "
         r"(supported|allowed|available|enabled)"
         r"|support image input|unknown variant .?image_url|content part type.{0,40}image|not a? ?multi-?modal|mmproj"
-        r"|(missing|without).{0,40}image input|text-only (model|server)|at most 0 image|image_url.? is not"
+        r"|(missing|without).{0,40}image input|only (supports?|accepts?|takes) text\b"
+        r"|text-only (model|server)|at most 0 image|image_url.? is not"
         r"|(only|expected) .?(text|string).{0,40}(image|content type)|content.{0,20}must be a string"
         r"|content.{0,20}(input )?should be a valid string|not a VLM|text-only prompt|lacks? vision"
         r"|不支持(图片|图像|多模态)",
@@ -79,6 +80,7 @@ _PATTERNS: tuple[tuple[Meaning, str], ...] = (
         r"|(quota|balance|credits?|funds?) (is|are) (insufficient|exhausted)"
         r"|exceeded_current_quota|key limit exceeded|free tier.{0,30}exhausted|reached your.{0,20} usage limit"
         r"|exceeded your (current|monthly) quota|billing_hard_limit"
+        r"|(hit|reached) (your|the).{0,20} (spend(ing)?|budget|credit) limit"
         r"|credit balance|(out of|enough|more|available|remaining) credits|(budget|spending limit|spend limit|"
         r"usage limit)s? (has been |have been |was )?(exceeded|reached)|exceeded.{0,20}(budget|spending limit)"
         r"|exceededbudget|quota is not enough|token_quota_reached|arrear|account is in good standing"
@@ -145,11 +147,13 @@ _PROMPT_TOKENS = re.compile(
 _EXCLUSIVE = re.compile(r"\bexclusive|(less|lower|smaller) than \W?\d", re.IGNORECASE)
 _WAIT = re.compile(
     r"(?:(?:retry|try again|available) (?:in|after):?|please wait(?: for)?|retryDelay\W{1,4})"
-    r" *((?:\d+(?:\.\d+)? ?[a-z]* ?)+)",
+    r" *(?:about |approximately |~)? *((?:\d+(?:\.\d+)? ?[a-z]* ?)+)",
     re.IGNORECASE,
 )
+_CHINESE_WAIT = re.compile(r"(\d+(?:\.\d+)?) *(毫秒|秒|分|小时)[^\d，。]{0,2}[后後]")
 _TIME = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|[hms]?)", re.IGNORECASE)
 _UNITS = {"ms": 0.001, "milli": 0.001, "h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
+_CHINESE_UNITS = {"毫秒": 0.001, "小时": 3600.0, "分": 60.0, "秒": 1.0}
 
 
 def meaning_of(status: int, code: str, message: str) -> Meaning:
@@ -194,6 +198,8 @@ def longest_answer(message: str, wanted: int) -> int | None:
 
 def wait_seconds(message: str) -> float | None:
     """The wait that a server names in words, as in "Please retry after 12 seconds" and "try again in 1h12m36s"."""
+    if chinese := _CHINESE_WAIT.search(message):
+        return float(chinese[1]) * _CHINESE_UNITS[chinese[2]]
     found = _WAIT.search(message)
     if found is None:
         return None
