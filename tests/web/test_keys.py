@@ -249,7 +249,7 @@ async def test_a_user_makes_sees_and_revokes_a_key(layer: ChainlitLayer, browser
     )
     assert key.expires_at == "2200-01-01T00:00:00.000000Z"
     page = await page_at(uma, "/me")
-    row = page.one("table", class_="keys").one("tbody").one("tr")
+    row = page.one("table", class_="api-keys").one("tbody").one("tr")
     for text in ("My <b>script</b>", f"{shown[:10]}…", "threads:read", "never", "Revoke"):
         assert text in row.text
     assert shown not in page.text
