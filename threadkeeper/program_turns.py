@@ -3,11 +3,15 @@
 The API and the conversation do not know each other; both know this.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from datalayer.records.keys import ApiKey
+
+SYSTEM_PROMPT = "system_prompt"
+"""The setting of a thread with its own system prompt."""
+LONGEST_SYSTEM_PROMPT = 20_000
 
 EventKind = Literal["question", "text", "taken_back", "notice", "answer", "failure"]
 
@@ -59,6 +63,10 @@ class ProgramTurn(Protocol):
 
 class AskThread(Protocol):
     """Asks a question in a thread of the acting user, as a page of the chat would."""
+
+    @property
+    def models(self) -> Sequence[str]:
+        """The models on offer, the default first."""
 
     async def __call__(self, thread_id: str, text: str, *, model: str | None, key: ApiKey) -> ProgramTurn:
         """Start the turn.

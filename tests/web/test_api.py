@@ -475,6 +475,44 @@ async def test_the_document_and_its_page_name_every_route(program_of: Program, b
     assert problem(await visitor.get("/api/v1/docs/none")) == (404, "not-found")
 
 
+async def test_an_interaction_keeps_its_settings_and_the_whole_conversation(
+    program_of: Program, layer: ChainlitLayer
+) -> None:
+    program = await program_of()
+    program.base_url = httpx.URL(str(program.base_url).replace("/api/v1", ""))
+    (empty,) = (await program.post("/interactions/", json={})).json()["data"]
+    settings = {"model": "context-echo", "role": "System", "prompt": "Speak like a sailor."}
+    made_now = await program.post("/interactions/", json={"settings": settings})
+    assert made_now.status_code == 201, made_now.text
+    (one,) = made_now.json()["data"]
+    assert (one["settings"], one["messages"]) == (settings, [])
+    address = f"/interactions/{one['id']}/messages/"
+    for content in ("Hello", "And again"):
+        answer = await program.post(address, json={"content": content})
+        assert answer.status_code == 201, answer.text
+    question, said = answer.json()["data"]
+    assert (question["role"], question["content"], said["role"]) == ("Human", "And again", "AI")
+    sent = json.loads(said["content"])
+    assert (sent[0]["role"], sent[0]["content"]) == ("system", "Speak like a sailor.")
+    assert [found["content"] for found in sent][1::2] == ["Hello", "And again"]
+    found = (await program.get("/interactions/")).json()["data"]
+    assert [(found_one["id"], len(found_one["messages"])) for found_one in found] == [(one["id"], 4), (empty["id"], 0)]
+    assert (await program.get(address)).json()["data"] == found[0]["messages"]
+
+    assert problem(await program.get("/interactions/1/messages/")) == (422, "invalid")
+    unknown = f"/interactions/{new_id()}/messages/"
+    assert problem(await program.get(unknown)) == (404, "not-found")
+    assert problem(await program.post(unknown, json={"content": "x"})) == (404, "not-found")
+    other = {"settings": {"model": "of somebody else"}}
+    assert problem(await program.post("/interactions/", json=other)) == (422, "invalid")
+    assert len((await program.get("/interactions/")).json()["data"]) == 2, "nothing was left behind"
+    (failing,) = (await program.post("/interactions/", json={"settings": {"model": "401"}})).json()["data"]
+    failed = await program.post(f"/interactions/{failing['id']}/messages/", json={"content": "x"})
+    assert problem(failed)[0] == 502
+    visible = (await program.get(f"/interactions/{failing['id']}/messages/")).json()["data"]
+    assert [(message["role"], message["is_error"]) for message in visible] == [("Human", False), ("AI", True)]
+
+
 async def test_the_example_of_the_documentation_runs(program_of: Program) -> None:
     program = await program_of()
     (example,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)

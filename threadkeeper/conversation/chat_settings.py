@@ -16,14 +16,14 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from threadkeeper.chat.model import Sampling
 from threadkeeper.chat.wording import say
+from threadkeeper.program_turns import LONGEST_SYSTEM_PROMPT, SYSTEM_PROMPT
 
 MODEL = "model"
-_SYSTEM_PROMPT, _TEMPERATURE, _MAX_TOKENS = "system_prompt", "temperature", "max_tokens"
+_TEMPERATURE, _MAX_TOKENS = "temperature", "max_tokens"
 _NO_SYSTEM_PROMPT = "no_system_prompt"
-_KEPT = (_SYSTEM_PROMPT, _NO_SYSTEM_PROMPT, _TEMPERATURE, _MAX_TOKENS)
+_KEPT = (SYSTEM_PROMPT, _NO_SYSTEM_PROMPT, _TEMPERATURE, _MAX_TOKENS)
 _AS_DEFAULT = "as_default"
 _OF_USER = "chat_settings"
-_LONGEST_SYSTEM_PROMPT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class Choices:
     @classmethod
     def from_values(cls, values: Mapping[str, Any], default: "Choices") -> "Choices":
         """The values from the page. A missing or invalid one is replaced by the default."""
-        prompt = values.get(_SYSTEM_PROMPT)
+        prompt = values.get(SYSTEM_PROMPT)
         temperature = _number(values.get(_TEMPERATURE), default.temperature or 0.0)
         max_tokens = _number(values.get(_MAX_TOKENS), default.max_tokens or 0)
-        own_prompt = prompt.strip()[:_LONGEST_SYSTEM_PROMPT] if isinstance(prompt, str) else ""
+        own_prompt = prompt.strip()[:LONGEST_SYSTEM_PROMPT] if isinstance(prompt, str) else ""
         return cls(
             "" if values.get(_NO_SYSTEM_PROMPT) is True else own_prompt or default.system_prompt,
             min(max(temperature, 0.0), 2.0),
@@ -54,11 +54,11 @@ async def offer_settings(values: Mapping[str, Any], default: Choices, language: 
     """Fill the settings dialog with the values of this conversation."""
     choices = Choices.from_values(values, default)
     # The default prompt is not shown; an empty field means the default.
-    own_prompt = values.get(_SYSTEM_PROMPT) if isinstance(values.get(_SYSTEM_PROMPT), str) else ""
+    own_prompt = values.get(SYSTEM_PROMPT) if isinstance(values.get(SYSTEM_PROMPT), str) else ""
     await cl.ChatSettings(
         [
             TextInput(
-                id=_SYSTEM_PROMPT,
+                id=SYSTEM_PROMPT,
                 label=say("setting_system_prompt", language),
                 description=say("setting_system_prompt_hint", language),
                 initial=own_prompt,

@@ -7,7 +7,7 @@ program, and to the pages of the user that have the thread open.
 import asyncio
 import contextvars
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 import chainlit as cl
@@ -39,6 +39,11 @@ class Programs:
         self._tasks: set[asyncio.Task[None]] = set()
         # The threads in which a program asks.
         self._asking: set[str] = set()
+
+    @property
+    def models(self) -> Sequence[str]:
+        """As `threadkeeper.program_turns.AskThread.models`."""
+        return self._answering.models
 
     async def __call__(self, thread_id: str, text: str, *, model: str | None, key: ApiKey) -> "Turn":
         """As `threadkeeper.program_turns.AskThread`."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused, TurnResult
-from threadkeeper.web.api.access import Reader, Writer
+from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.once import Once
 from threadkeeper.web.api.problems import Problem, invalid, not_found, problem_of
 from threadkeeper.web.api.route import PREFIX, ApiRoute
@@ -74,19 +74,28 @@ async def ask(request: Request, caller: Writer, layer: Layer, thread_id: str, gi
     or `problem`.
     """
     thread = await own_thread(layer, caller, thread_id)
-    if not given.content.strip():
+    turn = await begin_turn(request, caller, thread.id, given.content, given.model)
+    if given.stream:
+        return StreamedTurn(turn, layer, thread.id)
+    return await end_of(turn, layer, thread.id)
+
+
+async def begin_turn(request: Request, caller: Caller, thread_id: str, content: str, model: str | None) -> ProgramTurn:
+    """Ask a question.
+
+    Raises:
+        Problem: it has no text, or is refused.
+    """
+    if not content.strip():
         raise invalid("body.content", "it has no text")
     assert caller.key is not None
     asks: AskThread = request.state.ask_thread
     try:
-        turn = await asks(thread.id, given.content, model=given.model, key=caller.key)
+        return await asks(thread_id, content, model=model, key=caller.key)
     except TurnRefused as refused:
         wait = refused.retry_after
         headers = None if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
         raise Problem(_REFUSED[refused.kind], refused.kind, refused.sentence, headers=headers) from None
-    if given.stream:
-        return StreamedTurn(turn, layer, thread.id)
-    return await _end_of(turn, layer, thread.id)
 
 
 @router.put("/threads/{thread_id}/messages/{message_id}/feedback")
@@ -141,7 +150,7 @@ class StreamedTurn(StreamingResponse):
             elif event.kind == "notice":
                 yield _line("notice", {"text": event.text})
         try:
-            yield _line("turn", (await _end_of(turn, layer, thread_id)).model_dump())
+            yield _line("turn", (await end_of(turn, layer, thread_id)).model_dump())
         except Exception as error:  # noqa: BLE001  as `ApiRoute` does
             yield _line("problem", json.loads(bytes(problem_of(error).response().body)))
 
@@ -150,7 +159,7 @@ def _line(name: str, data: Any) -> str:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-async def _end_of(turn: ProgramTurn, layer: ChainlitLayer, thread_id: str) -> Turn:
+async def end_of(turn: ProgramTurn, layer: ChainlitLayer, thread_id: str) -> Turn:
     """The question and the answer, when the turn has ended.
 
     Raises:
@@ -173,8 +182,12 @@ def _failure(result: TurnResult) -> Problem:
 
 
 async def _messages(layer: ChainlitLayer, thread_id: str) -> list[Message]:
-    thread = await layer.get_thread(thread_id)
-    steps = {step["id"]: step for step in (thread or {}).get("steps", ())}
+    return messages_of(await layer.get_thread(thread_id) or {})
+
+
+def messages_of(thread: Mapping[str, Any]) -> list[Message]:
+    """The messages of a ThreadDict, oldest first."""
+    steps = {step["id"]: step for step in thread.get("steps", ())}
     # The vote on an answer is stored on its run, as Chainlit does.
     runs = {key: step.get("feedback") for key, step in steps.items() if step["type"] == "run"}
     return [

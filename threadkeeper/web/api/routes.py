@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.program_turns import AskThread
-from threadkeeper.web.api import elements, messages, threads
+from threadkeeper.web.api import elements, interactions, messages, threads
 from threadkeeper.web.api.documentation import documentation_router
 from threadkeeper.web.api.problems import not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute
@@ -38,7 +38,7 @@ def api_router(
         layer=layer, pages=pages, key_gate=key_gate, ask_thread=ask_thread, asked_reasons=tuple(asked_reasons)
     )
     router = APIRouter(dependencies=[Depends(shared)])
-    parts = (threads.router, messages.router, elements.router)
+    parts = (threads.router, messages.router, elements.router, interactions.router)
     for part in parts:
         router.include_router(part)
     router.include_router(documentation_router([route for part in parts for route in part.routes]))

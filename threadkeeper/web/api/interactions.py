@@ -1,0 +1,165 @@
+"""`/interactions/`: the threads of the user, in the shape of a small chat API: settings with model, role and prompt.
+
+An interaction is a thread. Its prompt is the system prompt of the thread, and its model is asked.
+"""
+
+import uuid
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from chainlit.types import Pagination, ThreadFilter
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.program_turns import LONGEST_SYSTEM_PROMPT, SYSTEM_PROMPT
+from threadkeeper.web.api.access import Caller, Reader, Writer
+from threadkeeper.web.api.messages import begin_turn, end_of, messages_of
+from threadkeeper.web.api.once import Once
+from threadkeeper.web.api.problems import invalid, not_found
+from threadkeeper.web.api.route import ApiRoute
+from threadkeeper.web.api.shapes import LONGEST_QUESTION, Message, Strict
+from threadkeeper.web.pages.dependencies import Layer
+
+SETTINGS = "interaction"
+"""Metadata key of a thread: model and role."""
+_LARGEST_PAGE = 50
+
+router = APIRouter(prefix="/interactions", route_class=ApiRoute)
+
+
+class InteractionSettings(Strict):
+    model: Annotated[str, Field(max_length=200)] | None = Field(None, description="One of the models on offer.")
+    role: Annotated[str, Field(max_length=100)] = Field(default="System", description="Whose words the prompt is.")
+    prompt: Annotated[str, Field(max_length=LONGEST_SYSTEM_PROMPT)] | None = Field(
+        None, description="The system prompt."
+    )
+
+
+class NewInteraction(Strict):
+    settings: InteractionSettings = Field(
+        default_factory=lambda: InteractionSettings(model=None, role="System", prompt=None)
+    )
+
+
+class NewInteractionMessage(Strict):
+    content: Annotated[str, Field(min_length=1, max_length=LONGEST_QUESTION)]
+    role: Literal["Human"] = "Human"
+
+
+class InteractionMessage(BaseModel):
+    id: str
+    interaction_id: str
+    created_at: str | None
+    role: Literal["Human", "AI"]
+    content: str
+    is_error: bool = Field(description="Whether it says why there is no answer.")
+
+
+class Interaction(BaseModel):
+    id: str
+    created_at: str | None
+    updated_at: str | None
+    settings: InteractionSettings
+    messages: list[InteractionMessage]
+
+
+class Interactions(BaseModel):
+    data: list[Interaction]
+    next_cursor: str | None = None
+
+
+class InteractionMessages(BaseModel):
+    data: list[InteractionMessage]
+
+
+@router.get("/")
+async def list_interactions(
+    caller: Reader,
+    layer: Layer,
+    cursor: Annotated[str | None, Query(max_length=300, description="The `next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=_LARGEST_PAGE)] = 20,
+) -> Interactions:
+    """The interactions with their settings and messages, last activity first, empty ones too."""
+    found = await layer.list_threads(Pagination(first=limit, cursor=cursor), ThreadFilter(userId=caller.user_id))
+    whole = [await layer.get_thread(one["id"]) for one in found.data]
+    return Interactions(
+        data=[_interaction(one) for one in whole if one is not None],
+        next_cursor=found.pageInfo.endCursor if found.pageInfo.hasNextPage else None,
+    )
+
+
+@router.post("/", status_code=201, dependencies=[Once])
+async def create_interaction(request: Request, caller: Writer, layer: Layer, given: NewInteraction) -> Interactions:
+    """Make an interaction."""
+    settings, asks = given.settings, request.state.ask_thread
+    if settings.model is not None and settings.model not in asks.models:
+        raise invalid("body.settings.model", f"it is not on offer: {', '.join(asks.models)}")
+    metadata: dict[str, Any] = {SETTINGS: {"model": settings.model, "role": settings.role}}
+    if settings.prompt is not None:
+        metadata["chat_settings"] = {SYSTEM_PROMPT: settings.prompt}
+    thread_id = str(uuid.uuid4())
+    await layer.update_thread(thread_id, name="", user_id=caller.user_id, metadata=metadata)
+    return Interactions(data=[_interaction(await _own(layer, caller, thread_id))])
+
+
+@router.get("/{interaction_id}/messages/")
+async def list_interaction_messages(caller: Reader, layer: Layer, interaction_id: UUID) -> InteractionMessages:
+    """The messages of an interaction, oldest first. A failed answer is there, with its reason."""
+    return InteractionMessages(data=_interaction(await _own(layer, caller, str(interaction_id))).messages)
+
+
+@router.post("/{interaction_id}/messages/", status_code=201, dependencies=[Once])
+async def create_interaction_message(
+    request: Request, caller: Writer, layer: Layer, interaction_id: UUID, given: NewInteractionMessage
+) -> InteractionMessages:
+    """Ask with the whole interaction as context, and wait for the answer: gives the question and the answer."""
+    thread = await _own(layer, caller, str(interaction_id))
+    turn = await end_of(
+        await begin_turn(request, caller, thread["id"], given.content, _settings(thread).model), layer, thread["id"]
+    )
+    return InteractionMessages(data=[_message(one, thread["id"]) for one in (turn.question, turn.answer)])
+
+
+async def _own(layer: ChainlitLayer, caller: Caller, thread_id: str) -> dict[str, Any]:
+    """A thread of the caller's user, with its messages.
+
+    Raises:
+        Problem: there is none.
+    """
+    if await layer.get_thread_author(thread_id) != caller.identifier:
+        raise not_found("interaction")
+    found: dict[str, Any] | None = await layer.get_thread(thread_id)
+    if found is None:
+        raise not_found("interaction")
+    return found
+
+
+def _settings(thread: dict[str, Any]) -> InteractionSettings:
+    metadata = thread.get("metadata") or {}
+    stored = metadata.get(SETTINGS)
+    kept = stored if isinstance(stored, dict) else {}
+    of_chat = metadata.get("chat_settings")
+    prompt = of_chat.get(SYSTEM_PROMPT) if isinstance(of_chat, dict) else None
+    return InteractionSettings(model=kept.get("model"), role=kept.get("role") or "System", prompt=prompt)
+
+
+def _interaction(thread: dict[str, Any]) -> Interaction:
+    return Interaction(
+        id=thread["id"],
+        created_at=thread.get("createdAt"),
+        updated_at=thread.get("updatedAt"),
+        settings=_settings(thread),
+        messages=[_message(one, thread["id"]) for one in messages_of(thread)],
+    )
+
+
+def _message(message: Message, thread_id: str) -> InteractionMessage:
+    return InteractionMessage(
+        id=message.id,
+        interaction_id=thread_id,
+        created_at=message.created_at,
+        role="Human" if message.role == "user" else "AI",
+        content=message.content,
+        is_error=message.is_error,
+    )
