@@ -289,8 +289,8 @@ def _listen(host: str, port: int) -> "socket.socket":
         if error.errno == errno.EADDRINUSE:
             end(f"Port {port} on {host} is in use. Set PORT to a free port, or stop the program that uses it.", 1)
         end(f"Cannot listen on HOST {host}, PORT {port}: {error.strerror}.", 1)
-    # Connections inherit it. asyncio sets it only for sockets that name their protocol, which this one does not: the
-    # body of an answer would wait 40 ms for the acknowledgement of its headers.
+    # Connections inherit it. asyncio, unlike uvloop, sets it only for sockets that name their protocol, which this one
+    # does not: the body of an answer would wait 40 ms for the acknowledgement of its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 

@@ -252,7 +252,9 @@ def test_gemini_counts_thought_beside_the_answer() -> None:
     "event",
     [None, 1, "text", [], {}, [[]], {"choices": 5}, {"choices": [3]}, {"usage": "many"}, {"type": "message_start"},
      {"type": "message", "content": 3, "usage": {"input_tokens": -1}}, {"candidates": [{"content": "x"}]},
-     {"type": "response.completed", "response": {"output": [4]}}, {"usageMetadata": {"promptTokenCount": True}}],
+     {"type": "response.completed", "response": {"output": [4]}}, {"usageMetadata": {"promptTokenCount": True}},
+     {"usageMetadata": {"promptTokenCount": 10**13, "candidatesTokenCount": 1}},
+     {"type": "message", "usage": {"input_tokens": 10**13, "output_tokens": 10**13}}],
 )  # fmt: skip
 def test_what_cannot_be_read_is_unknown(dialect: Dialect, event: Any) -> None:
     answer = read(dialect, event)

@@ -16,6 +16,8 @@ from threadkeeper.chat.providers.thought import AnswerReader, read_message
 from threadkeeper.gateway.endpoints import Dialect
 
 _MOST_CHARACTERS = 1_000_000
+_MOST_TOKENS = 10**9
+_LONGEST_NAME = 200
 
 
 class Answer:
@@ -64,7 +66,7 @@ class Answer:
 
     def _name(self, model: object) -> None:
         if isinstance(model, str) and model.strip():
-            self.model = model.strip()
+            self.model = model.strip()[:_LONGEST_NAME]
 
 
 class OpenAIAnswer(Answer):
@@ -217,9 +219,7 @@ class AnthropicAnswer(Answer):
         self._write(block.get("partial_json"))
 
     def _count(self, usage: Any) -> None:
-        for name, value in (usage or {}).items():
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-                self._counts[name] = value
+        self._counts |= _counts(usage)
 
 
 class GeminiAnswer(Answer):
@@ -227,15 +227,17 @@ class GeminiAnswer(Answer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._counts: dict[str, Any] = {}
+        self._counts: dict[str, int] = {}
 
     @property
     def usage(self) -> TokenUsage | PartialUsage | None:
-        counts = {name: count for name, count in self._counts.items() if type(count) is int and count >= 0}
+        counts = self._counts
         if "promptTokenCount" not in counts:
             return None
         prompt = counts["promptTokenCount"] + counts.get("toolUsePromptTokenCount", 0)
         cached, thought = counts.get("cachedContentTokenCount"), counts.get("thoughtsTokenCount")
+        if cached is not None and cached > prompt:
+            cached = None
         if "candidatesTokenCount" in counts:
             return TokenUsage(prompt, counts["candidatesTokenCount"] + (thought or 0), cached, thought)
         if "totalTokenCount" in counts and counts["totalTokenCount"] >= prompt:
@@ -252,7 +254,7 @@ class GeminiAnswer(Answer):
             self.error = read_error(event)
             return
         self._name(event.get("modelVersion"))
-        self._counts |= event.get("usageMetadata") or {}
+        self._counts |= _counts(event.get("usageMetadata"))
         if blocked := (event.get("promptFeedback") or {}).get("blockReason"):
             self.reason = str(blocked)
         for candidate in event.get("candidates") or ():
@@ -264,6 +266,12 @@ class GeminiAnswer(Answer):
                     self.thought_characters += len(part.get("text") or "")
                 else:
                     self._write(part.get("text"))
+
+
+def _counts(usage: Any) -> dict[str, int]:
+    """The valid numbers of tokens in a report; a larger one is a mistake of the provider."""
+    pairs = usage.items() if isinstance(usage, dict) else ()
+    return {name: count for name, count in pairs if type(count) is int and 0 <= count <= _MOST_TOKENS}
 
 
 _ANSWERS: dict[Dialect, type[Answer]] = {

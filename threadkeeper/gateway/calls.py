@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 # A call that ends sooner has no row before its end: two writes less.
 _SHORT_SECONDS = 0.1
 _RENEW_SECONDS = LEASE_SECONDS / 3
+_LONGEST_NAME = 200
 _STATUS_OF = {"limit_unchecked": 503, "unpriced": 403}
 
 
@@ -203,7 +204,7 @@ class CallBook:
         row = replace(
             row,
             answered_by=call.model_version or answer.model,
-            finish_reason=row.finish_reason or answer.reason,
+            finish_reason=row.finish_reason or (answer.reason[:_LONGEST_NAME] if answer.reason else None),
             response_characters=len(answer.text),
         )
         if row.error_kind is None and (said := answer.error) is not None:
@@ -257,13 +258,13 @@ def new_call(
     row = LlmCall(
         id=str(uuid.uuid4()),
         kind=kind,
-        model=question.model or UNKNOWN_MODEL,
+        model=(question.model or UNKNOWN_MODEL)[:_LONGEST_NAME],
         requested_at=utc_now(),
         is_streaming=is_streaming,
         query_characters=question.characters,
         **fields,  # type: ignore[arg-type]
     )
-    return GatewayCall(row, question, base_url, model_version)
+    return GatewayCall(row, question, base_url, model_version[:_LONGEST_NAME] if model_version else None)
 
 
 def _status_of(status: int | None, code: str) -> int:
