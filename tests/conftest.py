@@ -27,6 +27,7 @@ from tests.support.postgres import Cluster, Databases, find_binaries
 from tests.support.s3_server import S3Server, s3_server
 from tests.support.server import AppServer, forks
 from tests.support.shared_server import Chat, SharedServer, model_settings
+from tests.support.shared_worker import shared_worker
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -113,6 +114,7 @@ def _uses_a_store_process(item: pytest.Function) -> bool:
 
 def pytest_unconfigure() -> None:
     forks.close()
+    shared_worker.end()
     chainlit_root.cleanup()
 
 

@@ -8,6 +8,7 @@ from datalayer import DataSource, Training
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.knowledge import source
 from tests.support.model_server import API_KEY, ModelServer
+from tests.support.shared_worker import shared_worker
 from threadkeeper.chat.metering.metered_model import MeteredModel
 from threadkeeper.chat.providers import create_model
 from threadkeeper.knowledge.chunks import ChunkSettings
@@ -15,7 +16,6 @@ from threadkeeper.knowledge.embedding.base import EmbeddingModel, EmbeddingPurpo
 from threadkeeper.knowledge.embedding.embedder import Embedder
 from threadkeeper.knowledge.retrieval.retriever import Retriever
 from threadkeeper.knowledge.training import KnowledgeSettings, Trainer
-from threadkeeper.knowledge.worker_process import EmbeddingWorker
 
 NOBODY = EmbeddingPurpose()
 
@@ -30,7 +30,7 @@ class Rig:
         dimensions: int | None = None,
     ) -> None:
         self.layer, self.server = layer, server
-        self.worker = EmbeddingWorker()
+        self.worker = shared_worker
         model = create_model(api_key=API_KEY, base_url=server.base_url, timeout_seconds=2.0, max_retries=0, embeds=True)
         self.embedder = Embedder(MeteredModel(model, layer, keep_payloads=False), EmbeddingModel(name, dimensions, 0.2))
         settings = KnowledgeSettings(ChunkSettings(40, 8, window), keep=2)
@@ -55,4 +55,3 @@ class Rig:
 
     async def close(self) -> None:
         await self.embedder.close()
-        await self.worker.close()
