@@ -210,6 +210,8 @@ async def test_sources_of_other_assistants_are_not_found(
     source = await only(layer)
     training = await trained(layer, [document(source.id, "a", ["Text"])], "travel")
     (one,) = await layer.list_documents(training.id)
+    where = {"address": "https://docs.example.com/a"}
+    link = await layer.put_source(DataSource(new_id(), "travel", "url", "Docs", where))
     parts = (
         *(f"sources/{source.id}{end}" for end in ("", "/file", "/pairs", "/columns")),
         f"trainings/{training.id}",
@@ -223,6 +225,8 @@ async def test_sources_of_other_assistants_are_not_found(
     token = await token_of(uma, "/assistants/garden/knowledge")
     forms = [
         *(f"sources/{source.id}/{act}" for act in ("rename", "replace", "delete", "pairs", "columns")),
+        f"sources/{link.id}/address",
+        "addresses",
         "trainings",
         "trainings/cancel",
         "files",
@@ -230,9 +234,11 @@ async def test_sources_of_other_assistants_are_not_found(
     ]
     for part in forms:
         for place in (HERE, "/assistants/garden/knowledge") if part.startswith("sources") else (HERE,):
-            answer = await uma.post(f"{place}/{part}", data={"form_token": token, "title": "x"})
+            fields = {"form_token": token, "title": "x", "kind": "url", "address": "https://docs.example.com/b"}
+            answer = await uma.post(f"{place}/{part}", data=fields)
             assert answer.status_code == 404, (place, part)
-    assert await only(layer) == source
+    assert await layer.list_sources("travel") == [source, link]
+    assert await layer.list_sources("garden") == []
     assert "knowledge" not in (await uma.get("/assistants/travel")).text
 
 
