@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -121,3 +123,17 @@ def test_a_passage_in_the_script_of_the_question_goes_before_one_that_says_the_s
     assert [one.score for one in asked] == pytest.approx([0.3, 0.32 - OTHER_SCRIPT, 0.0])
     # Of a training in another language nothing is taken away.
     assert settled([english, far], "图书馆几点开门？", 0.0)[0].score == english.score
+
+
+def test_building_an_index_takes_no_more_memory_for_more_vectors() -> None:
+    def most(pages: int) -> int:
+        index = SignIndex(512)
+        for at in range(pages):
+            index.add(range(500 * at, 500 * (at + 1)), bytes(500 * 512 * 2))
+        tracemalloc.start()
+        index.finish()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak - index.memory
+
+    assert most(40) < 2 * most(4)
