@@ -139,29 +139,32 @@ class Retriever:
         from threadkeeper.knowledge.retrieval.ranking import Question, fused, nearness  # noqa: PLC0415  NumPy
 
         question = Question(text, (await self._background(training)).words)
-        by_words = await self._store.passages_with_words(training, question.rare_words(_BY_WORDS), _BY_WORDS)
-        vectors = await self._vectors(training, vector, by_words)
-        hashes = await self._store.passage_hashes(list(vectors))
+        # What does not wait for each other is asked at once: a busy server takes its time for each answer.
+        near, by_words = await asyncio.gather(
+            self._near(training, vector),
+            self._store.passages_with_words(training, question.rare_words(_BY_WORDS), _BY_WORDS),
+        )
+        vectors, hashes = await self._read(training, [*near[:_RANKED], *by_words])
         if len(hashes) < len(vectors) and self._indexes.pop(training.id, None) is not None:
             # Passages of a source that was deleted since would take the places of others in the index.
-            vectors = await self._vectors(training, vector, by_words)
-            hashes = await self._store.passage_hashes(list(vectors))
-        near = {passage: nearness(its_vectors, vector) for passage, its_vectors in vectors.items()}
-        return fused(near, hashes, question)
+            near = await self._near(training, vector)
+            vectors, hashes = await self._read(training, [*near[:_RANKED], *by_words])
+        nearnesses = {passage: nearness(its_vectors, vector) for passage, its_vectors in vectors.items()}
+        return fused(nearnesses, hashes, question)
 
-    async def _vectors(
-        self, training: Training, vector: NDArray[np.float32], by_words: Sequence[int]
-    ) -> dict[int, NDArray[np.float32]]:
-        """The vectors of the nearest passages, and of those that were found by their words."""
+    async def _read(
+        self, training: Training, passages: Sequence[int]
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, bytes]]:
+        """The vectors of passages, and the hashes of their words."""
         import numpy as np  # noqa: PLC0415
 
-        near = await self._near(training, vector)
+        ids = list(dict.fromkeys(passages))
         if not self._has_vector_search:
-            index = await self._index(training)
-            return index.vectors([*near[:_RANKED], *(passage for passage in by_words if passage not in near)])
-        ids = list(dict.fromkeys([*near, *by_words]))
+            vectors = (await self._index(training)).vectors(ids)
+            return vectors, await self._store.passage_hashes(list(vectors))
+        rows, hashes = await asyncio.gather(self._store.passage_vectors(training, ids), self._store.passage_hashes(ids))
         parts: dict[int, list[PassageVector]] = {}
-        for one in await self._store.passage_vectors(training, ids):
+        for one in rows:
             parts.setdefault(one.id, []).append(one)
         return {
             passage: np.stack(
@@ -171,7 +174,7 @@ class Retriever:
                 ]
             )
             for passage, its_parts in parts.items()
-        }
+        }, hashes
 
     async def _near(self, training: Training, vector: NDArray[np.float32]) -> list[int]:
         """The passages of the nearest vectors: as many as a search may ask for, if the training has them."""
