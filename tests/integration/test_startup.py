@@ -27,10 +27,12 @@ sys.argv = ["threadkeeper", *{arguments!r}]
 from threadkeeper.cli import main
 main()
 """
-# Modules that only a cloud store, a chart, an attached document, an export, a model or a hosted service needs.
+# Modules that only a cloud store, a chart, an attached document, an export, a model, a hosted service, a program or a
+# list of logins needs.
 _LATER = {"azure", "aioboto3", "boto3", "botocore", "plotly", "pypdf", "pyarrow", "pandas", "numpy", "bpe_openai"}
 _LATER |= {"genai_prices", "traceloop.sdk.tracing", "openai", "asyncpg", "mammoth", "markdownify", "bs4"}
 _LATER |= {"python_calamine", "aiohttp.client", "dbos", "psycopg", "datalayer.jobs.dbos_steps"}
+_LATER |= {"threadkeeper.web.api.routes", "threadkeeper.gateway.gateway", "ua_parser"}
 
 
 def run(program: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:

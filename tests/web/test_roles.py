@@ -15,6 +15,7 @@ from datalayer import acting_as, acting_user
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.records import new_id
 from tests.web.conftest import NAMES, Browser
+from threadkeeper.web.api.on_demand import ApiOnDemand
 from threadkeeper.web.auth.roles import Admin, LoggedIn, Reviewer, reading_usage
 
 EVERYONE, DATA, PAGE = "everyone", "logged-in users", "logged-in users; visitors are redirected to the login"
@@ -178,6 +179,9 @@ def routes(found: Iterable[Any]) -> Iterator[tuple[str, str]]:
     for route in found:
         if (path := getattr(route, "path", None)) is None:
             yield from routes(route.original_router.routes)
+        elif isinstance(api := getattr(route, "endpoint", None), ApiOnDemand):
+            # The API has several paths, and the same routes below all of them.
+            yield from routes(api.router.routes)
         else:
             for method in getattr(route, "methods", None) or ("MOUNT",):
                 yield method, path

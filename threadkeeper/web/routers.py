@@ -10,7 +10,7 @@ from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.program_turns import AskThread
 from threadkeeper.review_policy import ReviewPolicy
-from threadkeeper.web.api.routes import api_router
+from threadkeeper.web.api.on_demand import api_on_demand
 from threadkeeper.web.assistants import routes as assistants
 from threadkeeper.web.assistants.knowledge import routes as knowledge
 from threadkeeper.web.assistants.trying import TryAssistant
@@ -80,7 +80,7 @@ def all_routers(
     screens.include_router(page_api_router(asked_reasons))
     screens.include_router(chainlit_pages)
     gate = key_gate or KeyGate(layer)
-    api = [api_router(layer, pages, gate, ask_thread=ask_thread, asked_reasons=asked_reasons)] if ask_thread else []
+    api = [api_on_demand(layer, pages, gate, ask_thread=ask_thread, asked_reasons=asked_reasons)] if ask_thread else []
     return [
         health_router(layer, metrics_token=metrics_token),
         files_router(layer, redirect_seconds=redirect_seconds),
