@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from threadkeeper.settings.root_path import root_path
@@ -53,6 +54,5 @@ def api_on_demand(
         return api_router(layer, pages, key_gate, ask_thread=ask_thread, asked_reasons=asked_reasons)
 
     router, api = APIRouter(), ApiOnDemand(build)
-    for path in PATHS:
-        router.add_route(path, api, include_in_schema=False)  # type: ignore[arg-type]  an application is taken, too
+    router.routes.extend(Route(path, api, include_in_schema=False) for path in PATHS)
     return router
