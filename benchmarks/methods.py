@@ -172,7 +172,7 @@ METHODS: Sequence[Method] = (
         lambda layer: new_thread(layer, STEPS),
         case="10 steps",
         trips=3,
-        statements=23,
+        statements=24,
         ratio=5.0,
     ),
     Method(

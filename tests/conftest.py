@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -326,8 +327,6 @@ def _migrate(url: str) -> None:
         await layer.migrate()
         await layer.close()
 
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(migrate())
-    finally:
-        loop.close()
+    # In a thread, because the first test to need it may be running in a loop already.
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(lambda: asyncio.run(migrate())).result()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadkeeper.chat.providers.sse import COMMENT, ERROR, MESSAGE, STRAY, Event, EventDecoder
+from threadkeeper.chat.providers.sse import COMMENT, ERROR, MESSAGE, OBJECT, STRAY, Event, EventDecoder
 
 PAYLOADS = ['{"text": "Grüße, 你好, 👋🏽"}', "{}", "[DONE]"]
 LINE_ENDS = ["\n", "\r\n", "\r"]
@@ -51,7 +51,7 @@ def test_an_event_without_data_is_skipped() -> None:
         (b"event: error\ndata: words\n\ndata: 1\n\n", [(ERROR, b"words"), (MESSAGE, b"1")]),
         (b"event: stream_error\r\n\r\n", [(ERROR, b"")]),
         (b"data: 1\n\nerror: {}\n\ndata: [DONE]\n\n", [(MESSAGE, b"1"), (STRAY, b"error: {}"), (MESSAGE, b"[DONE]")]),
-        (b'data: 1\n\n{"detail": "x"}\ndata: 2\n\n', [(MESSAGE, b"1"), (STRAY, b'{"detail": "x"}'), (MESSAGE, b"2")]),
+        (b'data: 1\n\n{"detail": "x"}\ndata: 2\n\n', [(MESSAGE, b"1"), (OBJECT, b'{"detail": "x"}'), (MESSAGE, b"2")]),
         (b'{\r\n "error": "x"\r\n}', [(STRAY, b'{\n "error": "x"\n}')]),
         (b"id: 7\nretry: 10\n\n", []),
         # Line ends of several kinds in one stream: of the server, and of a proxy that adds a comment.
