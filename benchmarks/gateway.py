@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import statistics
 import sys
 import tempfile
@@ -18,17 +19,21 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 import psutil
 
+from benchmarks.chat_report import put_section
 from benchmarks.token_server import TOKENS
 from datalayer import CallFilter, Project, Provider
 from tests.support.postgres import Cluster, Databases, find_binaries
 from tests.support.records import new_id
 from tests.support.server import ROOT, SERVE, AppServer
 
+PAGE = ROOT / "docs" / "benchmarks.md"
+TITLE = "## The gateway"
 DIRECT, GATEWAY = "direct", "gateway"
 AT_ONCE = (1, 20, 100)
 _KEY = "sk-benchmark-0123456789"
@@ -161,9 +166,17 @@ async def _token_server() -> AsyncIterator[str]:
         await process.wait()
 
 
-def report(found: list[Measured], *, are_stored: bool) -> list[str]:
-    """The lines of the report, as a table in Markdown."""
+def report(found: list[Measured], loads: tuple[float, float], engine: str, *, are_stored: bool) -> list[str]:
+    """The lines of the section."""
     lines = [
+        TITLE,
+        "",
+        f"Written by `python -m benchmarks.gateway`, {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, {engine};",
+        f"load average {loads[0]:.1f} before, {loads[1]:.1f} at the end, the benchmark included.",
+        "",
+        f"Calls to a scripted provider directly and through the gateway, in turns; {TOKENS} tokens an answer, a",
+        "stream sends 50 a second. Medians. Provider, gateway, database and the caller share the cores.",
+        "",
         "| Calls | At once | First byte, direct | Added | Whole, direct | Added | Ratio | Incomplete | CPU a call |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -182,6 +195,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sqlite", action="store_true", help="store in SQLite in place of Postgres")
     options = parser.parse_args()
+    before = os.getloadavg()[0]
     with contextlib.ExitStack() as stack:
         if options.sqlite:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="threadkeeper-gateway-"))
@@ -194,7 +208,8 @@ def main() -> None:
             stack.callback(databases.close)
             url = databases.create()
         found, are_stored = asyncio.run(measure(url, rounds=options.rounds))
-    print("\n".join(report(found, are_stored=are_stored)))
+    engine = "SQLite" if options.sqlite else "Postgres"
+    put_section(PAGE, TITLE, report(found, (before, os.getloadavg()[0]), engine, are_stored=are_stored))
 
 
 if __name__ == "__main__":
