@@ -418,3 +418,22 @@ def test_questions_are_read_in_every_dialect() -> None:
     assert asked("/v1/chat/completions", ["no object"]) == (None, [], None, False)
     form = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--'
     assert question_of_form(endpoint_of("x", "/v1/audio/transcriptions"), form).model == "whisper-1"
+    several = form + form.replace(b"whisper-1", b"gpt-image-1")
+    assert question_of_form(endpoint_of("x", "/v1/images/edits"), several).model is None
+
+
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [
+        ({"max_completion_tokens": 1, "max_tokens": 100}, 100),
+        ({"max_tokens": 100.0}, 100),
+        ({"max_tokens": 1.5}, None),
+        ({"max_tokens": True}, None),
+        ({"max_tokens": "100"}, None),
+        ({"max_tokens": 1e400}, None),
+        ({"max_tokens": -1}, None),
+        ({"generation_config": {"max_output_tokens": 7}}, 7),
+    ],
+)
+def test_the_largest_maximum_of_a_question_counts(body: dict[str, Any], most: int | None) -> None:
+    assert question_of(endpoint_of("x", "/v1/chat/completions"), body).max_tokens == most

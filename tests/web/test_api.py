@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from datalayer import Limit, Project, User, acting_as
+from datalayer import Limit, Project, StorageUnavailable, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter
 from datalayer.schema.keys import api_replies
@@ -340,6 +340,10 @@ async def test_other_bad_requests_are_problems(program_of: Program, monkeypatch:
     assert problem(await program.get("/threads", params={"cursor": "x"})) == (422, "invalid")
     assert problem(await program.get(f"/threads/{thread_id}/messages", params={"cursor": "x"})) == (422, "invalid")
     assert problem(await asked(program, thread_id, "  ")) == (422, "invalid")
+    unknown = await program.post(f"/threads/{thread_id}/messages", json={"content": "Hi", "model": "none-such"})
+    assert (problem(unknown), unknown.json()["errors"][0]["field"]) == ((422, "invalid"), "body.model")
+    assert problem(await program.get("/search", params={"q": " "})) == (422, "invalid")
+    assert problem(await program.post("/threads", json={"metadata": {"interaction": {"model": 7}}})) == (422, "invalid")
     assert problem(await program.get("/threads/none")) == (404, "not-found")
     monkeypatch.setattr(route, "LARGEST_BODY", 100)
     assert problem(await asked(program, thread_id, "x" * 200)) == (413, "too-large")
@@ -498,7 +502,14 @@ async def test_an_interaction_keeps_its_settings_and_the_whole_conversation(
     found = (await program.get("/interactions/")).json()["data"]
     assert [(found_one["id"], len(found_one["messages"])) for found_one in found] == [(one["id"], 4), (empty["id"], 0)]
     assert (await program.get(address)).json()["data"] == found[0]["messages"]
-
+    # What another version or a page of the chat stored is cut or left out.
+    odd = {"interaction": {"model": 7, "role": None}, "chat_settings": {"system_prompt": "x" * 30_000}}
+    with acting_as("uma"):
+        await layer.update_thread(empty["id"], metadata=odd)
+    listed = {
+        found_one["id"]: found_one["settings"] for found_one in (await program.get("/interactions/")).json()["data"]
+    }
+    assert listed[empty["id"]] == {"model": None, "role": "System", "prompt": "x" * 20_000}
     assert problem(await program.get("/interactions/1/messages/")) == (422, "invalid")
     unknown = f"/interactions/{new_id()}/messages/"
     assert problem(await program.get(unknown)) == (404, "not-found")
@@ -511,6 +522,41 @@ async def test_an_interaction_keeps_its_settings_and_the_whole_conversation(
     assert problem(failed)[0] == 502
     visible = (await program.get(f"/interactions/{failing['id']}/messages/")).json()["data"]
     assert [(message["role"], message["is_error"]) for message in visible] == [("Human", False), ("AI", True)]
+
+
+async def test_an_answer_to_an_interaction_is_forgotten_with_its_thread(
+    program_of: Program, layer: ChainlitLayer
+) -> None:
+    program = await program_of()
+    program.base_url = httpx.URL(str(program.base_url).replace("/api/v1", ""))
+    (one,) = (await program.post("/interactions/", json={}, headers={"Idempotency-Key": "a"})).json()["data"]
+    address, once = f"/interactions/{one['id']}/messages/", {"Idempotency-Key": "b"}
+    assert (await program.post(address, json={"content": "Hello"}, headers=once)).status_code == 201
+    with acting_as("uma"):
+        await layer.delete_thread(one["id"])
+    async with layer.database.read() as connection:
+        assert (await connection.execute(select(func.count()).select_from(api_replies))).scalar() == 0
+    assert problem(await program.post(address, json={"content": "Hello"}, headers=once))[0] == 404
+
+
+async def test_a_failure_after_the_question_is_stored_is_not_asked_again(
+    program_of: Program, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+
+    async def away(_thread_id: str) -> None:
+        raise StorageUnavailable("the database is away")
+
+    once = {"Idempotency-Key": "a"}
+    address, body = f"/threads/{thread_id}/messages", {"content": "Hello"}
+    with monkeypatch.context() as patch:
+        patch.setattr(layer, "settled", away)
+        assert (await program.post(address, json=body, headers=once)).status_code == 503
+    again = await program.post(address, json=body, headers=once)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (503, "true")
+    questions = [one for one in (await program.get(address)).json()["data"] if one["role"] == "user"]
+    assert len(questions) == 1
 
 
 async def test_the_example_of_the_documentation_runs(program_of: Program) -> None:

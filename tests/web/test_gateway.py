@@ -480,6 +480,44 @@ async def test_a_model_version_names_the_model_that_is_billed(rig: Rig) -> None:
     assert call.total_cost
 
 
+async def test_a_model_version_does_not_lower_the_price_of_a_model_that_has_one(rig: Rig) -> None:
+    await rig.layer.add_price(Price(new_id(), "echo", "2020-01-01", Decimal(100), Decimal(100)))
+    await rig.layer.add_price(Price(new_id(), "gpt-cheap", "2020-01-01", Decimal(1), Decimal(1)))
+    client = rig.openai(default_query={"ai_model_version": "gpt-cheap"})
+    await client.chat.completions.create(**chat())
+    call = await rig.call()
+    assert call.answered_by != "gpt-cheap"
+    tokens = (call.prompt_tokens or 0) + (call.completion_tokens or 0)
+    assert call.total_cost == Decimal(tokens) * 100 / 1_000_000
+
+
+async def test_a_key_of_ours_in_the_query_is_not_passed_on(rig: Rig) -> None:
+    answer = await rig.client.post(
+        f"{rig.url('own', 'chat/completions')}?key={rig.secret}&a=1",
+        json=chat(),
+        headers={"x-api-key": rig.secret, "authorization": f"Token {rig.secret}"},
+    )
+    assert answer.status_code in (200, 401)
+    assert all(rig.secret not in str((one.query, one.headers)) for one in rig.model_server.requests)
+
+
+async def test_words_of_a_caller_do_not_stop_the_question_for_usage(rig: Rig) -> None:
+    """A refusal that has `include_usage` in it because the caller sent that word proves nothing."""
+    model = "refuse:include_usage"
+    refused = await rig.post("chat/completions", chat(model, stream=True, include_usage="yes"))
+    assert refused.status_code == 400
+    async for _ in await rig.openai().chat.completions.create(**chat(model, stream=True)):
+        pass
+    _, call = await rig.calls(2)
+    assert (call.prompt_tokens is not None, call.is_estimated) == (True, False)
+
+
+async def test_an_answer_that_is_read_again_uses_no_tokens(rig: Rig) -> None:
+    await rig.client.get(rig.url("openai", "models"), headers={"x-api-key": rig.secret})
+    call = await rig.call()
+    assert (call.kind, call.prompt_tokens, call.total_cost) == ("other", None, None)
+
+
 async def test_a_call_appears_among_the_usage_with_tags_and_cost(rig: Rig, browser_of: Browser) -> None:
     await rig.layer.add_price(Price(new_id(), "echo", "2020-01-01", Decimal(2), Decimal(10)))
     await rig.openai(default_query={"tags": "night"}).chat.completions.create(**chat())

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 _SHORT_SECONDS = 0.1
 _RENEW_SECONDS = LEASE_SECONDS / 3
 _LONGEST_NAME = 200
+_CHARACTERS_OF_A_TOKEN = 4
 _STATUS_OF = {"limit_unchecked": 503, "unpriced": 403}
 
 
@@ -61,7 +62,10 @@ class GatewayCall:
     stopped: bool = False
     error_kind: str | None = None
     error_message: str | None = None
-    secret: str = ""
+    secrets: tuple[str, ...] = ()
+    """The keys of this call, which a provider could repeat: that of the provider, and those of the caller."""
+    is_asking: bool = True
+    """Whether its answer uses tokens. One that is read again, such as by polling, does not."""
     on_usage: Callable[[TokenUsage], Awaitable[None]] | None = None
     # Whether it has a reservation to release.
     holds: bool = False
@@ -69,7 +73,13 @@ class GatewayCall:
     began: float = field(default_factory=time.perf_counter)
 
     def fail(self, kind: str, message: str) -> None:
-        self.error_kind, self.error_message = kind, clean(message, self.secret)
+        self.error_kind, self.error_message = kind, clean(self.masked(message), "")
+
+    def masked(self, text: str) -> str:
+        """The text without the keys of the call."""
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
 
 
 class CallBook:
@@ -146,15 +156,28 @@ class CallBook:
             raise Refused(429, "over_limit", sentence)
 
     def _rates(self, call: GatewayCall, row: LlmCall, prompt_tokens: int) -> Rates | None:
+        """The rates of the model. A version that the caller names counts only where the model itself has no price."""
+        rates = self._rates_of(call, row, prompt_tokens)
+        if rates is None and call.model_version is not None:
+            rates = self._rates_of(call, replace(row, answered_by=call.model_version), prompt_tokens)
+        return rates
+
+    def _rates_of(self, call: GatewayCall, row: LlmCall, prompt_tokens: int) -> Rates | None:
         return rates_of(
             self._keeper.prices,
             model=row.model,
             when=row.requested_at,
             provider=row.provider,
-            answered_by=row.answered_by or call.model_version,
+            answered_by=row.answered_by,
             base_url=call.base_url,
             prompt_tokens=prompt_tokens,
         )
+
+    def _answered_by(self, call: GatewayCall, row: LlmCall, named: str | None) -> str | None:
+        """The name that the provider gives the model; that of the caller, if only that one has a price."""
+        if call.model_version is None or self._rates_of(call, replace(row, answered_by=named), 0) is not None:
+            return named
+        return call.model_version
 
     async def _begin(self, row: LlmCall) -> None:
         try:
@@ -203,13 +226,13 @@ class CallBook:
             logger.warning("the copy of an answer was not read: %s", call.copy.problem, extra={"call_id": row.id})
         row = replace(
             row,
-            answered_by=call.model_version or answer.model,
+            answered_by=self._answered_by(call, row, answer.model),
             finish_reason=row.finish_reason or (answer.reason[:_LONGEST_NAME] if answer.reason else None),
             response_characters=len(answer.text),
         )
         if row.error_kind is None and (said := answer.error) is not None:
             kind = meaning_of(_status_of(call.status, said.code), said.code, said.message)
-            detail = clean(f"{said.code}: {said.message}" if said.code else said.message, call.secret)
+            detail = clean(call.masked(f"{said.code}: {said.message}" if said.code else said.message), "")
             row = replace(row, error_kind=kind, error_message=self._settings.redact(detail))
         elif row.error_kind is None and call.status is not None and call.status >= 400:
             row = replace(row, error_kind=meaning_of(call.status, "", ""), error_message=f"HTTP {call.status}")
@@ -218,14 +241,17 @@ class CallBook:
     async def _with_usage(self, call: GatewayCall, row: LlmCall) -> LlmCall:
         """The row with the reported tokens. Those of a text whose usage did not come are counted, and marked so."""
         assert call.copy is not None
+        if not call.is_asking:
+            return row
         reported, is_estimated = call.copy.answer.usage, False
         if not isinstance(reported, TokenUsage):
-            text = call.copy.answer.text
-            if call.status is None or call.status >= 400 or not text:
+            text, thought = call.copy.answer.text, call.copy.answer.thought_characters
+            if call.status is None or call.status >= 400 or not (text or thought or call.stopped):
                 return _with_part(row, reported)
             counter = counter_for(row.model)
             prompt = await message_tokens(call.question.messages, counter)
-            counted = TokenUsage(prompt, await counter.count(text))
+            # The text of a thought is not kept, so its tokens are guessed by its length.
+            counted = TokenUsage(prompt, await counter.count(text) + thought // _CHARACTERS_OF_A_TOKEN)
             reported = reported.completed(counted) if reported is not None else counted
             is_estimated = True
         rates = self._rates(call, row, reported.prompt_tokens)
@@ -242,7 +268,7 @@ class CallBook:
 
     def _masked(self, call: GatewayCall, text: str) -> str:
         """The text without secrets: a provider could repeat its key."""
-        return self._settings.redact(text.replace(call.secret, "***") if call.secret else text)
+        return self._settings.redact(call.masked(text))
 
 
 def new_call(

@@ -41,8 +41,15 @@ class Copy:
         if self._decode is None:
             self._give_up(f"its content-encoding {content_encoding[:40]!r} is not known")
 
+    def take(self, chunk: bytes) -> None:
+        """Take the next bytes as they came. What cannot be read ends the copy, never the answer of the caller."""
+        try:
+            self.feed(chunk)
+        except Exception as error:  # noqa: BLE001  the words of a provider must not end the stream of a caller
+            self._give_up(f"it cannot be read ({type(error).__name__}: {error})")
+
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes as they came. Streams of events are parsed from time to time."""
+        """Take the next bytes. Streams of events are parsed from time to time."""
         if not self._is_kept:
             return
         self._waiting.append(chunk)

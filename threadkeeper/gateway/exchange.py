@@ -135,7 +135,7 @@ class Exchange(Response):
         if call.first is None:
             call.first = time.perf_counter()
         if call.copy is not None:
-            call.copy.feed(chunk)
+            call.copy.take(chunk)
         passed = chunk if frames is None else frames.feed(chunk)
         if passed:
             await send({"type": "http.response.body", "body": passed, "more_body": True})
@@ -158,11 +158,13 @@ class Exchange(Response):
         if b"stream_options" not in said and b"include_usage" not in said:
             return response, said
         response.close()
-        logger.warning("%s refuses stream_options; calls to it are sent without", sending.url.host)
-        sending.refuses_usage()
         again = sending.original
         sending.original = None
         self._response = response = await self._upstream.ask(sending.method, sending.url, sending.headers, again)
+        if response.status < 400:
+            # Words of the caller in a refusal prove nothing; an answer without the question does.
+            logger.warning("%s refuses stream_options; calls of this model are sent without", sending.url.host)
+            sending.refuses_usage()
         return response, b""
 
 

@@ -7,6 +7,7 @@ parsers, so `routes` imports it with the first request.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -37,11 +38,15 @@ logger = logging.getLogger(__name__)
 _LEFT = 499
 _MOST_TAGS = 50
 _LONGEST_TAG = 100
+# A shorter text would be masked where it is none.
+_SHORTEST_KEY = 8
 
 
 class Store(GatewayStore, Protocol):
     async def list_projects(self) -> list[Project]: ...
-    async def take_rate(self, key_id: str, kind: Any, amount: int, per_minute: int) -> Rate: ...
+    async def take_rate(
+        self, key_id: str, kind: Any, amount: int, per_minute: int, *, is_owed: bool = False
+    ) -> Rate: ...
 
 
 class Gateway:
@@ -52,8 +57,8 @@ class Gateway:
         self._places = Places(store.list_projects)
         self._upstream = Upstream(settings.seconds)
         self._most_bytes = settings.megabytes * MEGABYTE
-        # Addresses whose servers refuse `stream_options`.
-        self._without_usage: set[str] = set()
+        # Addresses and models whose servers refuse `stream_options`.
+        self._without_usage: set[tuple[str, str | None]] = set()
 
     async def answer(self, request: Request, key: ApiKey) -> Response:
         """The response to a request with a valid key."""
@@ -78,11 +83,12 @@ class Gateway:
         target, endpoint = self._target(request, place, path)
         upload = RequestBody(request.receive, headers, self._most_bytes)
         body, question, value = await _read(upload, headers, endpoint, target)
-        self._check_model(key, question, endpoint)
+        self._check_model(key, question, endpoint, request.method)
         await self._take_tokens(key, question)
         asking = None
         if endpoint.asks_usage and body is not None and "content-encoding" not in headers:
-            asking = None if place.base_url in self._without_usage else with_usage(body, value)
+            refusing = place.base_url, question.model
+            asking = None if refusing in self._without_usage else with_usage(body, value)
         secret = place.secret()
         sending = Sending(
             request.method,
@@ -99,11 +105,12 @@ class Gateway:
             body if asking is None else asking,
             upload,
             original=None if asking is None else body,
-            refuses_usage=lambda: self._without_usage.add(place.base_url),
+            refuses_usage=lambda: self._without_usage.add((place.base_url, question.model)),
         )
         call = self._call(
             key, place, target=target, endpoint=endpoint, question=question, headers=headers, secret=secret
         )
+        call.is_asking = request.method == "POST"
         return sending, call
 
     def _target(self, request: Request, place: Place, path: str) -> tuple[Target, Endpoint]:
@@ -143,12 +150,14 @@ class Gateway:
             library=caller_library(headers),
             operating_system=caller_system(headers),
         )
-        call.secret = secret or ""
+        call.secrets = (*((secret,) if secret else ()), *_keys_of_caller(headers, target))
         call.on_usage = partial(self._take_answer, key)
         return call
 
-    def _check_model(self, key: ApiKey, question: Question, endpoint: Endpoint) -> None:
-        if key.models and question.model not in key.models and (question.model or endpoint.kind != "other"):
+    def _check_model(self, key: ApiKey, question: Question, endpoint: Endpoint, method: str) -> None:
+        if not key.models or question.model in key.models:
+            return
+        if question.model or endpoint.kind != "other" or method != "GET":
             sentence = f"The key {key.prefix}… may not use the model {question.model or '(none named)'}."
             raise Refused(403, "model_not_allowed", f"{sentence} It may use {', '.join(key.models)}.")
 
@@ -172,9 +181,17 @@ class Gateway:
             return
         try:
             with acting_as(SYSTEM):
-                await self._store.take_rate(key.id, "tokens", usage.completion_tokens, key.tokens_per_minute)
+                await self._store.take_rate(
+                    key.id, "tokens", usage.completion_tokens, key.tokens_per_minute, is_owed=True
+                )
         except DataLayerError as error:
             logger.error("the tokens of an answer are not taken from the rate of its key: %s", error)
+
+
+def _keys_of_caller(headers: dict[str, str], target: Target) -> Iterator[str]:
+    """The keys that the caller sends, in headers and in the query."""
+    sent = (headers.get(name, "").strip().rpartition(" ")[2] for name in KEYS)
+    yield from (key for key in (*sent, target.url.query.get("key", "")) if len(key) >= _SHORTEST_KEY)
 
 
 def with_our_key_alone(connection: HTTPConnection) -> HTTPConnection:

@@ -44,7 +44,7 @@ _NOT_PASSED_BACK = _OF_CONNECTION | {
 }
 _DECODED = ("gzip", "x-gzip", "deflate", "identity")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_OUR_KEY = re.compile(r"(?:bearer\s+)?tk_", re.IGNORECASE)
+_OUR_KEY = re.compile(r"(?:\w+\s+)?tk_", re.IGNORECASE)
 _LONGEST_NAME = 200
 
 

@@ -17,6 +17,7 @@ from threadkeeper.gateway.endpoints import Endpoint
 UNKNOWN_MODEL = "unknown"
 _FIELD = re.compile(rb'name="?model"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,200})\r\n')
 _MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_tokens_to_sample")
+_MOST_TOKENS = 1e9
 _MEDIA = (
     "image_url",
     "input_image",
@@ -58,18 +59,27 @@ def question_of(endpoint: Endpoint, body: Any, *, path: str = "") -> Question:
 
 def question_of_form(endpoint: Endpoint, beginning: bytes) -> Question:
     """The question in the first bytes of a form with files, of which only the model is read."""
-    found = _FIELD.search(beginning)
-    return Question(endpoint.model or (found.group(1).decode(errors="replace").strip() if found else None))
+    found = {one.decode(errors="replace").strip() for one in _FIELD.findall(beginning)}
+    # Which of several the provider reads, is not known.
+    return Question(endpoint.model or (found.pop() if len(found) == 1 else None))
 
 
 def _most_tokens(body: dict[str, Any]) -> int | None:
-    configured = body.get("generationConfig")
     values = [body.get(name) for name in _MOST]
-    if isinstance(configured, dict):
-        values += [configured.get("maxOutputTokens")]
-    found = next((value for value in values if type(value) is int and value > 0), None)
+    for name in ("generationConfig", "generation_config"):
+        if isinstance(configured := body.get(name), dict):
+            values += [configured.get("maxOutputTokens"), configured.get("max_output_tokens")]
+    # Which of several the provider reads, is not known: the largest is reserved.
+    found = max(filter(None, map(_whole, values)), default=None)
     answers = body.get("n")
     return found * answers if found is not None and type(answers) is int and 1 < answers <= 128 else found
+
+
+def _whole(value: Any) -> int | None:
+    """The value as a whole number above 0; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST_TOKENS:
+        return None
+    return int(value) if value == int(value) else None
 
 
 def _messages(endpoint: Endpoint, body: dict[str, Any]) -> Iterator[ChatMessage]:
@@ -146,4 +156,7 @@ def _dictionaries(part: dict[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    try:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "…"

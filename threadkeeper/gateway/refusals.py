@@ -26,4 +26,4 @@ class Refused(Exception):
     @property
     def body(self) -> bytes:
         error = {"type": self.kind, "code": self.kind, "message": self.sentence, "param": None}
-        return json.dumps({"type": "error", "error": error}, ensure_ascii=False).encode()
+        return json.dumps({"type": "error", "error": error}).encode()

@@ -50,7 +50,8 @@ def target_of(base_url: str, raw_path: str, query: str, *, without: tuple[str, .
         name, _, value = part.partition("=")
         if (name := unquote_plus(name)) in ours:
             ours[name].append(unquote_plus(value))
-        elif name not in without:
+        elif name not in without and not unquote_plus(value).startswith("tk_"):
+            # A key of ours is for us alone, wherever it was put.
             rest.append(part)
     asked = [path.removeprefix("/") for path in ours["target_path"] if path]
     if asked and raw_path and asked != [raw_path]:

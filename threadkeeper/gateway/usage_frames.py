@@ -29,9 +29,11 @@ def with_usage(body: bytes, question: Any) -> bytes | None:
         return None
     if "stream_options" not in question:
         before, _, behind = body.partition(b"{")
+        if b"\0" in body[:4] or before.strip(b"\xef\xbb\xbf \t\r\n"):
+            return None  # It is JSON in another encoding than UTF-8.
         return before + b'{"stream_options":{"include_usage":true},' + behind
     asked = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-    return json.dumps({**question, "stream_options": asked}, ensure_ascii=False).encode()
+    return json.dumps({**question, "stream_options": asked}).encode()
 
 
 class UsageFrames:
@@ -70,6 +72,6 @@ def _is_extra(frame: bytes) -> bool:
     found = _DATA.search(frame)
     try:
         event = parsed_event(found.group(1)) if found else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(event, dict) and event.get("choices") == [] and isinstance(event.get("usage"), dict)

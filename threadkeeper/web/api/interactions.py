@@ -15,7 +15,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.program_turns import LONGEST_SYSTEM_PROMPT, SYSTEM_PROMPT
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.messages import begin_turn, end_of, messages_of
-from threadkeeper.web.api.once import Once
+from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.problems import invalid, not_found
 from threadkeeper.web.api.route import ApiRoute
 from threadkeeper.web.api.shapes import LONGEST_QUESTION, Message, Strict
@@ -24,13 +24,19 @@ from threadkeeper.web.pages.dependencies import Layer
 SETTINGS = "interaction"
 """Metadata key of a thread: model and role."""
 _LARGEST_PAGE = 50
+_LONGEST_MODEL = 200
+_LONGEST_ROLE = 100
 
 router = APIRouter(prefix="/interactions", route_class=ApiRoute)
 
 
 class InteractionSettings(Strict):
-    model: Annotated[str, Field(max_length=200)] | None = Field(None, description="One of the models on offer.")
-    role: Annotated[str, Field(max_length=100)] = Field(default="System", description="Whose words the prompt is.")
+    model: Annotated[str, Field(max_length=_LONGEST_MODEL)] | None = Field(
+        None, description="One of the models on offer."
+    )
+    role: Annotated[str, Field(max_length=_LONGEST_ROLE)] = Field(
+        default="System", description="A name for the prompt, which is sent as the system's."
+    )
     prompt: Annotated[str, Field(max_length=LONGEST_SYSTEM_PROMPT)] | None = Field(
         None, description="The system prompt."
     )
@@ -100,6 +106,7 @@ async def create_interaction(request: Request, caller: Writer, layer: Layer, giv
         metadata["chat_settings"] = {SYSTEM_PROMPT: settings.prompt}
     thread_id = str(uuid.uuid4())
     await layer.update_thread(thread_id, name="", user_id=caller.user_id, metadata=metadata)
+    note_done(request, thread_id)
     return Interactions(data=[_interaction(await _own(layer, caller, thread_id))])
 
 
@@ -141,7 +148,16 @@ def _settings(thread: dict[str, Any]) -> InteractionSettings:
     kept = stored if isinstance(stored, dict) else {}
     of_chat = metadata.get("chat_settings")
     prompt = of_chat.get(SYSTEM_PROMPT) if isinstance(of_chat, dict) else None
-    return InteractionSettings(model=kept.get("model"), role=kept.get("role") or "System", prompt=prompt)
+    # A page of the chat may have stored a longer prompt, and another version other values.
+    return InteractionSettings(
+        model=_text(kept.get("model"), _LONGEST_MODEL),
+        role=_text(kept.get("role"), _LONGEST_ROLE) or "System",
+        prompt=_text(prompt, LONGEST_SYSTEM_PROMPT),
+    )
+
+
+def _text(stored: object, longest: int) -> str | None:
+    return stored[:longest] or None if isinstance(stored, str) else None
 
 
 def _interaction(thread: dict[str, Any]) -> Interaction:

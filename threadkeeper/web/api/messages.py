@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused, TurnResult
 from threadkeeper.web.api.access import Caller, Reader, Writer
-from threadkeeper.web.api.once import Once
+from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.problems import Problem, invalid, not_found, problem_of
 from threadkeeper.web.api.route import PREFIX, ApiRoute
 from threadkeeper.web.api.shapes import (
@@ -84,18 +84,22 @@ async def begin_turn(request: Request, caller: Caller, thread_id: str, content: 
     """Ask a question.
 
     Raises:
-        Problem: it has no text, or is refused.
+        Problem: it has no text, its model is not on offer, or it is refused.
     """
     if not content.strip():
         raise invalid("body.content", "it has no text")
     assert caller.key is not None
     asks: AskThread = request.state.ask_thread
+    if model is not None and model not in asks.models:
+        raise invalid("body.model", f"it is not on offer: {', '.join(asks.models)}")
     try:
-        return await asks(thread_id, content, model=model, key=caller.key)
+        turn = await asks(thread_id, content, model=model, key=caller.key)
     except TurnRefused as refused:
         wait = refused.retry_after
         headers = None if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
         raise Problem(_REFUSED[refused.kind], refused.kind, refused.sentence, headers=headers) from None
+    note_done(request, thread_id)
+    return turn
 
 
 @router.put("/threads/{thread_id}/messages/{message_id}/feedback")
@@ -156,7 +160,7 @@ class StreamedTurn(StreamingResponse):
 
 
 def _line(name: str, data: Any) -> str:
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
 async def end_of(turn: ProgramTurn, layer: ChainlitLayer, thread_id: str) -> Turn:

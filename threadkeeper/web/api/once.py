@@ -13,6 +13,7 @@ from threadkeeper.web.api.problems import Problem, invalid
 
 LONGEST_KEY = 200
 _STATE = "threadkeeper.once"
+_DONE = "threadkeeper.done"
 _KEPT_HEADERS = ("location", "etag", "content-type")
 
 
@@ -64,10 +65,20 @@ def begun(request: Request) -> tuple[str, str] | None:
     return found
 
 
+def note_done(request: Request, thread_id: str) -> None:
+    """From here on, something is stored in this thread: the first answer is kept, even if it is an error."""
+    request.scope[_DONE] = thread_id
+
+
+def is_done(request: Request) -> bool:
+    """Whether the request has stored something."""
+    return _DONE in request.scope
+
+
 async def keep(layer: ChainlitLayer, request: Request, name: tuple[str, str], response: Response, body: str) -> None:
     """Store the first answer. It is deleted with its thread."""
     kept = {key: value for key, value in response.headers.items() if key in _KEPT_HEADERS}
-    thread_id = request.path_params.get("thread_id") or kept.get("location", "").rpartition("/")[2] or None
+    thread_id: str | None = request.scope.get(_DONE)
     with acting_as(SYSTEM):
         await layer.end_reply(*name, ApiReply("", response.status_code, kept, body), thread_id)
 

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
 from datalayer import DataLayerError, Rate
-from threadkeeper.web.api.once import Replayed, begun, drop, keep
+from threadkeeper.web.api.once import Replayed, begun, drop, is_done, keep
 from threadkeeper.web.api.problems import Problem, problem_of
 from threadkeeper.web.auth.keys import rate_of
 
@@ -29,16 +29,16 @@ class ApiRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_failures(request: Request) -> Response:
-            is_done = True
+            has_failed = False
             try:
                 response = await handle(Request(request.scope, _bounded(request)))
             except Replayed as again:
                 response = again.response
             except Exception as error:  # noqa: BLE001  every error becomes a problem; unforeseen ones are logged
                 problem = problem_of(error)
-                is_done, response = problem.is_done, problem.response()
+                has_failed, response = not problem.is_done, problem.response()
             if begun(request) is not None:
-                await _end_once(request, response, is_done=is_done)
+                await _end_once(request, response, is_kept=not has_failed or is_done(request))
             if (rate := rate_of(request)) is not None:
                 response.headers.update(_rate_headers(rate))
             response.headers.setdefault("Cache-Control", "no-store")
@@ -47,7 +47,7 @@ class ApiRoute(APIRoute):
         return handle_failures
 
 
-async def _end_once(request: Request, response: Response, *, is_done: bool) -> None:
+async def _end_once(request: Request, response: Response, *, is_kept: bool) -> None:
     """Store the first answer to an `Idempotency-Key`, or forget the key if nothing was done."""
     name, layer = begun(request), request.state.layer
     assert name is not None
@@ -58,7 +58,7 @@ async def _end_once(request: Request, response: Response, *, is_done: bool) -> N
         task.add_done_callback(_storing.discard)
         return
     try:
-        if is_done:
+        if is_kept:
             body = bytes(response.body).decode()
             await keep(layer, request, name, response, body)
         else:

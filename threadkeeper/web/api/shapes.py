@@ -18,7 +18,18 @@ LARGEST_METADATA = 16_000
 LARGEST_PAGE = 100
 # What the chat stores there: a program neither sees nor sets it.
 _OF_CHAT = frozenset(
-    {"chat_profile", "chat_settings", "client_type", "env", "id", "is_shared", "name", "shared_at", "user"}
+    {
+        "chat_profile",
+        "chat_settings",
+        "client_type",
+        "env",
+        "id",
+        "interaction",
+        "is_shared",
+        "name",
+        "shared_at",
+        "user",
+    }
 )
 
 Name = Annotated[str, Field(max_length=LONGEST_NAME)]

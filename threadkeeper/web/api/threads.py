@@ -4,14 +4,14 @@ import uuid
 from typing import Annotated
 
 from chainlit.types import Pagination, ThreadFilter
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from datalayer import Forbidden, NotFound
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import known_id
 from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.access import Caller, Reader, Writer
-from threadkeeper.web.api.once import Once
+from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute
 from threadkeeper.web.api.shapes import (
@@ -54,6 +54,8 @@ async def search(
     limit: Limit = 20,
 ) -> HitPage:
     """The threads of the user in which all words are found, last activity first."""
+    if not q.strip():
+        raise invalid("query.q", "it has no word")
     which = ThreadFilter(userId=caller.user_id, search=q)
     found = await layer.list_threads(Pagination(first=limit, cursor=cursor), which)
     excerpts = {one.thread_id: one for one in await layer.excerpts(q, [one["id"] for one in found.data])}
@@ -68,7 +70,7 @@ async def search(
 
 
 @router.post("/threads", status_code=201, dependencies=[Once])
-async def create_thread(caller: Writer, layer: Layer, given: NewThread, response: Response) -> Thread:
+async def create_thread(request: Request, caller: Writer, layer: Layer, given: NewThread, response: Response) -> Thread:
     """Make a thread. Its first message asks its first question."""
     metadata = dict(checked_metadata(given.metadata))
     if given.assistant is not None:
@@ -80,6 +82,7 @@ async def create_thread(caller: Writer, layer: Layer, given: NewThread, response
     await layer.update_thread(
         thread_id, name=given.name or "", user_id=caller.user_id, metadata=metadata, tags=given.tags
     )
+    note_done(request, thread_id)
     made = await own_thread(layer, caller, thread_id)
     response.headers["Location"] = under_root(f"{PREFIX}/threads/{thread_id}", root_path())
     response.headers["ETag"] = etag_of(made)
