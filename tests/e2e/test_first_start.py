@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
-from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, Visitor, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, SERVER_ENDED, Visitor, visit
 from tests.support.server import SERVE
 from threadkeeper.chat.wording import say
 
@@ -34,7 +34,7 @@ async def test_first_start(browser: Browser, start_server: StartServer) -> None:
         thread_id = await visitor.thread_id()
         await the_notice_fits(visitor, "en")
 
-        with visitor.watch.expecting("ERR_CONNECTION_REFUSED", "WebSocket connection", "Failed to fetch"):
+        with visitor.watch.expecting(*SERVER_ENDED):
             await server.restart()
             await visitor.open(f"/thread/{thread_id}")
             await expect(visitor.answers).to_contain_text("This is a demo")

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
-from tests.support.browser import IN_THE_BROWSERS_LOOP, Visitor, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, SERVER_ENDED, Visitor, visit
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer
 from tests.support.sample_files import archive, pdf, picture, text_file, word_file
@@ -323,7 +323,7 @@ async def delete(journey: Journey, thread_id: str) -> None:
 
 async def restart(journey: Journey, first: str, second: str) -> None:
     visitor = journey.visitor
-    with visitor.watch.expecting("ERR_CONNECTION_REFUSED", "WebSocket connection", "Failed to fetch", "ERR_EMPTY"):
+    with visitor.watch.expecting(*SERVER_ENDED):
         await journey.server.restart()
         await visitor.open()
         await expect(visitor.threads).to_have_count(2)

@@ -47,6 +47,8 @@ _POLL_OF_A_SOCKET_LEFT = re.compile(r"status of 400 .*/ws/socket\.io/\?\S*transp
 _PDF_LEFT = re.compile(r"^Worker was terminated$")
 # Chainlit's page opens a first socket and replaces it by a second one (`threadkeeper/conversation/resuming.py`).
 _SOCKET_REPLACED = re.compile("WebSocket is closed before the connection is established")
+# What a page reports whose server ends: a request that comes later is refused, one that waits is reset.
+SERVER_ENDED = ("ERR_CONNECTION_(REFUSED|RESET)", "ERR_EMPTY", "WebSocket connection", "Failed to fetch")
 _EXPECTED = (_POLL_OF_A_SOCKET_LEFT, _SOCKET_REPLACED, _PDF_LEFT)
 
 expect.set_options(timeout=_PATIENCE_MILLISECONDS)
