@@ -23,8 +23,8 @@ from threadkeeper.chat.metering.keeping import CallKeeper, RowStore
 from threadkeeper.chat.metering.limits import Allowances, LimitStore
 from threadkeeper.chat.metering.payloads import kept_messages
 from threadkeeper.chat.metering.pricing import Rates, rates_of
-from threadkeeper.chat.metering.rows import later, priced
-from threadkeeper.chat.model import ModelError, ModelRequest, PartialUsage, Purpose, TokenUsage
+from threadkeeper.chat.metering.rows import later, priced, with_tokens
+from threadkeeper.chat.model import ModelError, ModelRequest, Purpose, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean
 from threadkeeper.chat.providers.server_words import meaning_of
 from threadkeeper.gateway.copies import Copy
@@ -137,7 +137,7 @@ class CallBook:
     async def _reserve(self, call: GatewayCall) -> None:
         row, question = call.row, call.question
         tokens = await message_tokens(question.messages, counter_for(row.model))
-        rates = self._rates(call, row, tokens)
+        rates = self._rates(call, replace(row, answered_by=self._answered_by(call, row, None)), tokens)
         purpose = Purpose(row.kind, row.user_id, key_id=row.key_id)
         request = ModelRequest(question.messages, row.model, max_tokens=question.max_tokens, purpose=purpose)
         try:
@@ -156,13 +156,6 @@ class CallBook:
             raise Refused(429, "over_limit", sentence)
 
     def _rates(self, call: GatewayCall, row: LlmCall, prompt_tokens: int) -> Rates | None:
-        """The rates of the model. A version that the caller names counts only where the model itself has no price."""
-        rates = self._rates_of(call, row, prompt_tokens)
-        if rates is None and call.model_version is not None:
-            rates = self._rates_of(call, replace(row, answered_by=call.model_version), prompt_tokens)
-        return rates
-
-    def _rates_of(self, call: GatewayCall, row: LlmCall, prompt_tokens: int) -> Rates | None:
         return rates_of(
             self._keeper.prices,
             model=row.model,
@@ -175,7 +168,7 @@ class CallBook:
 
     def _answered_by(self, call: GatewayCall, row: LlmCall, named: str | None) -> str | None:
         """The name that the provider gives the model; that of the caller, if only that one has a price."""
-        if call.model_version is None or self._rates_of(call, replace(row, answered_by=named), 0) is not None:
+        if call.model_version is None or self._rates(call, replace(row, answered_by=named), 0) is not None:
             return named
         return call.model_version
 
@@ -247,7 +240,8 @@ class CallBook:
         if not isinstance(reported, TokenUsage):
             text, thought = call.copy.answer.text, call.copy.answer.thought_characters
             if call.status is None or call.status >= 400 or not (text or thought or call.stopped):
-                return _with_part(row, reported)
+                # The tokens that are not reported stay unknown, and so does the cost.
+                return row if reported is None else with_tokens(row, reported)
             counter = counter_for(row.model)
             prompt = await message_tokens(call.question.messages, counter)
             # The text of a thought is not kept, so its tokens are guessed by its length.
@@ -298,19 +292,6 @@ def _status_of(status: int | None, code: str) -> int:
     if status is not None and status >= 400:
         return status
     return int(code) if code.isdigit() and len(code) == 3 else 500
-
-
-def _with_part(row: LlmCall, reported: PartialUsage | None) -> LlmCall:
-    """The row with the tokens that are known; the others stay unknown, and so does the cost."""
-    if reported is None:
-        return row
-    return replace(
-        row,
-        prompt_tokens=reported.prompt_tokens,
-        completion_tokens=reported.completion_tokens,
-        cached_tokens=reported.cached_tokens,
-        reasoning_tokens=reported.reasoning_tokens,
-    )
 
 
 def _refusal(error: ModelError) -> Refused:

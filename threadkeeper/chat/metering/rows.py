@@ -28,6 +28,7 @@ from threadkeeper.chat.model import (
     ModelError,
     ModelRequest,
     NotShown,
+    PartialUsage,
     Picture,
     Source,
     Thought,
@@ -170,13 +171,18 @@ def priced(row: LlmCall, usage: TokenUsage, rates: Rates | None, images: int = 0
     elif images:
         # The number of pictures is stored nowhere else; a later price may be per picture.
         row = replace(row, price={"images": images})
+    row = replace(row, tokens_per_second=tokens_per_second(usage.completion_tokens, row.seconds))
+    return with_tokens(row, usage)
+
+
+def with_tokens(row: LlmCall, usage: TokenUsage | PartialUsage) -> LlmCall:
+    """The row with these tokens, without a cost."""
     return replace(
         row,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cached_tokens=usage.cached_tokens,
         reasoning_tokens=usage.reasoning_tokens,
-        tokens_per_second=tokens_per_second(usage.completion_tokens, row.seconds),
     )
 
 
