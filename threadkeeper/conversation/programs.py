@@ -59,7 +59,7 @@ class Programs:
 
     async def _begin(self, thread_id: str, text: str, model: str | None, key: ApiKey) -> "Turn":
         thread = await self._layer.get_thread(thread_id)
-        if thread is None or await self._layer.get_thread_author(thread_id) != key.owner:
+        if thread is None or thread["userIdentifier"] != key.owner:
             raise TurnRefused("not-found", "There is no such thread.")
         modes = {MODEL: model} if model is not None else None
         profile = profile_of_thread(thread)

@@ -80,12 +80,18 @@ def all_routers(
     screens.include_router(page_api_router(asked_reasons))
     screens.include_router(chainlit_pages)
     gate = key_gate or KeyGate(layer)
-    api = [api_on_demand(layer, pages, gate, ask_thread=ask_thread, asked_reasons=asked_reasons)] if ask_thread else []
+
+    def build_api() -> APIRouter:
+        from threadkeeper.web.api.routes import api_router  # noqa: PLC0415
+
+        assert ask_thread is not None
+        return api_router(layer, pages, gate, ask_thread=ask_thread, asked_reasons=asked_reasons)
+
     return [
         health_router(layer, metrics_token=metrics_token),
         files_router(layer, redirect_seconds=redirect_seconds),
         pages.assets.router(),
-        *api,
+        *([api_on_demand(build_api)] if ask_thread else []),
         screens,
         chainlit_router(),
     ]

@@ -7,7 +7,7 @@ from threadkeeper.web.api.access import Reader
 from threadkeeper.web.api.problems import not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute
 from threadkeeper.web.api.shapes import Element, ElementList
-from threadkeeper.web.api.threads import own_thread
+from threadkeeper.web.api.threads import demand_own_thread, own_whole_thread
 from threadkeeper.web.pages.dependencies import Layer
 from threadkeeper.web.pages.downloads import Download, content_of
 
@@ -17,8 +17,7 @@ router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 @router.get("/threads/{thread_id}/elements")
 async def list_elements(caller: Reader, layer: Layer, thread_id: str) -> ElementList:
     """The files and other elements of a thread."""
-    await own_thread(layer, caller, thread_id)
-    found = await layer.get_thread(thread_id) or {}
+    found = await own_whole_thread(layer, caller, thread_id)
     return ElementList(
         data=[
             Element(
@@ -41,8 +40,7 @@ async def list_elements(caller: Reader, layer: Layer, thread_id: str) -> Element
 )
 async def download_element(caller: Reader, layer: Layer, thread_id: str, element_id: str) -> Response:
     """The file of an element, as a download."""
-    await own_thread(layer, caller, thread_id)
-    found = await layer.open_element(thread_id, element_id)
+    found = await layer.open_element(await demand_own_thread(layer, caller, thread_id), element_id)
     if found is None:
         raise not_found("file")
     element, blob = found

@@ -11,14 +11,14 @@ from chainlit.types import Pagination, ThreadFilter
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.program_turns import LONGEST_SYSTEM_PROMPT, SYSTEM_PROMPT
-from threadkeeper.web.api.access import Caller, Reader, Writer
+from threadkeeper.web.api.access import Reader, Writer
 from threadkeeper.web.api.messages import begin_turn, end_of, messages_of
 from threadkeeper.web.api.once import Once, note_done
-from threadkeeper.web.api.problems import invalid, not_found
+from threadkeeper.web.api.problems import invalid
 from threadkeeper.web.api.route import ApiRoute
 from threadkeeper.web.api.shapes import LONGEST_QUESTION, Message, Strict
+from threadkeeper.web.api.threads import own_whole_thread
 from threadkeeper.web.pages.dependencies import Layer
 
 SETTINGS = "interaction"
@@ -107,13 +107,14 @@ async def create_interaction(request: Request, caller: Writer, layer: Layer, giv
     thread_id = str(uuid.uuid4())
     await layer.update_thread(thread_id, name="", user_id=caller.user_id, metadata=metadata)
     note_done(request, thread_id)
-    return Interactions(data=[_interaction(await _own(layer, caller, thread_id))])
+    return Interactions(data=[_interaction(await own_whole_thread(layer, caller, thread_id, what="interaction"))])
 
 
 @router.get("/{interaction_id}/messages/")
 async def list_interaction_messages(caller: Reader, layer: Layer, interaction_id: UUID) -> InteractionMessages:
     """The messages of an interaction, oldest first. A failed answer is there, with its reason."""
-    return InteractionMessages(data=_interaction(await _own(layer, caller, str(interaction_id))).messages)
+    thread = await own_whole_thread(layer, caller, str(interaction_id), what="interaction")
+    return InteractionMessages(data=_interaction(thread).messages)
 
 
 @router.post("/{interaction_id}/messages/", status_code=201, dependencies=[Once])
@@ -121,25 +122,11 @@ async def create_interaction_message(
     request: Request, caller: Writer, layer: Layer, interaction_id: UUID, given: NewInteractionMessage
 ) -> InteractionMessages:
     """Ask with the whole interaction as context, and wait for the answer: gives the question and the answer."""
-    thread = await _own(layer, caller, str(interaction_id))
+    thread = await own_whole_thread(layer, caller, str(interaction_id), what="interaction")
     turn = await end_of(
         await begin_turn(request, caller, thread["id"], given.content, _settings(thread).model), layer, thread["id"]
     )
     return InteractionMessages(data=[_message(one, thread["id"]) for one in (turn.question, turn.answer)])
-
-
-async def _own(layer: ChainlitLayer, caller: Caller, thread_id: str) -> dict[str, Any]:
-    """A thread of the caller's user, with its messages.
-
-    Raises:
-        Problem: there is none.
-    """
-    if await layer.get_thread_author(thread_id) != caller.identifier:
-        raise not_found("interaction")
-    found: dict[str, Any] | None = await layer.get_thread(thread_id)
-    if found is None:
-        raise not_found("interaction")
-    return found
 
 
 def _settings(thread: dict[str, Any]) -> InteractionSettings:

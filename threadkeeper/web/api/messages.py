@@ -25,7 +25,7 @@ from threadkeeper.web.api.shapes import (
     is_answer,
     message_of,
 )
-from threadkeeper.web.api.threads import own_thread
+from threadkeeper.web.api.threads import demand_own_thread, own_whole_thread
 from threadkeeper.web.pages.dependencies import Layer
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
@@ -45,8 +45,7 @@ async def list_messages(
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
 ) -> MessagePage:
     """The messages of a thread, oldest first."""
-    await own_thread(layer, caller, thread_id)
-    found = await _messages(layer, thread_id)
+    found = messages_of(await own_whole_thread(layer, caller, thread_id))
     begin = 0
     if cursor is not None:
         ids = [one.id for one in found]
@@ -73,11 +72,11 @@ async def ask(request: Request, caller: Writer, layer: Layer, thread_id: str, gi
     (the text so far is no answer), `notice`, and at the end `turn` (the question and the answer, as without a stream)
     or `problem`.
     """
-    thread = await own_thread(layer, caller, thread_id)
-    turn = await begin_turn(request, caller, thread.id, given.content, given.model)
+    own_id = await demand_own_thread(layer, caller, thread_id)
+    turn = await begin_turn(request, caller, own_id, given.content, given.model)
     if given.stream:
-        return StreamedTurn(turn, layer, thread.id)
-    return await end_of(turn, layer, thread.id)
+        return StreamedTurn(turn, layer, own_id)
+    return await end_of(turn, layer, own_id)
 
 
 async def begin_turn(request: Request, caller: Caller, thread_id: str, content: str, model: str | None) -> ProgramTurn:
@@ -107,26 +106,25 @@ async def vote(
     *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: NewVote
 ) -> Message:
     """Vote on an answer, in place of an earlier vote."""
-    await own_thread(layer, caller, thread_id)
+    thread = await own_whole_thread(layer, caller, thread_id)
     offered: Sequence[str] = request.state.asked_reasons
     if unknown := [one for one in given.reasons if one not in offered]:
         raise invalid("body.reasons", f"{unknown[0][:60]!r} is not offered: {', '.join(offered) or 'none is'}")
     if given.reasons and given.value == "up":
         raise invalid("body.reasons", "a thumbs-up has no reasons")
-    await _message(layer, thread_id, message_id)
+    _answer(thread, message_id)
     step_id = await layer.vote_on_answer(message_id, int(given.value == "up"))
     if step_id is None:
         raise not_found("answer")
     if given.reasons or given.comment is not None:
         await layer.give_reasons(step_id, given.reasons, given.comment)
-    return await _message(layer, thread_id, message_id)
+    return _answer(await own_whole_thread(layer, caller, thread_id), message_id)
 
 
 @router.delete("/threads/{thread_id}/messages/{message_id}/feedback", status_code=204)
 async def withdraw_vote(*, caller: Writer, layer: Layer, thread_id: str, message_id: str) -> None:
     """Withdraw the vote on an answer."""
-    await own_thread(layer, caller, thread_id)
-    found = await _message(layer, thread_id, message_id)
+    found = _answer(await own_whole_thread(layer, caller, thread_id), message_id)
     if found.feedback is None or not await layer.delete_feedback(found.feedback.id):
         raise not_found("vote")
 
@@ -171,7 +169,7 @@ async def end_of(turn: ProgramTurn, layer: ChainlitLayer, thread_id: str) -> Tur
     """
     result = await asyncio.shield(turn.result())
     await layer.settled(thread_id)
-    messages = {one.id: one for one in await _messages(layer, thread_id)}
+    messages = {one.id: one for one in messages_of(await layer.get_thread(thread_id) or {})}
     question = messages.get(result.question_id)
     answer = messages.get(result.answer_id or "")
     if question is None or answer is None:
@@ -182,11 +180,7 @@ async def end_of(turn: ProgramTurn, layer: ChainlitLayer, thread_id: str) -> Tur
 def _failure(result: TurnResult) -> Problem:
     status = 429 if result.failure_kind in _OF_LIMITS else 502
     kind = f"answer-{result.failure_kind.replace('_', '-') or 'failed'}"
-    return Problem(status, kind, result.failure or "There is no answer.", is_done=True)
-
-
-async def _messages(layer: ChainlitLayer, thread_id: str) -> list[Message]:
-    return messages_of(await layer.get_thread(thread_id) or {})
+    return Problem(status, kind, result.failure or "There is no answer.")
 
 
 def messages_of(thread: Mapping[str, Any]) -> list[Message]:
@@ -201,8 +195,13 @@ def messages_of(thread: Mapping[str, Any]) -> list[Message]:
     ]
 
 
-async def _message(layer: ChainlitLayer, thread_id: str, message_id: str) -> Message:
-    found = next((one for one in await _messages(layer, thread_id) if one.id == message_id), None)
+def _answer(thread: Mapping[str, Any], message_id: str) -> Message:
+    """An answer in a ThreadDict.
+
+    Raises:
+        Problem: there is none.
+    """
+    found = next((one for one in messages_of(thread) if one.id == message_id), None)
     if found is None or found.role != "assistant":
         raise not_found("answer")
     return found

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from threadkeeper.settings.root_path import root_path
-from threadkeeper.web.auth.keys import KeyGate
-
-if TYPE_CHECKING:
-    from datalayer.chainlit_layer import ChainlitLayer
-    from threadkeeper.program_turns import AskThread
-    from threadkeeper.web.pages.shell import PageWriter
 
 PATHS = ("/api/v1/{path:path}", "/interactions/{path:path}")
 
@@ -38,21 +31,8 @@ class ApiOnDemand:
         await self.router(scope, receive, send)
 
 
-def api_on_demand(
-    layer: ChainlitLayer,
-    pages: PageWriter,
-    key_gate: KeyGate,
-    *,
-    ask_thread: AskThread,
-    asked_reasons: Sequence[str] = (),
-) -> APIRouter:
-    """The router of the API, for `mount`. The arguments are those of `routes.api_router`."""
-
-    def build() -> APIRouter:
-        from threadkeeper.web.api.routes import api_router  # noqa: PLC0415
-
-        return api_router(layer, pages, key_gate, ask_thread=ask_thread, asked_reasons=asked_reasons)
-
+def api_on_demand(build: Callable[[], APIRouter]) -> APIRouter:
+    """The router of the API, for `mount`. `build` imports and makes `routes.api_router`."""
     router, api = APIRouter(), ApiOnDemand(build)
     router.routes.extend(Route(path, api, include_in_schema=False) for path in PATHS)
     return router

@@ -53,8 +53,7 @@ class ProblemDetails(BaseModel):
 class Problem(Exception):
     """An error that a program gets.
 
-    `errors` are pairs of a field and what is wrong with it. If `is_done`, something was stored nevertheless: a
-    repetition with the same `Idempotency-Key` gets the same error.
+    `errors` are pairs of a field and what is wrong with it.
     """
 
     status: int
@@ -62,7 +61,6 @@ class Problem(Exception):
     detail: str
     errors: Sequence[tuple[str, str]] = ()
     headers: Mapping[str, str] | None = None
-    is_done: bool = False
 
     def response(self) -> Response:
         body = ProblemDetails(

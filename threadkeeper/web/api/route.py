@@ -29,16 +29,16 @@ class ApiRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_failures(request: Request) -> Response:
-            has_failed = False
+            is_kept = True
             try:
                 response = await handle(Request(request.scope, _bounded(request)))
             except Replayed as again:
                 response = again.response
             except Exception as error:  # noqa: BLE001  every error becomes a problem; unforeseen ones are logged
-                problem = problem_of(error)
-                has_failed, response = not problem.is_done, problem.response()
+                # Nothing was stored, so the request may be sent again; or a repetition gets the same error.
+                is_kept, response = is_done(request), problem_of(error).response()
             if begun(request) is not None:
-                await _end_once(request, response, is_kept=not has_failed or is_done(request))
+                await _end_once(request, response, is_kept=is_kept)
             if (rate := rate_of(request)) is not None:
                 response.headers.update(_rate_headers(rate))
             response.headers.setdefault("Cache-Control", "no-store")

@@ -1,7 +1,7 @@
 """Threads: list, make, read, change and delete one's own."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 from chainlit.types import Pagination, ThreadFilter
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -125,8 +125,8 @@ async def delete_thread(caller: Writer, layer: Layer, thread_id: str, if_match: 
     await layer.delete_thread(found.id)
 
 
-async def own_thread(layer: ChainlitLayer, caller: Caller, thread_id: str) -> Thread:
-    """A thread of the caller's user.
+async def demand_own_thread(layer: ChainlitLayer, caller: Caller, thread_id: str) -> str:
+    """The id of a thread of the caller's user, which is not read.
 
     Raises:
         Problem: there is none.
@@ -134,10 +134,28 @@ async def own_thread(layer: ChainlitLayer, caller: Caller, thread_id: str) -> Th
     known = known_id(thread_id)
     if known is None or await layer.get_thread_author(known) != caller.identifier:
         raise not_found("thread")
-    found = await layer.get_thread(known)
-    if found is None:
-        raise not_found("thread")
-    return thread_of(found)
+    return known
+
+
+async def own_whole_thread(
+    layer: ChainlitLayer, caller: Caller, thread_id: str, *, what: str = "thread"
+) -> dict[str, Any]:
+    """The ThreadDict of a thread of the caller's user, with its steps and elements.
+
+    Raises:
+        Problem: there is none; its sentence has `what` in it.
+    """
+    known = known_id(thread_id)
+    found: dict[str, Any] | None = None if known is None else await layer.get_thread(known)
+    # The layer also gives shared threads of others.
+    if found is None or found["userIdentifier"] != caller.identifier:
+        raise not_found(what)
+    return found
+
+
+async def own_thread(layer: ChainlitLayer, caller: Caller, thread_id: str) -> Thread:
+    """As `own_whole_thread`, without its contents."""
+    return thread_of(await own_whole_thread(layer, caller, thread_id))
 
 
 def demand_version(thread: Thread, if_match: str | None) -> None:
