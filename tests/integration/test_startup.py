@@ -177,7 +177,7 @@ async def test_the_server_starts_faster_and_with_less_memory_than_chainlit(tmp_p
     """The limit on time leaves room for a busy machine. Memory does not depend on other programs."""
     found = startup.Found()
     await startup.measure_servers(found, 2, tmp_path)
-    # The goal is 0.8. With assistants, keys and the gateway it is 0.94 on a quiet machine, and starts vary by a fifth.
+    # The goal is 0.8. The same code took 0.70 on one day, and 0.91 to 1.02 on another: the bound leaves room for that.
     assert min(found.seconds[startup.DEMO]) <= 1.3 * min(found.seconds[startup.EMPTY])
     assert found.idle_ratio(startup.DEMO) <= startup.MOST_IDLE
     assert found.idle_ratio(startup.MODEL) <= startup.MOST_IDLE
