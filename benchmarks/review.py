@@ -106,7 +106,7 @@ async def fill(url: str, threads: int, answers: int) -> ChainlitLayer:
     connection = await asyncpg.connect(url, command_timeout=1800)
     try:
         await connection.execute(history(threads, answers))
-        while not await layer.answer_follower.caught_up(timeout_seconds=600):
+        while not await layer.answer_follower.caught_up():
             pass
         await connection.execute("VACUUM ANALYZE")
     finally:

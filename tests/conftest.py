@@ -17,12 +17,15 @@ import hypothesis
 import pytest
 
 import datalayer
+from datalayer.background import answer_follower, search_indexer
+from datalayer.writes import queue
 from tests import chainlit_root
 from tests.support import missing
 from tests.support.azurite import AzuriteMissing, AzuriteServer, azurite, install
 from tests.support.compiled_statements import shared_compiled_statements
 from tests.support.in_memory import folder_in_memory
 from tests.support.model_server import ModelServer
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import Cluster, Databases, find_binaries
 from tests.support.s3_server import S3Server, s3_server
@@ -128,6 +131,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def compiled_statements() -> Iterator[None]:
     """Compile each statement once a process instead of once a test."""
     with shared_compiled_statements():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_reads() -> Iterator[None]:
+    """Reads wait for earlier writes as long as it takes: on a busy machine, five seconds can be too few."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (queue, answer_follower, search_indexer):
+            patch.setattr(module, "WAIT_SECONDS", PATIENCE_SECONDS)
         yield
 
 

@@ -14,6 +14,8 @@ from datalayer.history import answers
 logger = logging.getLogger(__name__)
 
 FOLLOW_EVERY_SECONDS = 60.0
+WAIT_SECONDS = 5.0
+"""How long a list of answers waits for the latest writes to be included."""
 
 
 class AnswerFollower(BackgroundTask):
@@ -31,28 +33,28 @@ class AnswerFollower(BackgroundTask):
         if self._timer is None:
             self._begin_in(FOLLOW_EVERY_SECONDS)
 
-    async def caught_up(self, *, timeout_seconds: float = 5.0) -> bool:
-        """Wait until all earlier writes are included; False if that failed, or is still going on after the timeout.
+    async def caught_up(self) -> bool:
+        """Wait until all earlier writes are included; False if that failed, or is still going on after five seconds.
 
         A failure is logged and sets `is_behind`; the rows that exist can still be read.
         """
-        self.is_behind = not await self._catch_up(timeout_seconds)
+        self.is_behind = not await self._catch_up()
         return not self.is_behind
 
-    async def _catch_up(self, timeout_seconds: float) -> bool:
+    async def _catch_up(self) -> bool:
         if self._closing:
             return False
         # The run in progress may have looked for marks before the latest were written.
         if self._task is not None and not self._task.done():
-            await asyncio.wait([self._task], timeout=timeout_seconds)
+            await asyncio.wait([self._task], timeout=WAIT_SECONDS)
         task = self._begin()
         if task is None:
             return False
-        done, _ = await asyncio.wait([task], timeout=timeout_seconds)
+        done, _ = await asyncio.wait([task], timeout=WAIT_SECONDS)
         if not done:
             logger.warning(
                 "the answers under review are still being updated after %s seconds: the latest may be missing",
-                timeout_seconds,
+                WAIT_SECONDS,
             )
         return bool(done) and not self._failures
 

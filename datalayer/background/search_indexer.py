@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-ALL_SECONDS = 5.0
+WAIT_SECONDS = 5.0
 """How long a search in the texts of all users waits for the index."""
 COUNT_SECONDS = 5.0
 """How long a number of waiting texts holds, if it is large."""
@@ -72,19 +72,19 @@ class SearchIndexer(BackgroundTask):
         if self._timer is None and not self._is_running:
             self._begin_in(PAUSE_SECONDS)
 
-    async def caught_up(self, *, timeout_seconds: float = 2.0) -> bool:
-        """Wait until all earlier writes of this process are indexed; False if that failed or took too long."""
+    async def caught_up(self) -> bool:
+        """Wait until all earlier writes of this process are indexed; False if that failed, or took five seconds."""
         aim, failures = self._noted, self._failures
         self._searches += 1
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(WAIT_SECONDS):
                 while self._indexed < aim and self._failures == failures and not self._closing:
                     self._begin()
                     await self._turn.wait()
         except TimeoutError:
             logger.warning(
                 "a search did not wait longer than %s seconds for the index: it may miss the latest texts",
-                timeout_seconds,
+                WAIT_SECONDS,
             )
         finally:
             self._searches -= 1
@@ -136,7 +136,7 @@ class SearchIndexer(BackgroundTask):
         if 0 < count <= search_index.MOST_AT_ONCE:
             # Other processes may have written some of them.
             self._noted += 1
-            await self.caught_up(timeout_seconds=ALL_SECONDS)
+            await self.caught_up()
             count = await self.count()
         elif count:
             self._begin()

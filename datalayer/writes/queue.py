@@ -36,6 +36,8 @@ LONGEST_PAUSE_SECONDS = 2.0
 MOST_QUEUED = 20_000
 MOST_QUEUED_BYTES = 64 * 1024**2
 ADMISSION_SECONDS = 20.0
+WAIT_SECONDS = 5.0
+"""How long a read waits for earlier writes."""
 MOST_FAILED_ALONE = 3
 
 Attempt: TypeAlias = Callable[[list[QueuedWrite]], Awaitable[list[Any]]]
@@ -104,8 +106,8 @@ class Writer:
             self._wake_worker()
         return done
 
-    async def settled(self, thread_id: str | None = None, *, timeout_seconds: float = 5.0) -> None:
-        """Wait until everything queued now (for this thread, or all) is stored or has failed, up to the timeout."""
+    async def settled(self, thread_id: str | None = None) -> None:
+        """Wait until everything queued now (for this thread, or all) is stored or has failed; five seconds at most."""
         if self._is_idle:
             return
         # A write without a thread id may concern this thread.
@@ -114,10 +116,10 @@ class Writer:
             for write in self._admission.unstored()
             if thread_id is None or write.thread_id is None or write.thread_id == thread_id
         ]
-        if pending and (await asyncio.wait(pending, timeout=timeout_seconds))[1]:
+        if pending and (await asyncio.wait(pending, timeout=WAIT_SECONDS))[1]:
             logger.warning(
                 "a read did not wait longer than %s seconds for earlier writes",
-                timeout_seconds,
+                WAIT_SECONDS,
                 extra={"thread_id": thread_id},
             )
 

@@ -339,7 +339,8 @@ async def test_a_search_waits_for_a_limited_time(layer: ChainlitLayer, monkeypat
 
     monkeypatch.setattr(search_index, "marked", hang)
     begun = time.monotonic()
-    assert not await layer.search_indexer.caught_up(timeout_seconds=0.1)
+    monkeypatch.setattr(indexing, "WAIT_SECONDS", 0.1)
+    assert not await layer.search_indexer.caught_up()
     assert await listed(layer, owner, search="early") == [made]
     assert time.monotonic() - begun < 10
 
