@@ -169,13 +169,18 @@ async def test_each_attempt_to_reach_an_unreachable_server_is_a_row(layer: Chain
     await model.close()
 
 
-@pytest.mark.parametrize(("name", "kind"), [("cut:3", "cut"), ("short:3", "cut"), ("error:3", "server")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("cut:3", "cut"), ("short:3", "cut"), ("error:3", "server"), ("hang:3", "timeout")]
+)
 async def test_the_tokens_of_an_interrupted_answer_are_estimated(
-    layer: ChainlitLayer, model: MeteredModel, name: str, kind: str
+    layer: ChainlitLayer, model_server: ModelServer, name: str, kind: str
 ) -> None:
+    seconds = 1 if kind == "timeout" else 60
+    model = MeteredModel(create_model(base_url=model_server.base_url, timeout_seconds=seconds), layer)
     with pytest.raises(ModelError):
         await ask(model, name)
     (row,) = await rows(layer, model)
+    await model.close()
     counter = counter_for(name)
     assert (row.error_kind, row.status_code, row.is_estimated) == (kind, 200, True)
     assert row.prompt_tokens == await message_tokens(QUESTION, counter)

@@ -12,20 +12,22 @@ from datalayer.records.usage import STOPPED, CallFilter
 from datalayer.usage.verify import token_problem
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
-from tests.support.ledger import IN_TRANSIT, counted_by_model, ledger_by_model, tokens_by_model
+from tests.support.ledger import counted_by_model, ledger_by_model, tokens_by_model
 from tests.support.model_server import ModelServer
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import AppServer
 
 pytestmark = pytest.mark.slow
 
 PASSWORD = "a long password"
 TITLE = "say:A fitting title"
-STOPPED_MODEL, SILENT = "slow:200:0.02", "hang:3"
+# It sends 30 words and then nothing more, until the user stops it.
+STOPPED_MODEL = "hang:30"
 # The models that each user asks, which determine the results.
 DAY = (
     *("echo", "500:1", "429:1:0", "cut:5", "short:4", "no-usage", "error:3", "length", "filtered", "bytes", "late"),
     *("401", "500", "quota", "refuse:temperature", "refuse:stream_options", "comments", "no-done", "json", "html"),
-    *("empty", "garbage", "odd-usage", SILENT, "context-echo"),
+    *("empty", "garbage", "odd-usage", "context-echo"),
     *("usage:thought-apart", "usage:growing", "usage:zeros", "ends:object-error", "ends:done", "body:json-error"),
 )
 # Requests that are refused or get an invalid answer, which are not billed.
@@ -37,7 +39,11 @@ async def test_the_recorded_tokens_equal_those_of_the_model_server(
 ) -> None:
     models = ",".join((*DAY, STOPPED_MODEL))
     server = await start_server(
-        OPENAI_MODELS=models, OPENAI_TITLE_MODEL=TITLE, OPENAI_MAX_RETRIES="1", OPENAI_TIMEOUT_SECONDS="1"
+        OPENAI_MODELS=models,
+        OPENAI_TITLE_MODEL=TITLE,
+        OPENAI_MAX_RETRIES="1",
+        # Nothing may time out, because the machine may be busy.
+        OPENAI_TIMEOUT_SECONDS=str(PATIENCE_SECONDS),
     )
     for name in ("ann", "bob"):
         await server.add_user(name, PASSWORD)
@@ -57,13 +63,10 @@ async def test_the_recorded_tokens_equal_those_of_the_model_server(
     unreported = [one for one in model_server.ledger if not one.reported]
     whole = [call for call in estimated if call.finish_reason != STOPPED]
     assert tokens_by_model(whole) == await counted_by_model(one for one in unreported if one.model != STOPPED_MODEL)
-    # The server had sent some tokens of a stopped answer that the client no longer read.
     stopped = [call for call in estimated if call.finish_reason == STOPPED]
     theirs = await counted_by_model(one for one in unreported if one.model == STOPPED_MODEL)
     assert len(stopped) == 2
-    in_transit = theirs[STOPPED_MODEL, "completion"] - tokens_by_model(stopped)[STOPPED_MODEL, "completion"]
-    assert tokens_by_model(stopped)[STOPPED_MODEL, "prompt"] == theirs[STOPPED_MODEL, "prompt"]
-    assert 0 <= in_transit <= IN_TRANSIT * len(stopped)
+    assert tokens_by_model(stopped) == theirs
 
     # The page shows that sum.
     await server.start()
@@ -123,13 +126,12 @@ async def use_every_model(name: str, server: AppServer) -> None:
                 step = {**edited, "output": "An edited question", "modes": modes}
                 await client.emit("edit_message", {"message": step})
                 await ended(client, seen)
-            if model not in (*UNBILLED, SILENT):
+            if model not in UNBILLED:
                 await client.ask("And then?", modes=modes)
-            # The title is generated in the background.
-            await asyncio.sleep(0.3)
+            await client.titled()
     async with ChatClient(server.base_url, name, PASSWORD) as client:
         await client.send("Count for me", modes={"model": STOPPED_MODEL})
-        await client.until(lambda: "word-5 " in client.answer)
+        await client.until(lambda: "word-30" in client.answer)
         await client.emit("stop")
         await client.until(lambda: "Stopped here." in client.answer)
 

@@ -12,10 +12,12 @@ from urllib.parse import quote
 import httpx
 import socketio  # type: ignore[import-untyped]
 
-from tests.support.patience import PATIENCE_SECONDS
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.plain_http import PLAIN_HTTP
 
 _LOOK_SECONDS = 0.1
+# The states of an answer after which a thread gets its title.
+_ANSWERED = frozenset({"complete", "length", "filtered", "cut"})
 
 
 class ChatClient:
@@ -150,6 +152,24 @@ class ChatClient:
         """The id of the thread. Known after the first question."""
         begun = [data["thread_id"] for name, data in self.events if name == "first_interaction"]
         return begun[-1] if begun else self._resumed_id
+
+    async def stored(self) -> dict[str, Any]:
+        """The thread as it is stored."""
+        answer = await self.http.get(f"/project/thread/{self.thread_id}")
+        thread: dict[str, Any] = answer.raise_for_status().json()
+        return thread
+
+    async def titled(self) -> bool:
+        """Wait until no title is being made, which an answer starts in the background; returns whether one was."""
+
+        async def name() -> tuple[bool] | None:
+            thread = await self.stored()
+            asked = [step["output"] for step in thread["steps"] if step["type"] == "user_message"]
+            has_title = thread["name"] not in asked[:1]
+            is_due = any((step.get("metadata") or {}).get("status") in _ANSWERED for step in thread["steps"])
+            return (has_title,) if has_title or not is_due else None
+
+        return (await until(name))[0]
 
     def button(self, name: str) -> dict[str, Any] | None:
         """The first button with this name that the server sent."""

@@ -8,9 +8,6 @@ from tests.support.model_server import Billed
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.messages import ChatMessage
 
-IN_TRANSIT = 20
-"""Tokens of a stopped answer that the server had sent and the client no longer read, at most."""
-
 
 def tokens_by_model(calls: Iterable[LlmCall]) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()

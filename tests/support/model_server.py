@@ -34,7 +34,8 @@ content:<name>         as echo, with the content of that name in `odd_streams.CO
 choices:<name>         as echo, with the other choices, or the odd indexes, of that name in `odd_streams.CHOICES`
 others:<name>[:alone]  as echo, with the content of that name in `odd_streams.OTHERS` beside the text, or without text
 think:<shape>[:<s>]    as echo, after the thought ``Pondering <the last user message>``, one token every <s> seconds
-think-limit:<shape>    only the thought, with finish_reason length; think-only:<shape>: with finish_reason stop
+think-limit:<shape>    only the thought, with finish_reason length; think-only:<shape>: with finish_reason stop;
+                       think-hang:<shape>: and then nothing more
 words, words:<n>       embeds: texts with the same words have vectors near each other; n dimensions in place of 64
 words-nan, words-few   embeds with a NaN; with a vector less than there are texts
 ====================== =========================================================================================
@@ -411,11 +412,12 @@ class ModelServer:
                 reply.choices = CHOICES[rest[0]]
             case "bytes" | "comments" | "garbage" | "late" | "returns" | "ndjson":
                 reply.wire = name
-            case "think" | "think-limit" | "think-only":
+            case "think" | "think-limit" | "think-only" | "think-hang":
                 asked = last_user_text(messages)
                 _think(reply, rest[0], f"Pondering {asked}", f"You said: {asked}" if name == "think" else "")
                 reply.seconds_between = float(rest[1]) if len(rest) > 1 else 0.0
                 reply.finish_reason = "length" if name == "think-limit" else "stop"
+                reply.fault = "hang" if name == "think-hang" else ""
         return reply
 
     async def _stream(
@@ -616,7 +618,7 @@ def _error(
 def _is_known(name: str) -> bool:
     known = "echo say slow context-echo hang cut short error refuse window bytes comments late returns no-done no-usage"
     odd = "json html content odd-usage garbage empty length filtered usage ends body first think think-limit think-only"
-    return name in f"{known} {odd} ndjson streams choices others".split() or name.startswith("gpt-")
+    return name in f"{known} {odd} think-hang ndjson streams choices others".split() or name.startswith("gpt-")
 
 
 def _peer(request: web.Request) -> str:

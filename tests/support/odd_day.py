@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.chat_client import ChatClient
-from tests.support.model_server import THOUGHTS
+from tests.support.model_server import THOUGHTS, Recorded
 from tests.support.odd_streams import BODIES, CONTENTS, ENDS, FIRST_CHUNKS, USAGES
 from tests.support.sample_files import picture, text_file
 
 PASSWORD = "a long password"
-STOPPED_MODELS = ("slow:200:0.02", "think:think:0.02", "think:reasoning_content:0.02")
+WORDS = 30
+# They send nothing, words, or a thought, and then nothing more until the user stops them: how fast the machine is does
+# not decide what is stopped.
+STOPPED_MODELS = ("hang", f"hang:{WORDS}", "think-hang:unclosed", "think-hang:reasoning_content")
 MODELS = (
     *(
         "echo",
@@ -29,7 +32,7 @@ MODELS = (
         "json",
         "html",
     ),
-    *("garbage", "empty", "length", "filtered", "hang", "hang:3", "cut:5", "cut:0", "short:4", "error:3", "error:0"),
+    *("garbage", "empty", "length", "filtered", "cut:5", "cut:0", "short:4", "error:3", "error:0"),
     *("401", "403", "404", "500", "500:1", "503", "429", "429:1:0", "429:3:0", "quota", "nobody-knows-it"),
     *("refuse:temperature", "refuse:stream_options", "refuse:stream", "window:60"),
     *(f"usage:{name}" for name in USAGES),
@@ -86,15 +89,20 @@ def planned(chance: random.Random, count: int) -> list[Turn]:
 
 @dataclass
 class Conversation:
-    """One thread of one user. Its name is in each of its questions, so each request to a model shows its thread."""
+    """One thread of one user. Its name is in each of its questions, so each request to a model shows its thread.
+
+    `requests`: those that the model server has recorded so far.
+    """
 
     base_url: str
     user: str
     name: str
     chance: random.Random
+    requests: list[Recorded]
     done: Counter[str] = field(default_factory=Counter)
     thread_id: str = ""
     _client: ChatClient | None = None
+    _is_titled: bool = False
 
     @property
     def client(self) -> ChatClient:
@@ -117,7 +125,6 @@ class Conversation:
         files = await self._upload(turn.file)
         await self.client.send(f"{self.name}: {turn.words}", modes={"model": turn.model}, files=files)
         await self._ended(seen)
-        self.thread_id = self.client.thread_id or self.thread_id
         match turn.act:
             case "edit":
                 await self._edit()
@@ -134,10 +141,16 @@ class Conversation:
         """Ask, and return the new messages of the assistant, notices included."""
         known = set(self.client.steps)
         await self.client.ask(text, modes={"model": model})
+        await self._titled()
         return [step for step in self.client.answers() if step["id"] not in known]
 
     async def _ended(self, seen: int) -> None:
         await self.client.until(lambda: any(name == "task_end" for name, _ in self.client.events[seen:]))
+        await self._titled()
+
+    async def _titled(self) -> None:
+        self.thread_id = self.client.thread_id or self.thread_id
+        self._is_titled = self._is_titled or await self.client.titled()
 
     async def _upload(self, kind: str | None) -> list[str]:
         if kind is None:
@@ -147,10 +160,10 @@ class Conversation:
         return [await self.client.upload(file["name"], file["buffer"], file["mimeType"])]
 
     async def _edit(self) -> None:
-        thread = (await self.client.http.get(f"/project/thread/{self.thread_id}")).raise_for_status().json()
-        questions = [step for step in thread["steps"] if step["type"] == "user_message"]
+        asked = [step for step in (await self.client.stored())["steps"] if step["type"] == "user_message"]
+        questions = [step for step in asked[-2:] if step["modes"]["model"] not in STOPPED_MODELS]
         seen = len(self.client.events)
-        edited = {**self.chance.choice(questions[-2:]), "output": f"{self.name}: an edited question"}
+        edited = {**self.chance.choice(questions), "output": f"{self.name}: an edited question"}
         await self.client.emit("edit_message", {"message": edited})
         await self._ended(seen)
         self.done["edit"] += 1
@@ -171,13 +184,25 @@ class Conversation:
             self.done[action["name"]] += 1
 
     async def _stop(self) -> None:
-        seen, model = len(self.client.events), self.chance.choice(STOPPED_MODELS)
-        # Long enough that a thought does not end before the stop.
-        await self.client.send(f"{self.name}: " + "count " * 200, modes={"model": model})
-        await self.client.until(lambda: sum(name == "stream_token" for name, _ in self.client.events[seen:]) > 3)
+        seen, known, asked = len(self.client.events), set(self.client.steps), len(self.requests)
+        model = self.chance.choice(STOPPED_MODELS)
+        await self.client.send(f"{self.name}: count to the end", modes={"model": model})
+
+        def has_come() -> bool:
+            """Whether all that the model sends is on the page."""
+            if model == "hang":
+                return any(one.model == model and self.name in str(one.body) for one in self.requests[asked:])
+            last = "to the end" if model.startswith("think") else f"word-{WORDS}"
+            return any(
+                step["output"].rstrip().endswith(last)
+                for step in self.client.steps.values()
+                if step["id"] not in known and step["type"] != "user_message"
+            )
+
+        await self.client.until(has_come)
         await self.client.emit("stop")
         await self._ended(seen)
-        if model.startswith("slow"):
+        if model.startswith("hang:"):
             assert "Stopped here." in self.client.answer
         self.done["stop"] += 1
 
@@ -192,7 +217,5 @@ async def live(conversation: Conversation, turns: list[Turn], tabs: asyncio.Sema
                     await conversation.use(turn)
                 except AssertionError as error:
                     raise AssertionError(f"{conversation.name}: {turn}: {error}") from error
-            # The title is generated in the background.
-            await asyncio.sleep(0.3)
         finally:
             await conversation.close()
