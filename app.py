@@ -43,6 +43,8 @@ from threadkeeper.factories import (
 )
 from threadkeeper.gateway.routes import GatewayOnDemand, gateway_router
 from threadkeeper.gateway.settings import GatewaySettings
+from threadkeeper.gateway.v1.parts import V1Parts
+from threadkeeper.gateway.v1.servers import model_servers
 from threadkeeper.jobs.registration import register_jobs
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
@@ -106,6 +108,7 @@ gateway = GatewayOnDemand(
         seconds=settings.gateway_timeout_seconds,
     ),
     key_gate,
+    V1Parts(model_servers(settings)),
 )
 register_logins(layer, auth_header=settings.auth_header)
 mount(

@@ -33,6 +33,7 @@ _LATER = {"azure", "aioboto3", "boto3", "botocore", "plotly", "pypdf", "pyarrow"
 _LATER |= {"genai_prices", "traceloop.sdk.tracing", "openai", "asyncpg", "mammoth", "markdownify", "bs4"}
 _LATER |= {"python_calamine", "aiohttp.client", "dbos", "psycopg", "datalayer.jobs.dbos_steps"}
 _LATER |= {"threadkeeper.web.api.routes", "threadkeeper.gateway.gateway", "ua_parser"}
+_LATER |= {"threadkeeper.gateway.v1.endpoint"}
 
 
 def run(program: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:

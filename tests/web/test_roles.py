@@ -129,6 +129,7 @@ WHO_MAY = {
     "POST /me/log-out": FORM,
     "POST /me/delete": FORM,
     **{f"{method} /gateway/{{path:path}}": KEYS for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")},
+    **{f"{method} /v1/{{path:path}}": KEYS for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")},
     "POST /me/keys": FORM,
     "POST /me/keys/{key_id}/revoke": FORM,
     # Chainlit's.
@@ -272,7 +273,7 @@ async def test_usage_is_read_with_the_rights_of_the_role(whole_app: FastAPI, bro
 async def test_a_key_reaches_the_routes_of_its_scopes_alone(
     whole_app: FastAPI, layer: ChainlitLayer, browser_of: Browser
 ) -> None:
-    of_programs = [line.split(" ") for line in WHO_MAY if "/gateway/" not in line and WHO_MAY[line] == KEYS]
+    of_programs = [line.split(" ") for line in WHO_MAY if "{path:path}" not in line and WHO_MAY[line] == KEYS]
     wants = {method: "threads:read" if method == "GET" else "threads:write" for method, _ in of_programs}
     for role, name in NAMES.items():
         with acting_as(name):

@@ -27,6 +27,7 @@ from threadkeeper.chat.metering.rows import later, priced, with_tokens
 from threadkeeper.chat.model import ModelError, ModelRequest, Purpose, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean
 from threadkeeper.chat.providers.server_words import meaning_of
+from threadkeeper.gateway.answers import Answer
 from threadkeeper.gateway.copies import Copy
 from threadkeeper.gateway.interruptions import LEASE_SECONDS
 from threadkeeper.gateway.questions import UNKNOWN_MODEL, Question
@@ -48,6 +49,9 @@ class GatewayStore(LimitStore, RowStore, Protocol):
     async def extend_calls(self, ids: Sequence[str], *, seconds: float) -> None: ...
 
 
+OnEnd = Callable[[LlmCall, Answer], Awaitable[None]]
+
+
 @dataclass(slots=True)
 class GatewayCall:
     """A call that has not ended. `error_kind` and `error_message` are set if no whole answer came."""
@@ -67,6 +71,9 @@ class GatewayCall:
     is_asking: bool = True
     """Whether its answer uses tokens. One that is read again, such as by polling, does not."""
     on_usage: Callable[[TokenUsage], Awaitable[None]] | None = None
+    on_end: OnEnd | None = None
+    """Gets the row and the answer of a call that was answered, before the row is stored."""
+    settling: asyncio.Task[LlmCall] | None = None
     # Whether it has a reservation to release.
     holds: bool = False
     beginning: asyncio.TimerHandle | None = None
@@ -191,13 +198,31 @@ class CallBook:
     async def _end(self, call: GatewayCall, seconds: float) -> None:
         row = call.row
         try:
-            row = await self._ended(call, seconds)
+            row = await self._settled(call, seconds)
             payload = self._payload(call, row)
         except Exception:
             logger.exception("the answer of a call cannot be read; its row has no tokens", extra={"call_id": row.id})
             row = replace(row, finish_reason=None, status_code=call.status, seconds=seconds, error_kind="unreadable")
             payload = None
         await self._keeper.keep([row], payload, has_reserved=call.holds)
+
+    async def settle(self, call: GatewayCall) -> None:
+        """Call `on_end` of a call of which no more bytes come. It ends also if the caller goes away."""
+        await self._settled(call, time.perf_counter() - call.began)
+
+    async def _settled(self, call: GatewayCall, seconds: float) -> LlmCall:
+        """The row of a call that has ended; it is made once."""
+        if call.on_end is None:
+            return await self._ended(call, seconds)
+        if call.settling is None:
+            call.settling = asyncio.create_task(self._tell_end(call, call.on_end, seconds), name="end-gateway-call")
+        return await asyncio.shield(call.settling)
+
+    async def _tell_end(self, call: GatewayCall, on_end: OnEnd, seconds: float) -> LlmCall:
+        row = await self._ended(call, seconds)
+        if call.copy is not None:
+            await on_end(row, call.copy.answer)
+        return row
 
     async def _ended(self, call: GatewayCall, seconds: float) -> LlmCall:
         """The row of a call that has ended."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -22,7 +22,8 @@ from yarl import URL
 from threadkeeper.gateway.answers import answer_of
 from threadkeeper.gateway.bodies import RequestBody
 from threadkeeper.gateway.calls import CallBook, GatewayCall
-from threadkeeper.gateway.copies import Copy
+from threadkeeper.gateway.changes import NO_CHANGES, Changes, Rewriter
+from threadkeeper.gateway.copies import Copy, decoded
 from threadkeeper.gateway.endpoints import Endpoint
 from threadkeeper.gateway.headers import response_headers
 from threadkeeper.gateway.refusals import Refused
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _NOT_MODIFIED = 304
 _LONGEST_REFUSAL = 64 * 1024
+_OF_A_BODY = (b"content-type", b"content-encoding", b"content-length")
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class Sending:
     upload: RequestBody
     original: bytes | None = None
     refuses_usage: Callable[[], None] = lambda: None
+    changes: Changes = NO_CHANGES
 
 
 class Exchange(Response):
@@ -117,28 +120,66 @@ class Exchange(Response):
             content_type=kind,
             content_encoding=encoding,
         )
-        is_stream = kind.lower().startswith("text/event-stream")
-        takes_out = sending.original is not None and is_stream and encoding.lower() in ("", "identity")
-        frames = UsageFrames() if takes_out else None
-        headers = response_headers(response.raw_headers, keeps_length=frames is None)
+        if response.status >= 400 and await self._pass_refusal(response, beginning, encoding, send):
+            return
+        rewriters = self._rewriters(kind, encoding) if response.status < 400 else ()
+        headers = response_headers(response.raw_headers, keeps_length=not rewriters)
+        if response.status < 400:
+            headers += sending.changes.headers
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         self._has_begun = True
         if beginning:
-            await self._pass_chunk(beginning, frames, send)
+            await self._pass_chunk(beginning, rewriters, send)
         async for chunk in response.content.iter_any():
-            await self._pass_chunk(chunk, frames, send)
-        rest = frames.finish() if frames is not None else b""
+            await self._pass_chunk(chunk, rewriters, send)
+        rest = b""
+        for rewriter in rewriters:
+            rest = (rewriter.feed(rest) if rest else b"") + rewriter.finish()
+        if call.on_end is not None:
+            await self._book.settle(call)
         await send({"type": "http.response.body", "body": rest, "more_body": False})
 
-    async def _pass_chunk(self, chunk: bytes, frames: UsageFrames | None, send: Send) -> None:
+    def _rewriters(self, kind: str, encoding: str) -> Sequence[Rewriter]:
+        """What changes the body of the answer, in this order."""
+        if encoding.lower() not in ("", "identity"):
+            return ()
+        is_stream = kind.lower().startswith("text/event-stream")
+        takes_out = self._sending.original is not None and is_stream
+        own = self._sending.changes.rewriter(kind)
+        return [*([UsageFrames()] if takes_out else []), *([own] if own is not None else [])]
+
+    async def _pass_refusal(self, response: ClientResponse, beginning: bytes, encoding: str, send: Send) -> bool:
+        """Pass a refusal of the provider on in other words, if it gets some; a long one stays as it is."""
+        changes, call = self._sending.changes, self._call
+        if changes is NO_CHANGES:
+            return False
+        body = beginning
+        while len(body) < _LONGEST_REFUSAL and (piece := await response.content.readany()):
+            body += piece
+        assert call.copy is not None
+        call.copy.take(body)
+        plain = decoded(body, encoding)
+        status, said = changes.refusal(response.status, b"" if plain is None else plain) or (response.status, None)
+        said = call.masked(said.decode()).encode() if said is not None else None
+        kept = [(name, value) for name, value in response.raw_headers if name.lower() not in _OF_A_BODY]
+        headers = response_headers(response.raw_headers if said is None else kept, keeps_length=False)
+        if said is not None:
+            headers.append((b"content-type", b"application/json"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        self._has_begun = True
+        await send({"type": "http.response.body", "body": body if said is None else said, "more_body": False})
+        return True
+
+    async def _pass_chunk(self, chunk: bytes, rewriters: Sequence[Rewriter], send: Send) -> None:
         call = self._call
         if call.first is None:
             call.first = time.perf_counter()
         if call.copy is not None:
             call.copy.take(chunk)
-        passed = chunk if frames is None else frames.feed(chunk)
-        if passed:
-            await send({"type": "http.response.body", "body": passed, "more_body": True})
+        for rewriter in rewriters:
+            chunk = rewriter.feed(chunk)
+        if chunk:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def _ask(self) -> tuple[ClientResponse, bytes]:
         """The response, and the part of its body that was read already.

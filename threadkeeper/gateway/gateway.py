@@ -7,7 +7,8 @@ parsers, so `routes` imports it with the first request.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -19,7 +20,8 @@ from datalayer import SYSTEM, ApiKey, DataLayerError, Project, Rate, acting_as
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.model import TokenUsage
 from threadkeeper.gateway.bodies import MEGABYTE, CallerLeft, RequestBody
-from threadkeeper.gateway.calls import CallBook, GatewayCall, GatewayStore, new_call
+from threadkeeper.gateway.calls import CallBook, GatewayCall, GatewayStore, OnEnd, new_call
+from threadkeeper.gateway.changes import NO_CHANGES, Changes
 from threadkeeper.gateway.copies import as_json, decoded
 from threadkeeper.gateway.endpoints import Endpoint, endpoint_of
 from threadkeeper.gateway.exchange import Exchange, Sending, refusal
@@ -35,15 +37,55 @@ from threadkeeper.web.untouched import ACCEPTED
 
 logger = logging.getLogger(__name__)
 
-_LEFT = 499
+LEFT = 499
+"""The status for a caller that closed the connection before its request was complete; nobody gets it."""
 _MOST_TAGS = 50
 _LONGEST_TAG = 100
 # A shorter text would be masked where it is none.
 _SHORTEST_KEY = 8
 
 
+@dataclass(slots=True)
+class Asked:
+    """A request that was read: where it goes, and what it asks.
+
+    Attributes:
+        request: of the caller.
+        key: the caller's.
+        place: the provider.
+        target: the address there.
+        endpoint: what the address is for.
+        upload: the body as it arrives.
+        body: all of it, if it is JSON.
+        question: what is read of it.
+        value: the JSON value of the body.
+        fields: more fields of the row of the call.
+        changes: what the caller gets otherwise than the provider sends it.
+        on_end: gets the row and the answer, before the caller gets the last byte.
+    """
+
+    request: Request
+    key: ApiKey
+    place: Place
+    target: Target
+    endpoint: Endpoint
+    upload: RequestBody
+    body: bytes | None
+    question: Question
+    value: Any = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    changes: Changes = NO_CHANGES
+    on_end: OnEnd | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By their names in lower case."""
+        return {name.lower(): value for name, value in self.request.headers.items()}
+
+
 class Store(GatewayStore, Protocol):
     async def list_projects(self) -> list[Project]: ...
+    async def default_project(self) -> str: ...
     async def take_rate(
         self, key_id: str, kind: Any, amount: int, per_minute: int, *, is_owed: bool = False
     ) -> Rate: ...
@@ -54,21 +96,29 @@ class Gateway:
 
     def __init__(self, store: Store, book: CallBook, settings: GatewaySettings) -> None:
         self._store, self._book = store, book
-        self._places = Places(store.list_projects)
+        self.places = Places(store.list_projects, store.default_project)
         self._upstream = Upstream(settings.seconds)
-        self._most_bytes = settings.megabytes * MEGABYTE
+        self.most_bytes = settings.megabytes * MEGABYTE
         # Addresses and models whose servers refuse `stream_options`.
         self._without_usage: set[tuple[str, str | None]] = set()
 
     async def answer(self, request: Request, key: ApiKey) -> Response:
         """The response to a request with a valid key."""
         try:
-            sending, call = await self._prepared(request, key)
-            await self._book.begin(call)
+            return await self.pass_on(await self._asked(request, key))
         except Refused as refused:
             return refusal(refused)
         except CallerLeft:
-            return Response(status_code=_LEFT)
+            return Response(status_code=LEFT)
+
+    async def pass_on(self, asked: Asked) -> Exchange:
+        """The response to a request that was read.
+
+        Raises:
+            Refused: the key or a limit does not allow it.
+        """
+        sending, call = await self._prepared(asked)
+        await self._book.begin(call)
         return Exchange(sending, call, self._book, self._upstream)
 
     async def close(self) -> None:
@@ -76,20 +126,34 @@ class Gateway:
         await self._upstream.close()
         await self._book.close()
 
-    async def _prepared(self, request: Request, key: ApiKey) -> tuple[Sending, GatewayCall]:
+    async def _asked(self, request: Request, key: ApiKey) -> Asked:
         project, provider, path = _parts(request)
-        place = await self._places.find(project, provider, key)
+        return await self.asked_at(request, key, await self.places.find(project, provider, key), path)
+
+    async def asked_at(self, request: Request, key: ApiKey, place: Place, path: str) -> Asked:
+        """Read a request for this path of a provider.
+
+        Raises:
+            Refused: its path or its body cannot be passed on, or the key may not use its model.
+            CallerLeft: it did not come whole.
+        """
         headers = {name.lower(): value for name, value in request.headers.items()}
         target, endpoint = self._target(request, place, path)
-        upload = RequestBody(request.receive, headers, self._most_bytes)
+        upload = RequestBody(request.receive, headers, self.most_bytes)
         body, question, value = await _read(upload, headers, endpoint, target)
         self._check_model(key, question, endpoint, request.method)
+        return Asked(request, key, place, target, endpoint, upload, body, question, value)
+
+    async def _prepared(self, asked: Asked) -> tuple[Sending, GatewayCall]:
+        request, key, place, headers = asked.request, asked.key, asked.place, asked.headers
+        target, endpoint, body, question = asked.target, asked.endpoint, asked.body, asked.question
         await self._take_tokens(key, question)
         asking = None
         if endpoint.asks_usage and body is not None and "content-encoding" not in headers:
             refusing = place.base_url, question.model
-            asking = None if refusing in self._without_usage else with_usage(body, value)
+            asking = None if refusing in self._without_usage else with_usage(body, asked.value)
         secret = place.secret()
+        is_read = asking is not None or asked.changes.rewrites
         sending = Sending(
             request.method,
             target.url,
@@ -98,20 +162,17 @@ class Gateway:
                 key=secret,
                 style=endpoint.key_style,
                 passes_key=place.provider.passes_key,
-                # A frame can be taken out of plain bytes only.
-                accept_encoding="identity" if asking is not None else request.scope.get(ACCEPTED),
+                # Plain bytes alone can be changed.
+                accept_encoding="identity" if is_read else request.scope.get(ACCEPTED),
             ),
             endpoint,
             body if asking is None else asking,
-            upload,
+            asked.upload,
             original=None if asking is None else body,
             refuses_usage=lambda: self._without_usage.add((place.base_url, question.model)),
+            changes=asked.changes,
         )
-        call = self._call(
-            key, place, target=target, endpoint=endpoint, question=question, headers=headers, secret=secret
-        )
-        call.is_asking = request.method == "POST"
-        return sending, call
+        return sending, self._call(asked, headers, secret)
 
     def _target(self, request: Request, place: Place, path: str) -> tuple[Target, Endpoint]:
         query = request.scope["query_string"].decode("latin-1")
@@ -123,35 +184,28 @@ class Gateway:
             target = target_of(place.base_url, path, query, without=("key",))
         return target, endpoint
 
-    def _call(
-        self,
-        key: ApiKey,
-        place: Place,
-        *,
-        target: Target,
-        endpoint: Endpoint,
-        question: Question,
-        headers: dict[str, str],
-        secret: str | None,
-    ) -> GatewayCall:
+    def _call(self, asked: Asked, headers: dict[str, str], secret: str | None) -> GatewayCall:
+        key, place, target, question = asked.key, asked.place, asked.target, asked.question
         version = target.model_version or headers.get("x-threadkeeper-model-version") or None
         call = new_call(
-            endpoint.kind,
+            asked.endpoint.kind,
             question,
             base_url=place.base_url,
             model_version=version,
             is_streaming=question.is_streaming,
             project_id=place.project.id,
             provider=place.name,
-            deployment=place.provider.deployment or place.provider.slug,
+            deployment=place.deployment,
             user_id=key.user_id,
             key_id=key.id,
             tags=_tags(target, headers),
             library=caller_library(headers),
             operating_system=caller_system(headers),
+            **asked.fields,
         )
         call.secrets = (*((secret,) if secret else ()), *_keys_of_caller(headers, target))
-        call.on_usage = partial(self._take_answer, key)
+        call.is_asking = asked.request.method == "POST"
+        call.on_usage, call.on_end = partial(self._take_answer, key), asked.on_end
         return call
 
     def _check_model(self, key: ApiKey, question: Question, endpoint: Endpoint, method: str) -> None:

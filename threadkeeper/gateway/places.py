@@ -28,6 +28,11 @@ class Place:
         """The provider's name, as prices have it: "openai", "azure", or the host."""
         return provider_name(self.base_url)
 
+    @property
+    def deployment(self) -> str | None:
+        """The deployment in the rows of its calls."""
+        return self.provider.deployment or self.provider.slug
+
     def secret(self) -> str | None:
         """The provider's key; None if none is configured.
 
@@ -49,8 +54,12 @@ class Place:
 class Places:
     """Finds projects and providers, and which keys may use them."""
 
-    def __init__(self, list_projects: Callable[[], Awaitable[list[Project]]]) -> None:
+    def __init__(
+        self, list_projects: Callable[[], Awaitable[list[Project]]], default_project: Callable[[], Awaitable[str]]
+    ) -> None:
+        """`default_project` gives the id of the default project, which it makes if there is none."""
         self._projects = CachedValue("the projects", list_projects, _PROJECTS_SECONDS)
+        self._default_project = default_project
 
     async def find(self, project_slug: str, provider_slug: str, key: ApiKey) -> Place:
         """The project and its provider, if the key may use it.
@@ -58,10 +67,7 @@ class Places:
         Raises:
             Refused: there is no such project or provider for this key, or the provider has no base URL.
         """
-        try:
-            projects = await self._projects.get()
-        except (DataLayerError, TimeoutError):
-            raise Refused(503, "storage_unavailable", "The projects cannot be read now. Please try again.") from None
+        projects = await self._all()
         project = next((one for one in projects if one.slug == project_slug), None)
         # One answer for both, so that a key does not learn which projects exist.
         if project is None or not may_use(key, project):
@@ -76,6 +82,26 @@ class Places:
             sentence = f"The provider {provider_slug} has no base_url: set it with `threadkeeper projects set`."
             raise Refused(503, "provider_incomplete", sentence)
         return Place(project, provider, provider.base_url)
+
+    async def paying(self, key: ApiKey) -> Project:
+        """The project that pays for calls of the key that name none: its own, or the default one.
+
+        Raises:
+            Refused: the projects cannot be read now, or the project of the key is gone.
+        """
+        wanted = key.project or DEFAULT
+        found = next((one for one in await self._all() if one.slug == wanted), None)
+        if found is not None:
+            return found
+        if key.project is not None:
+            raise Refused(403, "project_not_found", f"The project {wanted!r} of the key {key.prefix}… is gone.")
+        return Project(await self._default_project(), "Default", DEFAULT)
+
+    async def _all(self) -> list[Project]:
+        try:
+            return await self._projects.get()
+        except (DataLayerError, TimeoutError):
+            raise Refused(503, "storage_unavailable", "The projects cannot be read now. Please try again.") from None
 
 
 def may_use(key: ApiKey, project: Project) -> bool:

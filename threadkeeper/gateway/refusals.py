@@ -17,13 +17,23 @@ class Refused(Exception):
         kind: the code in the body, such as `path_refused`.
         sentence: what happened, and what to do. It contains no key.
         headers: additional headers of the response.
+        param: the field of the body that is not valid.
     """
 
-    def __init__(self, status: int, kind: str, sentence: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        sentence: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        param: str | None = None,
+    ) -> None:
         super().__init__(sentence)
         self.status, self.kind, self.sentence, self.headers = status, kind, sentence, dict(headers or {})
+        self.param = param
 
     @property
     def body(self) -> bytes:
-        error = {"type": self.kind, "code": self.kind, "message": self.sentence, "param": None}
+        error = {"type": self.kind, "code": self.kind, "message": self.sentence, "param": self.param}
         return json.dumps({"type": "error", "error": error}).encode()

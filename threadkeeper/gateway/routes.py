@@ -1,4 +1,7 @@
-"""The route of the gateway. What it needs is imported with the first request: a server without callers starts light."""
+"""The routes of the gateway and of `/v1`.
+
+What they need is imported with the first request: a server without callers starts light.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +18,34 @@ from datalayer import ApiKey, DataLayerError
 from threadkeeper.gateway.interruptions import mark_interrupted_calls
 from threadkeeper.gateway.refusals import Refused
 from threadkeeper.gateway.settings import GatewaySettings
+from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.web.auth.keys import KeyGate, KeyRefused
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
     from threadkeeper.gateway.gateway import Gateway
+    from threadkeeper.gateway.v1.endpoint import V1
 
 logger = logging.getLogger(__name__)
 
 PATH = "/gateway/{path:path}"
+V1_PATH = "/v1/{path:path}"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class GatewayOnDemand:
-    """The gateway of this process, for its route and for the start and the end of the application."""
+    """The gateway of this process, for its routes and for the start and the end of the application.
 
-    def __init__(self, layer: ChainlitLayer, settings: GatewaySettings, keys: KeyGate) -> None:
+    `v1`: what `/v1` needs.
+    """
+
+    def __init__(
+        self, layer: ChainlitLayer, settings: GatewaySettings, keys: KeyGate, v1: V1Parts | None = None
+    ) -> None:
         self._layer, self._settings, self._keys = layer, settings, keys
+        self._parts = v1 or V1Parts()
         self._gateway: Gateway | None = None
+        self._v1: V1 | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def answer(self, request: Request) -> Response:
@@ -45,6 +58,20 @@ class GatewayOnDemand:
         except Refused as refused:
             return refusal(refused)
         return await self._opened().answer(request, key)
+
+    async def answer_v1(self, request: Request) -> Response:
+        """The response to any request below `/v1/`."""
+        from threadkeeper.gateway.gateway import with_our_key_alone  # noqa: PLC0415
+        from threadkeeper.gateway.v1.endpoint import V1  # noqa: PLC0415
+        from threadkeeper.gateway.v1.errors import error_response, refused_of  # noqa: PLC0415
+
+        try:
+            key = await self._keys.key(with_our_key_alone(request), "gateway", "assistants")
+        except (KeyRefused, DataLayerError) as error:
+            return error_response(refused_of(error))
+        if self._v1 is None:
+            self._v1 = V1(self._opened(), self._parts)
+        return await self._v1.answer(request, key)
 
     def start(self) -> None:
         """Mark, from now on, the calls of processes that were killed."""
@@ -79,7 +106,8 @@ class GatewayOnDemand:
 
 
 def gateway_router(gateway: GatewayOnDemand) -> APIRouter:
-    """The router of the gateway, for `mount`."""
+    """The router of the gateway and of `/v1`, for `mount`."""
     router = APIRouter()
     router.add_route(PATH, gateway.answer, methods=_METHODS, include_in_schema=False)
+    router.add_route(V1_PATH, gateway.answer_v1, methods=_METHODS, include_in_schema=False)
     return router

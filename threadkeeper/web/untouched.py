@@ -7,7 +7,7 @@ from threadkeeper.web.root_path import own_path
 ACCEPTED = "threadkeeper.accept_encoding"
 """Where the scope of such a request has its Accept-Encoding."""
 
-_FOLDERS = ("/gateway/",)
+_FOLDERS = ("/gateway/", "/v1/")
 
 
 async def untouched(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

@@ -68,6 +68,12 @@ def carried_secret(connection: HTTPConnection) -> str | None:
     return next(iter(found), None) or None
 
 
+def lacks_scope(key: ApiKey, *scopes: KeyScope) -> KeyRefused:
+    """The refusal of a key that has none of these scopes."""
+    sentence = f"The key {key.prefix}… does not have the scope {' or '.join(scopes)}."
+    return KeyRefused(403, "scope-missing", sentence)
+
+
 def rate_of(connection: HTTPConnection) -> Rate | None:
     """What is left of the requests a minute of the key of this request; None if they are not limited."""
     rate: Rate | None = connection.scope.get(_RATE_KEY)
@@ -108,11 +114,11 @@ class KeyGate:
         self._finding: dict[str, asyncio.Task[_Found]] = {}
         self._noting: set[asyncio.Task[None]] = set()
 
-    async def key(self, connection: HTTPConnection, scope: KeyScope) -> ApiKey:
-        """The key of the request, which has this scope. It counts as one request of the key's rate (`rate_of`).
+    async def key(self, connection: HTTPConnection, *scopes: KeyScope) -> ApiKey:
+        """The key of the request, which has one of these scopes. It counts as a request of the key's rate (`rate_of`).
 
         Raises:
-            KeyRefused: there is no valid key, or it lacks the scope, or its rate is used up.
+            KeyRefused: there is no valid key, or it lacks the scopes, or its rate is used up.
             StorageUnavailable: the key cannot be looked up now.
         """
         secret = carried_secret(connection)
@@ -120,9 +126,9 @@ class KeyGate:
             sentence = "Send an API key as `Authorization: Bearer tk_…` or as `x-api-key: tk_…`."
             raise KeyRefused(401, "key-missing", sentence)
         key = await self._known(secret, connection.client.host if connection.client else "")
-        if scope not in key.scopes:
-            raise KeyRefused(403, "scope-missing", f"The key {key.prefix}… does not have the scope {scope}.")
-        if scope == "admin" and key.role != "admin":
+        if not set(scopes) & set(key.scopes):
+            raise lacks_scope(key, *scopes)
+        if scopes == ("admin",) and key.role != "admin":
             raise KeyRefused(403, "scope-missing", f"{key.owner} is not an admin any more.")
         if key.requests_per_minute is not None:
             with acting_as(SYSTEM):
