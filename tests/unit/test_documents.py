@@ -35,6 +35,14 @@ PARAGRAPHS = ("# The title", "Grüße, 你好 *as typed*", "- one", "- two")
 TABLE = [["name", "number"], ["Ada", "1"]]
 ROWS: list[list[Any]] = [["name", "number"], ["Ada", 1], ["李雷", 2.5]]
 
+CHOICES = '<w:listEntry w:val="red"/><w:listEntry w:val="blue"/>'
+
+
+def word_form(kind: str, field: str) -> str:
+    """A field of a form, as Word has had them since its first versions."""
+    begin = f'<w:r><w:fldChar w:fldCharType="begin"><w:ffData>{field}</w:ffData></w:fldChar></w:r>'
+    return f'{begin}<w:r><w:instrText>{kind}</w:instrText></w:r><w:r><w:fldChar w:fldCharType="end"/></w:r>'
+
 
 def told(attachment: TextAttachment, what: str) -> bool:
     """Whether the user, in both languages, and the model are told this in English."""
@@ -57,6 +65,40 @@ async def test_a_raised_figure_of_a_word_file_is_no_digit_of_the_number_before_i
     raised = b'<w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>6</w:t></w:r></w:p>'
     data = changed(word("Items: 10"), {"word/document.xml": lambda body: body.replace(b"</w:p>", raised, 1)})
     assert (await text_of("a.docx", data)).text == "Items: 10<sup>6</sup>"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ('<w:fldSimple w:instr=" DOCPROPERTY Number "><w:r><w:t>4711</w:t></w:r></w:fldSimple>', "Text4711"),
+        ("<w:bdo><w:r><w:t>4711</w:t></w:r></w:bdo>", "Text4711"),
+        ("<w:r><w:ruby><w:rt/><w:rubyBase><w:r><w:t>東</w:t></w:r></w:rubyBase></w:ruby></w:r>", "Text東"),
+        (word_form("FORMCHECKBOX", "<w:checkBox><w:checked/></w:checkBox>"), "Text\u2612"),
+        (word_form("FORMCHECKBOX", '<w:checkBox><w:default w:val="0"/></w:checkBox>'), "Text\u2610"),
+        (word_form("FORMDROPDOWN", f'<w:ddList><w:result w:val="1"/>{CHOICES}</w:ddList>'), "Textblue"),
+        (word_form("FORMDROPDOWN", f"<w:ddList>{CHOICES}</w:ddList>"), "Textred"),
+    ],
+)
+async def test_fields_and_forms_of_a_word_file_are_text(content: str, text: str) -> None:
+    data = changed(
+        word("Text"), {"word/document.xml": lambda body: body.replace(b"</w:p>", f"{content}</w:p>".encode(), 1)}
+    )
+    assert (await text_of("a.docx", data)).text == text
+
+
+async def test_a_cell_that_is_merged_with_the_one_above_it_keeps_its_row_in_place() -> None:
+    long = "very " * 50 + "long"
+    document = docx.Document()
+    table = document.add_table(rows=4, cols=3)
+    for row, size in enumerate(("Size", "1 GB", "2 GB", "3 GB")):
+        table.cell(row, 1).text = size
+    table.cell(0, 0).text = "Plan"
+    table.cell(1, 0).merge(table.cell(2, 0)).text = "Basic"
+    table.cell(2, 2).merge(table.cell(3, 2)).text = long
+    file = io.BytesIO()
+    document.save(file)
+    lines = (await text_of("a.docx", file.getvalue())).text.splitlines()
+    assert lines[2:] == ["| Basic | 1 GB |  |", f"| Basic | 2 GB | {long} |", "|  | 3 GB |  |"]
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,21 @@ def test_a_list_has_the_numbers_that_its_page_shows(opening: str, second: str, l
     assert "\n".join(lines) in found
 
 
+@pytest.mark.parametrize(
+    ("definitions", "text"),
+    [
+        ("<dt>Fee</dt><dd>5 EUR</dd><dt>Term</dt><dd>A year</dd>", "- Fee: 5 EUR\n- Term: A year"),
+        ("<div><dt>Fee</dt>\n<dt>Cost</dt><dd>5</dd><dd>6</dd></div>", "- Fee, Cost: 5; 6"),
+        ("<dt>A fee?</dt><dd>Yes</dd>", "- A fee? Yes"),
+        ("<dt>Fee</dt><dd><p>5 EUR</p></dd><dt>Term</dt><dd>A year</dd>", "#### Fee\n\n5 EUR\n\n#### Term\n\nA year"),
+        ("<dd>5 EUR</dd>", "- 5 EUR"),
+    ],
+)
+def test_a_term_stays_with_its_meaning(definitions: str, text: str) -> None:
+    (document,), _ = load("a.html", HTML.replace("<table>", f"<dl>{definitions}</dl><table>", 1).encode())
+    assert text in document.text
+
+
 def test_a_button_that_opens_nothing_is_no_text() -> None:
     (document,), _ = load("a.html", HTML.replace("<table>", "<button>Buy now</button><table>", 1).encode())
     assert "Buy now" not in document.text

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from threadkeeper.documents.worker.archive import entry_of
+from threadkeeper.documents.worker.word_body import W
 
-W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _COMBINED = re.compile(r"%\d[^%]*%\d")
 
 

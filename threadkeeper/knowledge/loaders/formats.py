@@ -33,14 +33,14 @@ VERSIONS = {
     "columns": 1,
     "csv": 2,
     "datasheet": 2,
-    "html": 4,
+    "html": 5,
     "json": 1,
     "markdown": 1,
     "opendocument": 1,
     "pairs": 2,
     "pdf": 2,
     "text": 1,
-    "word": 1,
+    "word": 2,
     "workbook": 1,
 }
 """The versions of the loaders, without importing them. A test compares."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from threadkeeper.knowledge.loaders.base import LoadedDocument, LoadOptions, Refused, Taken, cut
+from threadkeeper.knowledge.loaders.definitions import keep_definitions
 from threadkeeper.knowledge.loaders.list_numbers import keep_numbers
 from threadkeeper.knowledge.loaders.text import text_of
 
@@ -24,7 +25,7 @@ _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary")
 
 class HtmlLoader:
     name: ClassVar[str] = "html"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
         from trafilatura import bare_extraction, html2txt  # noqa: PLC0415  what is read, is imported
@@ -43,6 +44,7 @@ class HtmlLoader:
         title = " ".join((tree.findtext(".//title") or "").split()) or None
         _keep_captions(tree)
         keep_numbers(tree)
+        keep_definitions(tree)
         found = bare_extraction(
             tree, favor_recall=True, include_comments=False, include_tables=True, include_formatting=True
         )

@@ -13,7 +13,7 @@ from threadkeeper.knowledge.loaders.base import LoadedDocument, LoadOptions, Tak
 
 class WordLoader:
     name: ClassVar[str] = "word"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
         reading = read_word(open_archive(data), data, max_characters=options.max_characters)
