@@ -53,6 +53,7 @@ from threadkeeper.logs import Redaction, configure_logging
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.fetch_headers import fetch_headers, header_secrets
 from threadkeeper.settings.misspelled import misspelled_names
+from threadkeeper.settings.report import shown_settings
 from threadkeeper.settings.root_path import put_root_path
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
 from threadkeeper.web.auth.chainlit_logins import register_logins
@@ -128,6 +129,7 @@ mount(
         try_assistant=trial(settings, model, passages),
         knowledge_limits=load_limits(settings),
         knowledge_places=Places(url_hosts(settings.knowledge_url_hosts)),
+        shown_settings=shown_settings,
     ),
     gateway_router(gateway),
     gate=gate,

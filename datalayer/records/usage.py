@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-Dimension = Literal["model", "provider", "user", "project", "assistant", "version", "tag", "kind", "status"]
-"""The dimensions by which calls are grouped. "version" is an assistant with its version, as in `travel@3`; "status" is
-the class of the status code: 2 for 200 to 299, 0 for none."""
+Dimension = Literal["model", "provider", "user", "project", "key", "assistant", "version", "tag", "kind", "status"]
+"""The dimensions by which calls are grouped. "key" is an API key; "version" is an assistant with its version, as in
+`travel@3`; "status" is the class of the status code: 2 for 200 to 299, 0 for none."""
 
 Interval = Literal["5 minutes", "hour", "day", "week", "month", "year"]
 
@@ -115,7 +115,9 @@ class LlmCallWrite:
 class CallFilter:
     """A filter of calls: from `since` to before `until`; a field with values matches calls with any of them.
 
-    `statuses` are classes of status codes, and `versions` are assistants with their version, as in `Dimension`.
+    `statuses` are classes of status codes, and `versions` are assistants with their version, as in `Dimension`. A call
+    must have any of `tags`, and each of `all_tags`. `project_slugs` name projects, `provider_models` a provider and a
+    model with a point between, as in `openai.gpt-4o`.
     """
 
     since: str | None = None
@@ -130,6 +132,9 @@ class CallFilter:
     statuses: tuple[int, ...] = ()
     versions: tuple[str, ...] = ()
     key_ids: tuple[str, ...] = ()
+    all_tags: tuple[str, ...] = ()
+    project_slugs: tuple[str, ...] = ()
+    provider_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

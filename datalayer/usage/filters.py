@@ -21,7 +21,7 @@ from datalayer.cleaning import clean_text, clean_time, known_id
 from datalayer.dialects import Dialect
 from datalayer.ownership import Actor, calls_readable_by
 from datalayer.records.usage import CallFilter
-from datalayer.schema.usage import llm_calls
+from datalayer.schema.usage import llm_calls, projects
 
 # Constants in the SQL text: as parameters they would differ in SELECT and GROUP BY, and Postgres compares the texts.
 _NONE, _CLASS, _ERRORS = (literal_column(text, Integer) for text in ("0", "100", "400"))
@@ -36,6 +36,8 @@ VERSION: ColumnElement[str] = (
     llm_calls.c.assistant + literal_column("'@'", Text) + cast(llm_calls.c.assistantVersion, Text)
 )
 """The assistant with its version, as `Assistant.reference`."""
+PROVIDER_MODEL: ColumnElement[str] = llm_calls.c.provider + literal_column("'.'", Text) + llm_calls.c.model
+"""The provider and the model, as in `CallFilter.provider_models`."""
 IS_UNPRICED: ColumnElement[bool] = and_(llm_calls.c.totalCost.is_(None), TOKENS > _NONE)
 
 
@@ -65,14 +67,19 @@ def matching(dialect: Dialect, which: CallFilter, actor: Actor) -> ColumnElement
         (calls.assistant, which.assistants),
         (calls.kind, which.kinds),
         (VERSION, which.versions),
+        (PROVIDER_MODEL, which.provider_models),
     ):
         if texts:
             conditions.append(text_column.in_(_clean(texts)))
     if which.statuses:
         conditions.append(STATUS_CLASS.in_(which.statuses))
-    if which.tags:
-        each = dialect.each(calls.tags)
-        conditions.append(exists(select(literal(1)).select_from(each).where(each.c.value.in_(_clean(which.tags)))))
+    if which.project_slugs:
+        of_slugs = select(projects.c.id).where(projects.c.slug.in_(_clean(which.project_slugs)))
+        conditions.append(calls.projectId.in_(of_slugs))
+    for tags in (which.tags, *((one,) for one in which.all_tags)):
+        if tags:
+            each = dialect.each(calls.tags)
+            conditions.append(exists(select(literal(1)).select_from(each).where(each.c.value.in_(_clean(tags)))))
     return and_(*conditions)
 
 

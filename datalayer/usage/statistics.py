@@ -31,6 +31,7 @@ from datalayer.dialects import Aggregate, Dialect, Percentile
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import Dimension, UsageBucket, UsageGroup, UsageTotals
 from datalayer.schema.chat import users
+from datalayer.schema.keys import api_keys
 from datalayer.schema.usage import llm_calls, projects
 from datalayer.usage.filters import HAS_FAILED, IS_UNPRICED, STATUS_CLASS, VERSION
 
@@ -44,6 +45,7 @@ _COLUMNS: dict[Dimension, ColumnElement[Any]] = {
     "provider": llm_calls.c.provider,
     "user": llm_calls.c.userId,
     "project": llm_calls.c.projectId,
+    "key": llm_calls.c.keyId,
     "assistant": llm_calls.c.assistant,
     "version": VERSION,
     "kind": llm_calls.c.kind,
@@ -52,6 +54,7 @@ _COLUMNS: dict[Dimension, ColumnElement[Any]] = {
 _NAMED: dict[Dimension, tuple[Column[Any], Column[Any]]] = {
     "user": (users.c.id, users.c.identifier),
     "project": (projects.c.id, projects.c.name),
+    "key": (api_keys.c.id, api_keys.c.name),
 }
 _SUMMED = (
     *("promptTokens", "completionTokens", "cachedTokens", "reasoningTokens"),

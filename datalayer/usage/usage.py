@@ -120,7 +120,7 @@ class Usage(ReviewStore):
 
         Args:
             which: the filter.
-            dimension: "model", "provider", "user", "project", "assistant", "tag", "kind" or "status".
+            dimension: one of `Dimension`.
             order: "cost", "calls", "tokens", "failed", "seconds", "speed" or "first_token" (largest first), or "name".
             limit: how many groups, at most 1,000.
             percentiles: whether to compute percentiles, which take about half of the time.

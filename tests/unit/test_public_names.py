@@ -37,7 +37,7 @@ BlobRefused: BlobError
 BlobStore: close, delete, discard, list, open, ping, put, read, signed_url, unfinished
 CallCosts: input, output, price, total
 CallDemand(call_id, user_id, project_id, prompt_tokens, answer_tokens, short_answer_tokens, prompt_cost=, answer_token_cost=, key_id=)
-CallFilter(since=, until=, project_ids=, providers=, models=, user_ids=, assistants=, kinds=, tags=, statuses=, versions=, key_ids=)
+CallFilter(since=, until=, project_ids=, providers=, models=, user_ids=, assistants=, kinds=, tags=, statuses=, versions=, key_ids=, all_tags=, project_slugs=, provider_models=)
 CallPage(rows, next_cursor)
 CallRow(call, user=, project=)
 ConfigurationError: DataLayerError

@@ -13,7 +13,7 @@ from chainlit.user import User as ChainlitUser
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from datalayer import Training, User
+from datalayer import Training, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.cheap_passwords import CHEAP_HASHER
 from tests.support.plain_http import PLAIN_HTTP
@@ -32,6 +32,7 @@ from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.review_policy import ReviewPolicy
+from threadkeeper.settings.report import shown_settings
 from threadkeeper.settings.settings import load_settings
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
@@ -50,6 +51,8 @@ KNOWLEDGE_PLACES = Places(url_hosts(["docs.example.com", "http://wiki.example:80
 
 Serve = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 Browser = Callable[[str | None], Awaitable[httpx.AsyncClient]]
+Program = Callable[..., Awaitable[httpx.AsyncClient]]
+BOTH = ("threads:read", "threads:write")
 
 
 @pytest.fixture
@@ -171,6 +174,7 @@ def whole_app(
         assistant_models=MODELS,
         knowledge_limits=KNOWLEDGE_LIMITS,
         knowledge_places=KNOWLEDGE_PLACES,
+        shown_settings=shown_settings,
         try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
     )
     routers = (*ours, gateway_router(gateway), *extra_routers)
@@ -190,3 +194,29 @@ async def browser_of(whole_app: FastAPI, people: dict[str, User], serve: Serve) 
             return await clients.enter_async_context(client)
 
         yield browser
+
+
+@pytest.fixture
+async def program_of(
+    whole_app: Any, layer: ChainlitLayer, people: dict[str, User], serve: Serve
+) -> AsyncIterator[Program]:
+    """A program with a key of the person with this role."""
+    async with serve() as visitor, AsyncExitStack() as clients:
+
+        async def program(role: str = "user", scopes: Any = BOTH, **fields: Any) -> httpx.AsyncClient:
+            with acting_as(people[role].identifier):
+                _, secret = await layer.create_api_key("a program", scopes, **fields)
+            base = f"{visitor.base_url}".rstrip("/") + "/api/v1"
+            client = httpx.AsyncClient(base_url=base, headers={"x-api-key": secret}, **PLAIN_HTTP, timeout=60)
+            return await clients.enter_async_context(client)
+
+        yield program
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    """The status and the kind of an error of the API."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    assert body["detail"]
+    return answer.status_code, body["type"].removeprefix("urn:threadkeeper:problem:")

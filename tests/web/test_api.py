@@ -6,8 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter
 from datalayer.schema.keys import api_replies
 from tests.contracts.test_elements import text_element
+from tests.support.calls import call
 from tests.support.model_server import ModelServer
 from tests.support.pages import read_page
-from tests.support.plain_http import PLAIN_HTTP
 from tests.support.records import listed, new_id, step, thread
-from tests.web.conftest import Browser, Serve
+from tests.web.conftest import Browser, Program, problem
 from threadkeeper.conversation.programs import Programs
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.factories import open_model
@@ -33,10 +32,7 @@ from threadkeeper.settings.settings import load_settings
 from threadkeeper.web.api import route
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-BOTH = ("threads:read", "threads:write")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
-
-Program = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 @pytest.fixture
@@ -59,23 +55,6 @@ async def ask_thread(
     await conversations.stop()
 
 
-@pytest.fixture
-async def program_of(
-    whole_app: Any, layer: ChainlitLayer, people: dict[str, User], serve: Serve
-) -> AsyncIterator[Program]:
-    """A program with a key of the person with this role."""
-    async with serve() as visitor, AsyncExitStack() as clients:
-
-        async def program(role: str = "user", scopes: Any = BOTH, **fields: Any) -> httpx.AsyncClient:
-            with acting_as(people[role].identifier):
-                _, secret = await layer.create_api_key("a program", scopes, **fields)
-            base = f"{visitor.base_url}".rstrip("/") + "/api/v1"
-            client = httpx.AsyncClient(base_url=base, headers={"x-api-key": secret}, **PLAIN_HTTP, timeout=60)
-            return await clients.enter_async_context(client)
-
-        yield program
-
-
 async def made(program: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
     answer = await program.post("/threads", json=fields)
     assert answer.status_code == 201, answer.text
@@ -85,14 +64,6 @@ async def made(program: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
 
 async def asked(program: httpx.AsyncClient, thread_id: str, content: str, **fields: Any) -> httpx.Response:
     return await program.post(f"/threads/{thread_id}/messages", json={"content": content, **fields})
-
-
-def problem(answer: httpx.Response) -> tuple[int, str]:
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    body = answer.json()
-    assert body["status"] == answer.status_code
-    assert body["detail"]
-    return answer.status_code, body["type"].removeprefix("urn:threadkeeper:problem:")
 
 
 async def test_a_thread_is_made_read_changed_listed_and_deleted(
@@ -559,12 +530,21 @@ async def test_a_failure_after_the_question_is_stored_is_not_asked_again(
     assert len(questions) == 1
 
 
-async def test_the_example_of_the_documentation_runs(program_of: Program) -> None:
-    program = await program_of()
-    (example,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+async def test_the_examples_of_the_documentation_run(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    program = await program_of("admin", scopes=["threads:read", "threads:write", "usage:read", "assistants", "admin"])
+    lab = await layer.put_project(Project(new_id(), "The lab", "lab"))
+    when, cost = "2026-03-03T09:00:00.000000Z", Decimal("0.01")
+    night = call(when, project_id=lab.id, tags=("night", "batch"), prompt_tokens=1, total_cost=cost)
+    await layer.record_call(night)
+    examples = "\n".join(re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL))
     base = str(program.base_url).removesuffix("/api/v1/")
     values = {"THREADKEEPER_URL": base, "THREADKEEPER_KEY": program.headers["x-api-key"], "NO_PROXY": "*"}
     done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", example], env=os.environ | values, capture_output=True, text=True
+        subprocess.run, [sys.executable, "-c", examples], env=os.environ | values, capture_output=True, text=True
     )
-    assert done.stdout.strip() == "You said: What is a data layer?", done.stderr
+    said = done.stdout.splitlines()
+    assert said[:1] == ["You said: What is a data layer?"], done.stderr
+    assert said[1:3] == [f"{when} openai gpt-x 0.01", "['0', '0.01', '0', '0', '0', '0', '0']"], done.stderr
+    assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI
 
 from datalayer import acting_as, acting_user
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records.keys import KEY_SCOPES
 from tests.support.records import new_id
 from tests.web.conftest import NAMES, Browser
 from threadkeeper.web.api.on_demand import ApiOnDemand
@@ -24,6 +25,10 @@ FORM = "logged-in users, with the token of a form"
 REVIEW, REVIEW_FORM = "reviewers and admins", "reviewers and admins, with the token of a form"
 ADMINS = "admins"
 KEYS = "programs with an API key; a login counts for nothing"
+# The scope that a key needs; the role of its user as the service says.
+USAGE_KEYS, ASSISTANT_KEYS, REVIEW_KEYS, ADMIN_KEYS = (
+    f"programs with a key for {scope}" for scope in ("usage:read", "assistants", "reviews", "admin")
+)
 WHO_MAY = {
     # Ours.
     "GET /health": EVERYONE,
@@ -117,6 +122,18 @@ WHO_MAY = {
     "POST /interactions/": KEYS,
     "GET /interactions/{interaction_id}/messages/": KEYS,
     "POST /interactions/{interaction_id}/messages/": KEYS,
+    "GET /api/v1/usage": USAGE_KEYS,
+    "GET /api/v1/statistics": USAGE_KEYS,
+    "GET /api/v1/prices": USAGE_KEYS,
+    "GET /api/v1/limits": USAGE_KEYS,
+    "GET /api/v1/transactions": USAGE_KEYS,
+    "GET /api/v1/transactions/{transaction_id}": USAGE_KEYS,
+    "GET /api/v1/projects": USAGE_KEYS,
+    "POST /api/v1/projects": ADMIN_KEYS,
+    "GET /api/v1/projects/{slug}": USAGE_KEYS,
+    "PATCH /api/v1/projects/{slug}": ADMIN_KEYS,
+    "GET /api/v1/portfolio": USAGE_KEYS,
+    "GET /api/v1/settings": ADMIN_KEYS,
     "GET /api/v1/openapi.json": EVERYONE,
     "GET /api/v1/docs": EVERYONE,
     **{f"{method} /api/v1/{{path:path}}": EVERYONE for method in ("GET", "POST", "PUT", "PATCH", "DELETE")},
@@ -172,6 +189,14 @@ WHO_MAY = {
     "DELETE /mcp": DATA,
 }
 
+OF_PROGRAMS = {
+    KEYS: "",
+    USAGE_KEYS: "usage:read",
+    ASSISTANT_KEYS: "assistants",
+    REVIEW_KEYS: "reviews",
+    ADMIN_KEYS: "admin",
+}
+
 MOVED = ("/review/statistics",)
 
 
@@ -213,7 +238,7 @@ async def test_every_route_admits_exactly_the_roles_of_the_table(whole_app: Fast
             answer, who_may = await asked(browser, method, path), WHO_MAY[f"{method} {path}"]
             what = f"{method} {path} for {role}: {answer.status_code} {answer.text[:80]}"
             assert answer.status_code < 500, what
-            if who_may == KEYS:
+            if who_may in OF_PROGRAMS:
                 assert answer.status_code == 401, what
                 continue
             assert demands_a_login(answer) is (role is None and who_may == DATA), what
@@ -273,20 +298,27 @@ async def test_usage_is_read_with_the_rights_of_the_role(whole_app: FastAPI, bro
 async def test_a_key_reaches_the_routes_of_its_scopes_alone(
     whole_app: FastAPI, layer: ChainlitLayer, browser_of: Browser
 ) -> None:
-    of_programs = [line.split(" ") for line in WHO_MAY if "{path:path}" not in line and WHO_MAY[line] == KEYS]
-    wants = {method: "threads:read" if method == "GET" else "threads:write" for method, _ in of_programs}
+    of_programs = [
+        (*line.split(" "), OF_PROGRAMS[who_may] or ("threads:read" if line.startswith("GET") else "threads:write"))
+        for line, who_may in WHO_MAY.items()
+        if who_may in OF_PROGRAMS and "{path:path}" not in line
+    ]
     for role, name in NAMES.items():
         with acting_as(name):
             secrets = {
                 scope: (await layer.create_api_key("x", [scope]))[1]
-                for scope in ("threads:read", "threads:write", "gateway")
+                for scope in KEY_SCOPES
+                if scope != "admin" or role == "admin"
             }
         for scope, secret in secrets.items():
             program = await browser_of(None)
             program.headers["x-api-key"] = secret
-            for method, path in of_programs:
+            for method, path, wanted in of_programs:
                 answer = await asked(program, method, path)
                 what = f"{method} {path} for {role} with {scope}: {answer.status_code}"
                 assert answer.status_code < 500, what
-                assert (answer.status_code == 403) is (wants[method] != scope), what
                 assert answer.status_code != 401, what
+                if wanted != scope:
+                    assert answer.json()["type"].endswith(":scope-missing"), what
+                else:
+                    assert answer.status_code != 403 or answer.json()["type"].endswith(":forbidden"), what

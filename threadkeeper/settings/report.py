@@ -49,6 +49,14 @@ def inspect_settings() -> tuple[list[SettingReport], Settings]:
     return reports, settings
 
 
+def shown_settings() -> list[dict[str, str]]:
+    """Each setting with the keys "variable", "value" (secrets are masked), "origin" and "description"."""
+    return [
+        {"variable": one.variable, "value": one.shown, "origin": one.origin, "description": one.description}
+        for one in inspect_settings()[0]
+    ]
+
+
 def _settings_and_problems() -> tuple[Settings, dict[str, str]]:
     try:
         return Settings(), {}

@@ -1,6 +1,6 @@
 """All our routes, in the order in which they are matched. `tests/web/test_roles.py` requests each of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fastapi import APIRouter, Depends
@@ -44,6 +44,7 @@ def all_routers(
     try_assistant: TryAssistant | None = None,
     knowledge_limits: LoadLimits | None = None,
     knowledge_places: Places | None = None,
+    shown_settings: Callable[[], Sequence[dict[str, str]]] = tuple,
 ) -> list[APIRouter]:
     """Our routers, for `mount`.
 
@@ -62,12 +63,14 @@ def all_routers(
         try_assistant: asks an assistant whose settings are not saved yet; None offers no trial.
         knowledge_limits: of the files that assistants know.
         knowledge_places: from which data sources are fetched.
+        shown_settings: gives the settings, for admins, as `settings.report.shown_settings` does.
     """
     pages = PageWriter(theme, time_zone=time_zone)
+    policy = review_policy or ReviewPolicy()
     shared = share(
         layer=layer,
         pages=pages,
-        review_policy=review_policy or ReviewPolicy(),
+        review_policy=policy,
         assistant_owners=assistant_owners or {},
         assistant_models=assistant_models,
         try_assistant=try_assistant,
@@ -85,7 +88,15 @@ def all_routers(
         from threadkeeper.web.api.routes import api_router  # noqa: PLC0415
 
         assert ask_thread is not None
-        return api_router(layer, pages, gate, ask_thread=ask_thread, asked_reasons=asked_reasons)
+        return api_router(
+            layer,
+            pages,
+            gate,
+            ask_thread=ask_thread,
+            review_policy=policy,
+            shown_settings=shown_settings,
+            asked_reasons=asked_reasons,
+        )
 
     return [
         health_router(layer, metrics_token=metrics_token),

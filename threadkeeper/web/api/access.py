@@ -1,37 +1,49 @@
 """Who asks: a program by its key; or a page of ours by the login of its user, which reads only."""
 
+from functools import cache
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
 
 from datalayer import ApiKey, acting_user
 from datalayer.records.keys import KeyScope
-from threadkeeper.web.auth.gate import person_at
+from threadkeeper.web.auth.gate import Person, person_at
 from threadkeeper.web.auth.keys import KeyGate, carried_secret
 
 _READS = ("GET", "HEAD")
 
 
 class Caller(NamedTuple):
-    """The user as whom a request acts, and the key; None for a page of ours."""
+    """The user as whom a request acts, the key (None for a page of ours), and the user's role now."""
 
     user_id: str
     identifier: str
     key: ApiKey | None
+    role: str = "user"
+
+    @property
+    def person(self) -> Person:
+        return Person(self.user_id, self.identifier, self.role)
 
 
-def caller_with(scope: KeyScope) -> Any:
-    """The dependency: the caller, whose key has this scope. The caller's user acts in the rest of the request."""
+@cache
+def caller_with(scope: KeyScope, *, from_pages: bool = True) -> Any:
+    """The dependency: the caller, whose key has this scope. The caller's user acts in the rest of the request.
+
+    Args:
+        scope: of the key.
+        from_pages: whether a page of ours may read with the login of its user.
+    """
 
     async def require(request: Request) -> Caller:
-        if request.method in _READS and carried_secret(request) is None and _is_from_our_page(request):
+        if from_pages and request.method in _READS and carried_secret(request) is None and _is_from_our_page(request):
             person = person_at(request)
             if person is not None:
-                return Caller(person.id, person.identifier, None)
+                return Caller(person.id, person.identifier, None, person.role)
         gate: KeyGate = request.state.key_gate
         key = await gate.key(request, scope)
         acting_user.set(key.owner)
-        return Caller(key.user_id, key.owner, key)
+        return Caller(key.user_id, key.owner, key, key.role)
 
     return Depends(require)
 
@@ -43,3 +55,7 @@ def _is_from_our_page(request: Request) -> bool:
 
 Reader = Annotated[Caller, caller_with("threads:read")]
 Writer = Annotated[Caller, caller_with("threads:write")]
+UsageReader = Annotated[Caller, caller_with("usage:read")]
+AssistantCaller = Annotated[Caller, caller_with("assistants")]
+# What these read leaves rows in the audit or is about everyone: no link on a page of ours may do it.
+AdminCaller = Annotated[Caller, caller_with("admin", from_pages=False)]

@@ -1,15 +1,17 @@
 """`Idempotency-Key`: a POST that is sent again with the same key gets the first answer, and does nothing again."""
 
 import hashlib
-from typing import Annotated
+import hmac
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
 
 from datalayer import SYSTEM, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.keys import ApiReply
-from threadkeeper.web.api.access import Writer
+from datalayer.records.keys import ApiReply, KeyScope
+from threadkeeper.web.api.access import Caller, caller_with
 from threadkeeper.web.api.problems import Problem, invalid
+from threadkeeper.web.auth.keys import carried_secret
 
 LONGEST_KEY = 200
 _STATE = "threadkeeper.once"
@@ -25,23 +27,33 @@ class Replayed(Exception):
         self.response = response
 
 
-async def _once(
-    request: Request,
-    caller: Writer,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=LONGEST_KEY,
-            description="Made up by the program for this request. Sent again within a day, it gets the first answer.",
-        ),
-    ] = None,
-) -> None:
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=LONGEST_KEY,
+        description="Made up by the program for this request. Sent again within a day, it gets the first answer.",
+    ),
+]
+
+
+def once_with(scope: KeyScope, *, from_pages: bool = True) -> Any:
+    """The dependency of every route that makes something; its caller is that of `caller_with`."""
+    dependency = caller_with(scope, from_pages=from_pages)
+
+    async def once(request: Request, caller: Caller = dependency, idempotency_key: IdempotencyKey = None) -> None:
+        await _begin(request, caller, idempotency_key)
+
+    return Depends(once)
+
+
+async def _begin(request: Request, caller: Caller, idempotency_key: str | None) -> None:
     if idempotency_key is None or caller.key is None:
         return
     layer: ChainlitLayer = request.state.layer
     asked = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + await request.body()
-    digest = hashlib.sha256(asked).hexdigest()
+    # Keyed with the secret, which is not stored: a body can have a password, which the plain digest would give away.
+    digest = hmac.digest((carried_secret(request) or "").encode("utf-8", "replace"), asked, hashlib.sha256).hex()
     with acting_as(SYSTEM):
         reply = await layer.begin_reply(caller.key.id, idempotency_key, digest)
     if reply is None:
@@ -55,8 +67,7 @@ async def _once(
     raise Replayed(Response(reply.body, reply.status, {**reply.headers, "Idempotency-Replayed": "true"}))
 
 
-Once = Depends(_once)
-"""The dependency of every route that makes something."""
+Once = once_with("threads:write")
 
 
 def begun(request: Request) -> tuple[str, str] | None:
@@ -65,8 +76,8 @@ def begun(request: Request) -> tuple[str, str] | None:
     return found
 
 
-def note_done(request: Request, thread_id: str) -> None:
-    """From here on, something is stored in this thread: the first answer is kept, even if it is an error."""
+def note_done(request: Request, thread_id: str | None = None) -> None:
+    """From here on, something is stored, in this thread: the first answer is kept, even if it is an error."""
     request.scope[_DONE] = thread_id
 
 

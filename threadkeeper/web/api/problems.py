@@ -11,7 +11,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from datalayer import DataLayerError, Forbidden, InvalidRecord, NotFound, StorageUnavailable, VersionConflict
+from datalayer import (
+    AlreadyExists,
+    BlobError,
+    DataLayerError,
+    Forbidden,
+    InvalidRecord,
+    NotFound,
+    SourceChanged,
+    StorageUnavailable,
+    VersionConflict,
+)
 from threadkeeper.web.auth.keys import KeyRefused
 
 logger = logging.getLogger(__name__)
@@ -24,6 +34,9 @@ _OF_LAYER: tuple[tuple[type[DataLayerError], int, str], ...] = (
     (Forbidden, 404, "not-found"),
     (InvalidRecord, 422, "invalid"),
     (VersionConflict, 409, "conflict"),
+    (SourceChanged, 409, "conflict"),
+    (AlreadyExists, 409, "exists"),
+    (BlobError, 503, "unavailable"),
     (StorageUnavailable, 503, "unavailable"),
     (DataLayerError, 500, "error"),
 )

@@ -1,12 +1,13 @@
 """The routes of the API, in the order in which they are matched."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, Depends
 
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.program_turns import AskThread
-from threadkeeper.web.api import elements, interactions, messages, threads
+from threadkeeper.review_policy import ReviewPolicy
+from threadkeeper.web.api import elements, interactions, messages, projects, threads, transactions, usage
 from threadkeeper.web.api.documentation import documentation_router
 from threadkeeper.web.api.problems import not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute
@@ -14,6 +15,7 @@ from threadkeeper.web.auth.keys import KeyGate
 from threadkeeper.web.pages.dependencies import share
 from threadkeeper.web.pages.shell import PageWriter
 
+ShownSettings = Callable[[], Sequence[dict[str, str]]]
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -23,6 +25,8 @@ def api_router(
     key_gate: KeyGate,
     *,
     ask_thread: AskThread,
+    review_policy: ReviewPolicy,
+    shown_settings: ShownSettings = tuple,
     asked_reasons: Sequence[str] = (),
 ) -> APIRouter:
     """The routes.
@@ -32,13 +36,24 @@ def api_router(
         pages: writes the page of the documentation.
         key_gate: finds the keys of requests.
         ask_thread: asks questions.
+        review_policy: the operator's settings for the review.
+        shown_settings: gives the settings as `settings.report.shown_settings` does.
         asked_reasons: the reasons that a thumbs-down can have.
     """
     shared = share(
-        layer=layer, pages=pages, key_gate=key_gate, ask_thread=ask_thread, asked_reasons=tuple(asked_reasons)
+        layer=layer,
+        pages=pages,
+        key_gate=key_gate,
+        ask_thread=ask_thread,
+        review_policy=review_policy,
+        shown_settings=shown_settings,
+        asked_reasons=tuple(asked_reasons),
     )
     router = APIRouter(dependencies=[Depends(shared)])
-    parts = (threads.router, messages.router, elements.router, interactions.router)
+    parts = (
+        *(threads.router, messages.router, elements.router, interactions.router),
+        *(usage.router, transactions.router, projects.router),
+    )
     for part in parts:
         router.include_router(part)
     router.include_router(documentation_router([route for part in parts for route in part.routes]))

@@ -15,7 +15,7 @@ from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
 from threadkeeper.web.pages.zone import Zone
 
-OFFERED: tuple[KeyScope, ...] = ("threads:read", "threads:write", "gateway")
+OFFERED: tuple[KeyScope, ...] = ("threads:read", "threads:write", "assistants", "gateway", "usage:read")
 _LONGEST_DATE = 10
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

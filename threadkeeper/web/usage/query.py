@@ -24,6 +24,7 @@ _FIELDS: dict[Dimension, str] = {
     "provider": "providers",
     "user": "user_ids",
     "project": "project_ids",
+    "key": "key_ids",
     "assistant": "assistants",
     "version": "versions",
     "tag": "tags",

@@ -170,7 +170,7 @@ async def _frame(layer: ChainlitLayer, query: UsageQuery, person: Person, say: S
 
 
 async def _name(layer: ChainlitLayer, query: UsageQuery, dimension: Dimension, value: str, say: Say) -> str:
-    if dimension not in ("user", "project"):
+    if dimension not in ("user", "project", "key"):
         return formats.named(dimension, value, say)
     groups = await layer.usage_by(query.calls, dimension, limit=len(query.chosen[dimension]))
     return next((group.name for group in groups if group.value == value and group.name), value)

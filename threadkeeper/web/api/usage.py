@@ -1,0 +1,126 @@
+"""Usage: totals and groups, statistics by interval, prices and limits."""
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records.usage import CallFilter, Dimension, Interval
+from threadkeeper.web.api.access import Caller, UsageReader
+from threadkeeper.web.api.calls_query import Calls, demand_own_filters
+from threadkeeper.web.api.paging import Cursor, Limit, page_of
+from threadkeeper.web.api.problems import Problem
+from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.usage_shapes import (
+    Bucket,
+    Group,
+    LimitList,
+    PricePage,
+    Statistics,
+    UsageReport,
+    limit_of,
+    price_of,
+    totals_of,
+)
+from threadkeeper.web.auth.roles import reading_usage, sees_all_usage
+from threadkeeper.web.pages.dependencies import Layer, Pages
+
+router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
+
+Order = Literal["cost", "calls", "tokens", "failed", "seconds", "speed", "first_token", "name"]
+
+
+@router.get("/usage")
+async def read_usage(
+    *,
+    caller: UsageReader,
+    layer: Layer,
+    query: Calls,
+    by: Annotated[Dimension | Literal["day"], Query(description="What is grouped by.")] = "model",
+    order: Annotated[Order, Query(description="Of the groups, except of days.")] = "cost",
+    limit: Annotated[int, Query(ge=1, le=1_000, description="The most groups, except of days.")] = 100,
+) -> UsageReport:
+    """The totals of a period, by default the last 30 days: one's own calls, for admins all."""
+    which = _own(caller, query, by)
+    with reading_usage(caller.person):
+        totals, groups = await asyncio.gather(
+            layer.usage_totals(which), _groups(layer, which, query.zone.key, by=by, order=order, limit=limit)
+        )
+    return UsageReport(
+        since=which.since or "",
+        until=which.until or "",
+        zone=query.zone.key,
+        by=by,
+        totals=totals_of(totals),
+        groups=groups,
+    )
+
+
+async def _groups(
+    layer: ChainlitLayer, which: CallFilter, zone: str, *, by: Dimension | Literal["day"], order: str, limit: int
+) -> list[Group]:
+    if by == "day":
+        days = await layer.usage_series(which, "day", zone, percentiles=False)
+        return [Group(value=one.start, name=one.start, totals=totals_of(one.totals)) for one in days]
+    found = await layer.usage_by(which, by, order=order, limit=limit, percentiles=False)
+    return [Group(value=one.value, name=one.name, totals=totals_of(one.totals)) for one in found]
+
+
+@router.get("/statistics")
+async def read_statistics(
+    *,
+    caller: UsageReader,
+    layer: Layer,
+    query: Calls,
+    interval: Interval = "day",
+    split_by: Annotated[
+        Dimension | None, Query(description="Each interval has a bucket for every value that occurs in any of them.")
+    ] = None,
+) -> Statistics:
+    """Number, cost, tokens and speed of calls in each interval of a period, also in those without a call."""
+    which = _own(caller, query, split_by)
+    with reading_usage(caller.person):
+        found = await layer.usage_series(which, interval, query.zone.key, split_by)
+    return Statistics(
+        since=which.since or "",
+        until=which.until or "",
+        zone=query.zone.key,
+        interval=interval,
+        data=[Bucket(start=one.start, end=one.end, value=one.value, totals=totals_of(one.totals)) for one in found],
+    )
+
+
+@router.get("/prices")
+async def list_prices(_caller: UsageReader, layer: Layer, cursor: Cursor = None, limit: Limit = 20) -> PricePage:
+    """The operator's prices, the newest first. Other models have the published price of their provider, if there is
+    one."""
+    page, following = page_of(await layer.list_prices(), lambda one: one.id, cursor, limit)
+    return PricePage(data=[price_of(one) for one in page], next_cursor=following)
+
+
+@router.get("/limits")
+async def list_limits(caller: UsageReader, layer: Layer, pages: Pages) -> LimitList:
+    """The limits of the user and the key, and how much of them is used. Admins see all limits."""
+    slug = caller.key.project if caller.key else None
+    project_id = next((one.id for one in await layer.list_projects() if one.slug == slug), None)
+    standings = {
+        one.limit.id: one
+        for one in await layer.limit_standings(
+            caller.user_id,
+            project_id or await layer.default_project(),
+            caller.key.id if caller.key else None,
+            zone=pages.time_zone,
+        )
+    }
+    limits = await layer.list_limits()
+    shown = [one for one in limits if one.id in standings or sees_all_usage(caller.person)]
+    return LimitList(data=[limit_of(one, standings.get(one.id)) for one in shown])
+
+
+def _own(caller: Caller, query: Calls, by: str | None) -> CallFilter:
+    sees_all = sees_all_usage(caller.person)
+    demand_own_filters(query, sees_all=sees_all)
+    if by == "user" and not sees_all:
+        raise Problem(403, "forbidden", "Only admins group by user.")
+    return query.of_period()
