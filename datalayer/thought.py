@@ -31,6 +31,7 @@ _TAGS: tuple[tuple[str, str], ...] = (
 )
 _CLOSING_OF = dict(_TAGS)
 _CLOSINGS = tuple(_CLOSING_OF.values())
+_OPENING_OF = {closing: opening for opening, closing in _TAGS}
 FIRST_CHARACTERS = frozenset(tag[0] for pair in _TAGS for tag in pair)
 """With one of these, every tag begins."""
 CLOSING_STARTS = tuple(sorted({closing[:2] for closing in _CLOSINGS}))
@@ -64,6 +65,9 @@ class Splitter:
         self._has_thought = False
         self._begins_thought = False
         self._drops_blanks = False
+        # Opening tags within the thought that have no closing one yet, and its last characters.
+        self._nested = 0
+        self._tail = ""
         # The speech so far, if a closing tag can still follow: what is not judged yet, and what is known of the rest.
         self._speech: list[str] = []
         self._before = _Before()
@@ -119,6 +123,7 @@ class Splitter:
             if head.startswith(opening):
                 self._held, self._closing, self._begins_thought = text[len(opening) :], closing, True
                 self._has_tag, self._drops_blanks = True, not self._has_spoken
+                self._nested, self._tail = 0, ""
                 return
             if head.startswith(closing):
                 self._held, self._has_tag, self._drops_blanks = text[len(closing) :], True, not self._has_spoken
@@ -132,14 +137,25 @@ class Splitter:
         found = re.search(re.escape(closing), self._held, re.IGNORECASE)
         if found:
             text, self._held, self._closing = self._held[: found.start()], self._held[found.end() :], None
+            self._nest(text, closing)
+            # A nested thought may have ended, and the outer one go on.
+            self._has_tag = not self._nested
         else:
             size = len(self._held) - (0 if is_end else _beginning_of_tag(self._held, (closing,)))
             text, self._held = self._held[:size], self._held[size:]
+            self._nest(text, closing)
         if self._begins_thought:
             text = text.lstrip(BLANK)
         if text:
             yield "thought", f"\n\n{text}" if self._begins_thought and self._has_thought else text
             self._has_thought, self._begins_thought = True, False
+
+    def _nest(self, text: str, closing: str) -> None:
+        """Count the opening tags in this part of the thought."""
+        opening = _OPENING_OF[closing]
+        text = (self._tail + text).lower()
+        self._nested += text.count(opening)
+        self._tail = text[1 - len(opening) :]
 
     def _speak(self, *, is_end: bool) -> Iterator[tuple[Kind, str]]:
         if self._has_tag:
@@ -159,8 +175,9 @@ class Splitter:
                 rest = self._held[found.end() :]
                 yield from self._say_judged(judged)
                 yield "taken_back", ""
-                self._held, self._is_speech = rest, False
-                self._has_tag = self._has_thought = self._drops_blanks = True
+                self._held, self._is_speech, self._before = rest, False, _Before()
+                self._nested = max(0, self._nested - 1)
+                self._has_tag, self._has_thought, self._drops_blanks = not self._nested, True, True
                 return
             self._before.add(found[0])
             judged = found.end()

@@ -201,6 +201,43 @@ async def test_short_chinese_text_is_no_text_of_another_script(text: str) -> Non
     assert (attachment.text, attachment.notices) == (text, ())
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Список: молоко, хлеб\n", "KOI8-R"),
+        ("Список: молоко, хлеб\n", "ISO-8859-5"),
+        ("สวัสดี", "CP874"),
+        ("名前,都市\n太郎,東京\n", "EUC-JP"),
+        ("Čeština je těžká.\n", "Windows-1250"),
+    ],
+)
+async def test_a_short_text_that_is_taken_for_another_is_reported(text: str, encoding: str) -> None:
+    """A few letters do not tell these encodings apart. The notice says what to do."""
+    attachment = await text_of("a.txt", text.encode(encoding))
+    assert [notice.key for notice in attachment.notices] == ["notice_encoding"]
+    assert "save the file as UTF-8" in attachment.notices[0].say("en")
+    assert "UTF-8" in attachment.notices[0].say("zh-CN")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Příliš žluťoučký kůň\n", "Windows-1250"),
+        ("imię,miasto\nZażółć,Łódź\n", "Windows-1250"),
+        ("Zażółć gęślą jaźń\n", "ISO-8859-2"),
+        ("L’été à Montréal, 5 m³ – déjà ¿no?\n", "Windows-1252"),
+        ("李雷和韩梅梅去北京。", "GB18030"),
+        ("a,b\nüber,你\n", "UTF-16-LE"),
+        ("a,b\nüber,你\n", "UTF-16-BE"),
+    ],
+)
+async def test_signs_within_words_and_zeros_tell_the_encoding(text: str, encoding: str) -> None:
+    attachment = await text_of("a.csv", text.encode(encoding))
+    assert attachment.text == text
+    assert all(encoding in notice.say("en") for notice in attachment.notices)
+    assert bool(attachment.notices) != encoding.startswith("UTF")
+
+
 async def test_two_characters_are_read_as_chinese_and_reported() -> None:
     """They could be Korean as well."""
     attachment = await text_of("a.txt", "发票".encode("gb18030"))

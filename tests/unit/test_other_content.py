@@ -166,15 +166,27 @@ LARGE = PNG + bytes(1000)
 MARKDOWN = f"![a cat](data:image/png;base64,{base64.b64encode(LARGE).decode()})"
 
 
+URL = f"data:image/png;base64,{base64.b64encode(LARGE).decode()}"
+
+
 @pytest.mark.parametrize("size", [1, 3, 700, 100_000])
-def test_a_picture_in_the_text_is_taken_out_of_it(size: int) -> None:
-    text = f"Look! Here: {MARKDOWN} and !{MARKDOWN}!"
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        (f"Look! Here: {MARKDOWN} and !{MARKDOWN}!", "Look! Here:  and !!"),
+        (URL, ""),
+        (f"\n{URL}\n\nA cat.", "\n\n\nA cat."),
+        (f'A cat: <img alt="a cat" src="{URL}" width=3> and <IMG SRC=\'{URL}\'/>.', "A cat:  and ."),
+        (f'[A cat]({URL}), as `{URL}` or <b>"{URL}"</b>', '[A cat](), as `` or <b>""</b>'),
+    ],
+)
+def test_a_picture_in_the_text_is_taken_out_of_it(size: int, text: str, rest: str) -> None:
     reading = StreamReading("")
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
     chunks = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
     events = reading.feed("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks).encode())
     thought, said, others = joined([*events, *reading.end()])
-    assert (thought, said, others) == ("", "Look! Here:  and !!", (Picture("image/png", LARGE),))
+    assert (thought, said, others) == ("", rest, (Picture("image/png", LARGE),))
 
 
 @pytest.mark.parametrize(
@@ -185,6 +197,9 @@ def test_a_picture_in_the_text_is_taken_out_of_it(size: int) -> None:
         "a! b!! ![alt] ![](data:text/plain;base64,aGk=)!",
         "![" + "x" * 400 + "](data:image/png;base64,AAAA)",
         "!",
+        "data:image/png;base64,iVBORw0KGgo= and data:",
+        f"metadata:image/png;base64,{'A' * 2000} and d",
+        "a < b, <i>da</i> <img src=cat.png> <img alt='" + "x" * 400 + "'> <img ",
     ],
 )
 @pytest.mark.parametrize("size", [1, 4, 1000])
@@ -198,7 +213,7 @@ def test_other_text_stays_as_it_is(text: str, size: int) -> None:
 
 def test_a_picture_that_breaks_off_or_is_none_is_told() -> None:
     svg = base64.b64encode(b"<svg/>" * 300).decode()
-    for text in (MARKDOWN[:900], f"![](data:image/svg+xml;base64,{svg})"):
+    for text in (MARKDOWN[:900], f"![](data:image/svg+xml;base64,{svg})", f"data:image/svg+xml;base64,{svg}"):
         reader = AnswerReader()
         reader.take({"content": f"a {text}"})
         reader.end()

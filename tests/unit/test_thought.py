@@ -28,6 +28,14 @@ SPLITS = [
     ("<think>\n\n</think>\n\nB", "", "B"),
     ("<think>A</think>\n<think>B</think>\nC", "A\n\nB", "C"),
     ("<thinking>A <think>x</think> B</thinking>C", "A <think>x</think> B", "C"),
+    ("<think>A <think>x</think> B</think>C", "A <think>xB", "C"),
+    ("<THINK>A\n<think>\nx\n<think>y</think>z\n</think>\nB\n</Think>\n\nC", "A\n<think>\nx\n<think>yz\nB", "C"),
+    ("<think>Say `<think>`?</think>Yes, and `</think>`.", "Say `<think>`?", "Yes, and `</think>`."),
+    (
+        "<think>The tag <think>.</think>It ends with </think>, as said.",
+        "The tag <think>.",
+        "It ends with </think>, as said.",
+    ),
     ("<think>cut off in the thou", "cut off in the thou", ""),
     ("<think>cut off in the tag </thi", "cut off in the tag </thi", ""),
     # The opening tag is in the chat template.

@@ -24,6 +24,18 @@ _DENSE = {
     "cp874": "CP874",
 }
 _EAST = ["gb18030", "big5hkscs", "cp949", "euc_jis_2004"]
+_EUROPEAN = (_LATIN, "Windows-1250", "ISO-8859-2")
+# A sign within a word: the word is in another encoding. Not those that are written as an apostrophe.
+_SIGN_IN_WORD = re.compile("[^\\W\\d_][¡-©«-¯±-³¶¸¹»-¿×÷][^\\W\\d_]")
+# Characters of Chinese that most texts have, however short. Other bytes that can be read as GB18030 have few of them.
+_FREQUENT = frozenset(
+    "的一是了我不人在他有这个上们来到时大地为子中你说生国年着就那和要她出也得里后自以会家可下而过天去能对小多然于心学么之都好看起发"
+    "当没成只如事把还用第样道想作种开美总从无情己面最女但现前些所同日手又行意动方期它头经长儿回位分爱老因很给名法间知世什两次使身者被"
+    "高已其进此话常与活正感见明问力理点文几定本公特做外相西果走将月十实向全信重三机工物气每并别真打太新比才再书部水像等体却加电主门利"
+    "海受听表德少代员先口由安写性光白或住难教色更东处让父应直字场平报关放至认接告入内单件号格价票款议务客户服项目系统数据量市城京路线北南省区县街"
+    "金银付费请需要取完读配置程序设置版名姓址码邮话结果合计备注订购商品产业管部门经济法律研究讨论题目标准确复杂类型"
+)
+_FEW = 40
 
 Guess = tuple[str, bool]
 """An encoding, and whether it is certain."""
@@ -38,7 +50,7 @@ def decode(data: bytes) -> tuple[str, str, bool] | None:
             continue
         if _NOT_IN_TEXT.search(text):
             return None
-        return text, encoding, certain and _is_common(text, encoding)
+        return text, encoding, certain and _is_common(text, encoding) and _is_frequent(text, encoding)
     return None
 
 
@@ -46,10 +58,13 @@ def _encodings(data: bytes) -> list[Guess]:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return [("UTF-16", True)]
     sample = data[:_SAMPLE_BYTES]
+    for at, encoding in ((1, "UTF-16-LE"), (0, "UTF-16-BE")):
+        if sample.count(0) == sample[at::2].count(0) > len(sample) / 6:
+            return [(encoding, True)]
     whole = [("UTF-8-SIG", True), *([(_DAMAGED, False)] if _is_damaged(sample) else [])]
     if not _HIGH_BYTE.search(sample):
         return [*whole, (_LATIN, False)]
-    return [*whole, *_other(sample), (_LATIN, False)]
+    return [*whole, *_other(sample), *_european(sample), (_LATIN, False)]
 
 
 def _other(sample: bytes) -> list[Guess]:
@@ -65,7 +80,13 @@ def _other(sample: bytes) -> list[Guess]:
         return [("EUC-JP", False), ("GB18030", False)]
     characters = [lead for lead in leads if lead >= 0xB0]
     may_be_korean = sum(lead <= 0xC8 for lead in characters) >= 0.95 * len(characters) and _fits(sample, "EUC-KR")
-    if may_be_korean and len(characters) >= 4 and (len(characters) >= 12 or _guess(sample, _EAST) == "cp949"):
+    is_frequent = _is_frequent(sample.decode("GB18030", "ignore"), "GB18030")
+    if (
+        may_be_korean
+        and not is_frequent
+        and len(characters) >= 4
+        and (len(characters) >= 12 or _guess(sample, _EAST) == "cp949")
+    ):
         return [("EUC-KR", False), ("GB18030", False)]
     is_chinese = _fits(sample, "GB18030") and _is_common(sample.decode("GB18030", "ignore"), "GB18030")
     # The commonest characters come first in GB2312. Cyrillic and Greek letters are where the others are.
@@ -84,6 +105,14 @@ def _of_another_script(sample: bytes) -> list[Guess]:
         return [("Big5-HKSCS", False)] if eastern == "big5hkscs" else []
     found = _guess(sample, [*_DENSE])
     return [(_DENSE[found], False)] if found in _DENSE else []
+
+
+def _european(sample: bytes) -> list[Guess]:
+    """The encodings of Western and Central Europe in which this is text, first those without signs within words."""
+    fitting = [encoding for encoding in _EUROPEAN if _fits(sample, encoding)]
+    # Others cannot be told apart in a few words, such as Czech and Italian.
+    fitting.sort(key=lambda encoding: _SIGN_IN_WORD.search(sample.decode(encoding, "ignore")) is not None)
+    return [(encoding, False) for encoding in fitting]
 
 
 def _fits(sample: bytes, encoding: str) -> bool:
@@ -123,3 +152,11 @@ def _is_common(text: str, encoding: str) -> bool:
         return True
     high = [one for one in text[:_SAMPLE_BYTES] if one > "\x7f"]
     return sum(one.encode("gb2312", "ignore") != b"" for one in high) >= 0.9 * len(high)
+
+
+def _is_frequent(text: str, encoding: str) -> bool:
+    """Whether a short text that was decoded as GB18030 has frequent characters of Chinese."""
+    if encoding != "GB18030":
+        return True
+    characters = {one for one in text[:_SAMPLE_BYTES] if "\u4e00" <= one <= "\u9fff"}
+    return len(characters) > _FEW or len(characters & _FREQUENT) >= 0.4 * len(characters)
