@@ -546,5 +546,6 @@ async def test_the_examples_of_the_documentation_run(
     )
     said = done.stdout.splitlines()
     assert said[:1] == ["You said: What is a data layer?"], done.stderr
-    assert said[1:3] == [f"{when} openai gpt-x 0.01", "['0', '0.01', '0', '0', '0', '0', '0']"], done.stderr
+    assert said[1] == "new 0 of 0", done.stderr
+    assert said[2:4] == [f"{when} openai gpt-x 0.01", "['0', '0.01', '0', '0', '0', '0', '0']"], done.stderr
     assert done.returncode == 0, done.stderr

@@ -67,6 +67,7 @@ def all_routers(
     """
     pages = PageWriter(theme, time_zone=time_zone)
     policy = review_policy or ReviewPolicy()
+    limits, places = knowledge_limits or LoadLimits(), knowledge_places or Places()
     shared = share(
         layer=layer,
         pages=pages,
@@ -74,8 +75,8 @@ def all_routers(
         assistant_owners=assistant_owners or {},
         assistant_models=assistant_models,
         try_assistant=try_assistant,
-        knowledge_limits=knowledge_limits or LoadLimits(),
-        knowledge_places=knowledge_places or Places(),
+        knowledge_limits=limits,
+        knowledge_places=places,
     )
     screens = APIRouter(dependencies=[Depends(shared)])
     for part in (usage, review, me, own_keys, assistants, knowledge):
@@ -94,6 +95,8 @@ def all_routers(
             gate,
             ask_thread=ask_thread,
             review_policy=policy,
+            knowledge_limits=limits,
+            knowledge_places=places,
             shown_settings=shown_settings,
             asked_reasons=asked_reasons,
         )

@@ -25,13 +25,18 @@ _storing: set[asyncio.Task[None]] = set()
 class ApiRoute(APIRoute):
     """A route of the API. The state of the request has `layer` (`dependencies.share`)."""
 
+    def most_bytes(self, _request: Request) -> int:
+        """The largest body. It is asked for when the body is read: for a route without a model, after the caller is
+        known."""
+        return LARGEST_BODY
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def handle_failures(request: Request) -> Response:
             is_kept = True
             try:
-                response = await handle(Request(request.scope, _bounded(request)))
+                response = await handle(Request(request.scope, _bounded(request, self.most_bytes)))
             except Replayed as again:
                 response = again.response
             except Exception as error:  # noqa: BLE001  every error becomes a problem; unforeseen ones are logged
@@ -78,24 +83,22 @@ async def _keep_stream(
         logger.error("the first answer to an Idempotency-Key was not stored: %s", error)
 
 
-def _bounded(request: Request) -> Receive:
-    """The body of the request; a longer one than LARGEST_BODY is refused as soon as that is known."""
+def _bounded(request: Request, most_bytes: Callable[[Request], int]) -> Receive:
+    """The body of the request; a longer one is refused as soon as that is known."""
     announced = request.headers.get("content-length", "")
     size = 0
 
     async def receive() -> Message:
         nonlocal size
-        message = {"type": "http.request"} if _is_too_large(announced) else await request.receive()
+        most = most_bytes(request)
+        is_too_large = announced.isdecimal() and (len(announced) > 12 or int(announced) > most)
+        message = {"type": "http.request"} if is_too_large else await request.receive()
         size += len(message.get("body") or b"")
-        if size > LARGEST_BODY or _is_too_large(announced):
-            raise Problem(413, "too-large", f"The body is larger than {LARGEST_BODY:,} bytes.")
+        if size > most or is_too_large:
+            raise Problem(413, "too-large", f"The body is larger than {most:,} bytes.")
         return message
 
     return receive
-
-
-def _is_too_large(announced: str) -> bool:
-    return announced.isdecimal() and (len(announced) > 12 or int(announced) > LARGEST_BODY)
 
 
 def _rate_headers(rate: Rate) -> dict[str, str]:

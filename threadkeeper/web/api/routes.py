@@ -5,9 +5,22 @@ from collections.abc import Callable, Sequence
 from fastapi import APIRouter, Depends
 
 from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.knowledge.fetching.places import Places
+from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.program_turns import AskThread
 from threadkeeper.review_policy import ReviewPolicy
-from threadkeeper.web.api import elements, interactions, messages, projects, threads, transactions, usage
+from threadkeeper.web.api import (
+    assistants,
+    elements,
+    interactions,
+    messages,
+    projects,
+    sources,
+    threads,
+    trainings,
+    transactions,
+    usage,
+)
 from threadkeeper.web.api.documentation import documentation_router
 from threadkeeper.web.api.problems import not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute
@@ -26,6 +39,8 @@ def api_router(
     *,
     ask_thread: AskThread,
     review_policy: ReviewPolicy,
+    knowledge_limits: LoadLimits,
+    knowledge_places: Places,
     shown_settings: ShownSettings = tuple,
     asked_reasons: Sequence[str] = (),
 ) -> APIRouter:
@@ -37,6 +52,8 @@ def api_router(
         key_gate: finds the keys of requests.
         ask_thread: asks questions.
         review_policy: the operator's settings for the review.
+        knowledge_limits: of the files that assistants know.
+        knowledge_places: from which data sources are fetched.
         shown_settings: gives the settings as `settings.report.shown_settings` does.
         asked_reasons: the reasons that a thumbs-down can have.
     """
@@ -46,6 +63,8 @@ def api_router(
         key_gate=key_gate,
         ask_thread=ask_thread,
         review_policy=review_policy,
+        knowledge_limits=knowledge_limits,
+        knowledge_places=knowledge_places,
         shown_settings=shown_settings,
         asked_reasons=tuple(asked_reasons),
     )
@@ -53,6 +72,7 @@ def api_router(
     parts = (
         *(threads.router, messages.router, elements.router, interactions.router),
         *(usage.router, transactions.router, projects.router),
+        *(assistants.router, sources.files, sources.router, trainings.router),
     )
     for part in parts:
         router.include_router(part)

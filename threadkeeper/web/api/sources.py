@@ -1,0 +1,194 @@
+"""What an assistant knows from: its data sources, for those who may edit it."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from datalayer import SYSTEM, DataSource, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.knowledge import source_acts
+from threadkeeper.knowledge.addresses import put_address
+from threadkeeper.knowledge.fetching.base import FetchFailed
+from threadkeeper.knowledge.fetching.places import Places
+from threadkeeper.knowledge.loading import LoadLimits, LoadRefused
+from threadkeeper.knowledge.pairs import EditedPair, merged, written
+from threadkeeper.knowledge.wording import say_fetch_failed, say_refused, say_taken
+from threadkeeper.settings.root_path import root_path, under_root
+from threadkeeper.web.api.access import AssistantCaller, Caller
+from threadkeeper.web.api.assistant_shapes import (
+    ENGLISH,
+    ChangedSource,
+    NewPairs,
+    NewSource,
+    Source,
+    SourcePage,
+    source_of,
+)
+from threadkeeper.web.api.assistants import own_assistant
+from threadkeeper.web.api.once import note_done, once_with
+from threadkeeper.web.api.paging import Cursor, Limit, page_of
+from threadkeeper.web.api.problems import Problem, invalid, not_found
+from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.assistants.knowledge.desk import title_of
+from threadkeeper.web.assistants.knowledge.states import source_rows
+from threadkeeper.web.pages.dependencies import Layer
+
+_MEGABYTE = 1024 * 1024
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_TWO: dict[int | str, dict[str, Any]] = {
+    200: {"model": ChangedSource, "description": "It was there: replaced, or unchanged."}
+}
+
+
+class FileRoute(ApiRoute):
+    """A route whose body is a file of a data source."""
+
+    def most_bytes(self, request: Request) -> int:
+        limits: LoadLimits = request.state.knowledge_limits
+        return int(limits.megabytes * _MEGABYTE)
+
+
+router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
+files = APIRouter(prefix=PREFIX, route_class=FileRoute)
+
+
+@router.get("/assistants/{slug}/sources")
+async def list_sources(
+    *, request: Request, _caller: AssistantCaller, layer: Layer, slug: str, cursor: Cursor = None, limit: Limit = 20
+) -> SourcePage:
+    """The data sources of an assistant, and what the training that answers took of each."""
+    await own_assistant(layer, slug)
+    with acting_as(SYSTEM):
+        there = await layer.list_sources(slug)
+    page, following = page_of(there, lambda one: one.id, cursor, limit)
+    return SourcePage(data=await _shown(request, layer, slug, page), next_cursor=following)
+
+
+@router.post("/assistants/{slug}/sources", status_code=201, responses=_TWO, dependencies=[once_with("assistants")])
+async def add_source(
+    *, request: Request, caller: AssistantCaller, layer: Layer, slug: str, given: NewSource, response: Response
+) -> ChangedSource:
+    """Add questions and answers, a web page or an HTTP API; one of the same title or address is replaced.
+
+    A file is sent to `…/sources/files`. What is added is known after a training.
+    """
+    await own_assistant(layer, slug)
+    if isinstance(given, NewPairs):
+        new = source_acts.NewSource("pairs", _title(given.title, "body.title"), _pairs(request, given))
+        change = await _put_file(request, layer, slug, new, caller)
+    else:
+        options = {"address": given.address, "header": given.header}
+        if given.kind == "api":
+            options |= given.options.model_dump()
+        places: Places = request.state.knowledge_places
+        try:
+            change = await put_address(
+                layer, slug, given.kind, options, places, title=given.title, started_by=caller.user_id
+            )
+        except FetchFailed as failed:
+            raise invalid("body.address", say_fetch_failed(failed.kind, failed.values, ENGLISH)) from None
+    return await _changed(request, layer, slug, change, response)
+
+
+@files.post(
+    "/assistants/{slug}/sources/files",
+    status_code=201,
+    responses=_TWO,
+    dependencies=[once_with("assistants")],
+    openapi_extra={"requestBody": {"content": _BYTES, "required": True}},
+)
+async def add_file(
+    *,
+    request: Request,
+    caller: AssistantCaller,
+    layer: Layer,
+    slug: str,
+    response: Response,
+    title: Annotated[
+        str,
+        Query(min_length=1, max_length=300, description="The name of the file; its ending says the format of texts."),
+    ],
+    kind: Annotated[
+        Literal["file", "pairs", "datasheet"], Query(description="A datasheet has a document in each row.")
+    ] = "file",
+) -> ChangedSource:
+    """Add a file, which is the body of the request; one of the same kind and title is replaced."""
+    await own_assistant(layer, slug)
+    new = source_acts.NewSource(kind, _title(title, "query.title"), await request.body())
+    change = await _put_file(request, layer, slug, new, caller)
+    return await _changed(request, layer, slug, change, response)
+
+
+@router.get("/assistants/{slug}/sources/{source_id}")
+async def read_source(request: Request, _caller: AssistantCaller, layer: Layer, slug: str, source_id: str) -> Source:
+    """A data source."""
+    await own_assistant(layer, slug)
+    with acting_as(SYSTEM):
+        found = await layer.get_source(source_id)
+    if found is None or found.assistant_id != slug:
+        raise not_found("data source")
+    (shown,) = await _shown(request, layer, slug, [found])
+    return shown
+
+
+@router.delete("/assistants/{slug}/sources/{source_id}", status_code=204)
+async def delete_source(caller: AssistantCaller, layer: Layer, slug: str, source_id: str) -> None:
+    """Delete a data source. Nothing of it is found any more, at once."""
+    await own_assistant(layer, slug)
+    await source_acts.remove_source(layer, slug, source_id, started_by=caller.user_id)
+
+
+async def _put_file(
+    request: Request, layer: ChainlitLayer, slug: str, new: source_acts.NewSource, caller: Caller
+) -> source_acts.SourceChange:
+    limits: LoadLimits = request.state.knowledge_limits
+    try:
+        return await source_acts.put_source(layer, slug, new, limits, started_by=caller.user_id)
+    except LoadRefused as refused:
+        sentence = say_refused(refused.refusal, new.title, limits, ENGLISH)
+        raise Problem(422, f"file-{refused.refusal.replace('_', '-')}", sentence, [("body", sentence)]) from None
+
+
+def _title(given: str, field: str) -> str:
+    title = title_of(given)
+    if not title:
+        raise invalid(field, "it has no text")
+    return title
+
+
+def _pairs(request: Request, given: NewPairs) -> bytes:
+    limits: LoadLimits = request.state.knowledge_limits
+    most = limits.options.max_rows
+    if len(given.pairs) > most:
+        raise invalid("body.pairs", f"there are more than {most:,}")
+    done = merged([], [EditedPair("", one.question, one.answer) for one in given.pairs])
+    if done.problems:
+        at, kind = min(done.problems.items())
+        sentence = "its question occurs twice" if kind == "repeated" else "it needs a question and an answer"
+        raise invalid(f"body.pairs.{at}", sentence)
+    return written(done.pairs)
+
+
+async def _changed(
+    request: Request, layer: ChainlitLayer, slug: str, change: source_acts.SourceChange, response: Response
+) -> ChangedSource:
+    note_done(request)
+    (shown,) = await _shown(request, layer, slug, [change.source])
+    if change.done != "added":
+        response.status_code = 200
+    response.headers["Location"] = under_root(f"{PREFIX}/assistants/{slug}/sources/{shown.id}", root_path())
+    return ChangedSource(
+        source=shown,
+        done=change.done,
+        said=say_taken(change.taken, shown.title, ENGLISH) if change.taken is not None else [],
+        training_id=change.training.id if change.training else None,
+    )
+
+
+async def _shown(request: Request, layer: ChainlitLayer, slug: str, sources: Sequence[DataSource]) -> list[Source]:
+    with acting_as(SYSTEM):
+        current = await layer.current_training(slug)
+        trained = await layer.trained_sources(current.id) if current else {}
+    limits: LoadLimits = request.state.knowledge_limits
+    return [source_of(row) for row in source_rows(sources, trained, limits, ENGLISH)]
