@@ -42,6 +42,7 @@ class Dialects:
         router.add_post("/v1/moderations", self._moderation)
         router.add_post("/v1/compressed/chat/completions", self._compressed)
         router.add_route("*", "/v1/redirect", self._redirect)
+        router.add_post("/v1/broken/chat/completions", self._broken)
         router.add_route("*", "/v1/page", self._page)
         router.add_route("*", "/v1/mirror{rest:.*}", self._mirror)
 
@@ -177,7 +178,18 @@ class Dialects:
         return web.Response(body=body, content_type="application/json", headers={"Content-Encoding": "gzip"})
 
     async def _redirect(self, _request: web.Request) -> web.Response:
-        return web.Response(status=307, headers={"Location": "http://127.0.0.1:9/elsewhere"})
+        # To an address that records who asks it.
+        return web.Response(status=307, headers={"Location": "/v1/audio/speech"})
+
+    async def _broken(self, request: web.Request) -> web.Response:
+        """Breaks off within a refusal that names `stream_options`."""
+        await self._record(request)
+        response = web.StreamResponse(status=400, headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"stream_options")
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
 
     async def _page(self, _request: web.Request) -> web.Response:
         page = web.Response(text="<script>alert(1)</script>", content_type="text/html")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from threadkeeper.chat.model import PartialUsage, TokenUsage
-from threadkeeper.gateway.answers import Answer, answer_of
+from threadkeeper.chat.model import TokenUsage
+from threadkeeper.gateway import copies
+from threadkeeper.gateway.answers import answer_of
 from threadkeeper.gateway.copies import Copy
-from threadkeeper.gateway.endpoints import Dialect, endpoint_of
+from threadkeeper.gateway.dialects import Dialect
+from threadkeeper.gateway.endpoints import endpoint_of
 from threadkeeper.gateway.headers import caller_library, caller_system, request_headers, response_headers
-from threadkeeper.gateway.questions import question_of, question_of_form
 from threadkeeper.gateway.refusals import Refused
 from threadkeeper.gateway.targets import target_of
 from threadkeeper.gateway.usage_frames import UsageFrames, with_usage
@@ -180,6 +181,8 @@ def test_library_and_system_are_read_from_the_headers() -> None:
         ("x", "/v1beta/models/g-2:streamGenerateContent", "chat", "gemini", "x-goog-api-key", "g-2"),
         ("x", "/v1beta/models/g-2:batchEmbedContents", "embedding", "gemini", "x-goog-api-key", "g-2"),
         ("generativelanguage.googleapis.com", "/v1beta/openai/chat/completions", "chat", "openai", "bearer", None),
+        ("x", "/v1beta/tunedModels/own-1:generateContent", "chat", "gemini", "x-goog-api-key", "tunedModels/own-1"),
+        ("n.openai.azure.com", "/OpenAI/Deployments/My-D/Chat/Completions", "chat", "openai", "api-key", "My-D"),
     ],
 )
 def test_the_path_says_what_is_asked(
@@ -188,87 +191,6 @@ def test_the_path_says_what_is_asked(
     found = endpoint_of(host, path)
     assert (found.kind, found.dialect, found.key_style, found.model) == (kind, dialect, style, model)
     assert endpoint_of(host, path, "GET").kind == "other"
-
-
-def read(dialect: Dialect, *events: Any) -> Answer:
-    answer = answer_of(dialect)
-    for event in events:
-        answer.take(event)
-    answer.end()
-    return answer
-
-
-def test_anthropics_message_start_and_message_delta_are_merged() -> None:
-    start = {"input_tokens": 10, "cache_read_input_tokens": 30, "cache_creation_input_tokens": 5, "output_tokens": 1}
-    begin = {"type": "message_start", "message": {"model": "claude-x", "usage": start, "content": []}}
-    answer = read(
-        "anthropic",
-        begin,
-        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hel"}},
-        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "lo"}},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 12}},
-        {"type": "message_stop"},
-    )
-    assert (answer.model, answer.text, answer.reason) == ("claude-x", "Hello", "end_turn")
-    assert answer.usage == TokenUsage(45, 12, 30)
-    # One token of the first event is not the answer.
-    assert read("anthropic", begin).usage == PartialUsage(45, cached_tokens=30)
-    assert read("anthropic", {"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}}).error
-
-
-def test_the_usage_of_responses_is_in_the_completed_event() -> None:
-    usage: dict[str, Any] = {"input_tokens": 9, "output_tokens": 7, "total_tokens": 16}
-    usage |= {"input_tokens_details": {"cached_tokens": 4}, "output_tokens_details": {"reasoning_tokens": 3}}
-    done: dict[str, Any] = {"model": "gpt-x", "status": "completed", "usage": usage, "output": []}
-    answer = read(
-        "responses",
-        {"type": "response.created", "response": {"model": "gpt-x", "status": "in_progress", "usage": None}},
-        {"type": "response.output_text.delta", "delta": "Hi"},
-        {"type": "response.completed", "response": done},
-    )
-    assert (answer.model, answer.text, answer.reason) == ("gpt-x", "Hi", "completed")
-    assert answer.usage == TokenUsage(9, 7, 4, 3)
-    whole = read("responses", {**done, "object": "response", "output": [{"content": [{"text": "Hi"}]}]})
-    assert (whole.text, whole.usage) == ("Hi", TokenUsage(9, 7, 4, 3))
-    failed = {"status": "failed", "error": {"code": "server_error", "message": "Broken"}}
-    error = read("responses", {"type": "response.failed", "response": failed}).error
-    assert error is not None
-    assert error.code == "server_error"
-
-
-def test_gemini_counts_thought_beside_the_answer() -> None:
-    usage = {"promptTokenCount": 8, "candidatesTokenCount": 5, "thoughtsTokenCount": 20, "totalTokenCount": 33}
-    parts = [{"text": "Hmm", "thought": True}, {"text": "Hello"}]
-    event = {"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}], "usageMetadata": usage}
-    for events in ([event], [[event]]):
-        answer = read("gemini", *events)
-        assert (answer.text, answer.reason, answer.usage) == ("Hello", "STOP", TokenUsage(8, 25, None, 20))
-    blocked = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 8}}
-    assert read("gemini", blocked).reason == "SAFETY"
-
-
-@pytest.mark.parametrize("dialect", ["openai", "responses", "anthropic", "gemini"])
-@pytest.mark.parametrize(
-    "event",
-    [None, 1, "text", [], {}, [[]], {"choices": 5}, {"choices": [3]}, {"usage": "many"}, {"type": "message_start"},
-     {"type": "message", "content": 3, "usage": {"input_tokens": -1}}, {"candidates": [{"content": "x"}]},
-     {"type": "response.completed", "response": {"output": [4]}}, {"usageMetadata": {"promptTokenCount": True}},
-     {"usageMetadata": {"promptTokenCount": 10**13, "candidatesTokenCount": 1}},
-     {"type": "message", "usage": {"input_tokens": 10**13, "output_tokens": 10**13}}],
-)  # fmt: skip
-def test_what_cannot_be_read_is_unknown(dialect: Dialect, event: Any) -> None:
-    answer = read(dialect, event)
-    assert answer.usage is None
-    assert answer.text == ""
-
-
-def test_tool_calls_are_the_last_message_if_there_is_no_text() -> None:
-    def delta(**function: str) -> dict[str, Any]:
-        return {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": function}]}}]}
-
-    assert read("openai", delta(name="find", arguments=""), delta(arguments='{"a"'), delta(arguments=":1}")).text == (
-        'find({"a":1})\n'
-    )
 
 
 WHOLE = {
@@ -302,7 +224,7 @@ def raw_deflate(data: bytes) -> bytes:
 async def test_a_compressed_body_is_read(encoding: str, encode: Any, size: int) -> None:
     copy, body = copy_of(encoding), encode(json.dumps(WHOLE).encode())
     for at in range(0, len(body), size):
-        copy.feed(body[at : at + size])
+        await copy.feed(body[at : at + size])
     await copy.finish()
     assert (copy.problem, copy.answer.text, copy.answer.usage) == (None, "Hello", TokenUsage(5, 2))
 
@@ -313,18 +235,21 @@ async def test_a_compressed_body_is_read(encoding: str, encode: Any, size: int) 
 )
 async def test_a_body_that_cannot_be_read_is_told(encoding: str, kind: str, body: bytes) -> None:
     copy = copy_of(encoding, kind)
-    copy.feed(body)
+    await copy.feed(body)
     await copy.finish()
     assert copy.problem is not None
     assert copy.answer.usage is None
 
 
-async def test_a_body_that_grows_without_end_is_not_kept() -> None:
-    bomb = gzip.compress(bytes(200_000_000))
-    copy = copy_of("gzip")
-    copy.feed(bomb)
-    await copy.finish()
-    assert copy.problem is not None
+async def test_a_body_that_grows_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A valid body is read up to the bound, and not above it."""
+    body = gzip.compress(json.dumps({**WHOLE, "padding": "x" * 2_000_000}).encode())
+    for bound, usage in ((3_000_000, TokenUsage(5, 2)), (1_000_000, None)):
+        monkeypatch.setattr(copies, "_MOST_DECODED", bound)
+        copy = copy_of("gzip")
+        await copy.feed(body)
+        await copy.finish()
+        assert (copy.answer.usage, copy.problem is None) == (usage, usage is not None)
 
 
 @pytest.mark.parametrize("ending", ["\n\n", "\r\n\r\n", "\r\r", "\n", ""])
@@ -336,7 +261,7 @@ async def test_the_last_frame_counts_without_its_empty_line(ending: str, size: i
     stream = f"data: {json.dumps(chunk)}{line}{line}data: {json.dumps(last)}{ending}".encode()
     copy = copy_of(kind="text/event-stream; charset=utf-8")
     for at in range(0, len(stream), size):
-        copy.feed(stream[at : at + size])
+        await copy.feed(stream[at : at + size])
     await copy.finish()
     assert (copy.answer.text, copy.answer.usage) == ("Hello", TokenUsage(5, 2))
 
@@ -344,7 +269,7 @@ async def test_the_last_frame_counts_without_its_empty_line(ending: str, size: i
 async def test_an_error_is_read_from_its_body_or_its_words() -> None:
     for body, words in ((b'{"error": {"code": "quota", "message": "Used up"}}', "Used up"), (b"Busy", "Busy")):
         copy = copy_of(kind="text/plain", status=429)
-        copy.feed(body)
+        await copy.feed(body)
         await copy.finish()
         assert copy.answer.error is not None
         assert words in copy.answer.error.message
@@ -388,52 +313,41 @@ def test_usage_is_asked_for_only_if_the_caller_does_not() -> None:
         assert with_usage(json.dumps(question).encode(), question) is None
 
 
-def test_questions_are_read_in_every_dialect() -> None:
-    def asked(path: str, body: Any) -> tuple[str | None, list[Any], int | None, bool]:
-        found = question_of(endpoint_of("x", path), body, path=path)
-        contents = [(message["role"], message["content"]) for message in found.messages]
-        return found.model, contents, found.max_tokens, found.is_streaming
-
-    picture: dict[str, Any] = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    parts: list[dict[str, Any]] = [{"type": "text", "text": "Look"}, picture]
-    chat = {"model": "m", "messages": [{"role": "user", "content": parts}], "max_tokens": 5, "stream": True, "n": 2}
-    assert asked("/v1/chat/completions", chat) == ("m", [("user", parts)], 10, True)
-    responses = {"model": "m", "instructions": "Be brief", "input": "Hi", "max_output_tokens": 7}
-    assert asked("/v1/responses", responses) == ("m", [("system", "Be brief"), ("user", "Hi")], 7, False)
-    source = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
-    content = [{"type": "image", "source": source}, {"type": "text", "text": "Hi"}]
-    anthropic: Any = {"model": "c", "system": "Be", "messages": [{"role": "user", "content": content}], "max_tokens": 3}
-    assert asked("/v1/messages", anthropic) == (
-        "c",
-        [("system", "Be"), ("user", [picture, parts[0] | {"text": "Hi"}])],
-        3,
-        False,
-    )
-    gemini: Any = {
-        "contents": [{"role": "model", "parts": [{"text": "Hi"}]}],
-        "generationConfig": {"maxOutputTokens": 4},
-    }
-    assert asked("/v1beta/models/g:streamGenerateContent", gemini) == ("g", [("assistant", "Hi")], 4, True)
-    assert asked("/v1/embeddings", {"model": "e", "input": ["a", "b"]})[1] == [("user", "a"), ("user", "b")]
-    assert asked("/v1/chat/completions", ["no object"]) == (None, [], None, False)
-    form = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--'
-    assert question_of_form(endpoint_of("x", "/v1/audio/transcriptions"), form).model == "whisper-1"
-    several = form + form.replace(b"whisper-1", b"gpt-image-1")
-    assert question_of_form(endpoint_of("x", "/v1/images/edits"), several).model is None
+async def test_a_stream_without_lines_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "_MOST_BYTES", 200_000)
+    for piece in (b"x" * 50_000, b"data: 1\n" * 5_000):
+        copy = copy_of(kind="text/event-stream")
+        for _ in range(20):
+            await copy.feed(piece)
+        assert copy.problem is not None
+        await copy.finish()
+        assert copy.answer.usage is None
 
 
-@pytest.mark.parametrize(
-    ("body", "most"),
-    [
-        ({"max_completion_tokens": 1, "max_tokens": 100}, 100),
-        ({"max_tokens": 100.0}, 100),
-        ({"max_tokens": 1.5}, None),
-        ({"max_tokens": True}, None),
-        ({"max_tokens": "100"}, None),
-        ({"max_tokens": 1e400}, None),
-        ({"max_tokens": -1}, None),
-        ({"generation_config": {"max_output_tokens": 7}}, 7),
-    ],
-)
-def test_the_largest_maximum_of_a_question_counts(body: dict[str, Any], most: int | None) -> None:
-    assert question_of(endpoint_of("x", "/v1/chat/completions"), body).max_tokens == most
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+async def test_a_long_body_is_read_in_a_thread(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_threads: list[str] = []
+
+    async def to_thread(work: Any) -> None:
+        in_threads.append(encoding)
+        work()
+
+    monkeypatch.setattr("threadkeeper.gateway.copies.asyncio.to_thread", to_thread)
+    long = json.dumps({**WHOLE, "padding": "x" * 10_000_000}).encode()
+    body = gzip.compress(long) if encoding else long
+    assert copies.is_long(body, encoding)
+    assert not copies.is_long(body[:3_000], encoding)
+    copy = copy_of(encoding)
+    await copy.feed(body)
+    await copy.finish()
+    assert (in_threads, copy.answer.text) == ([encoding], "Hello")
+
+
+@pytest.mark.parametrize("dialect", ["openai", "responses", "anthropic", "gemini"])
+def test_a_refusal_has_the_form_of_the_providers_errors(dialect: Dialect) -> None:
+    body = json.loads(Refused(502, "unreachable", "Nobody is there.").body(dialect))
+    if dialect == "gemini":
+        assert (body["error"]["code"], body["error"]["status"]) == (502, "UNAVAILABLE")
+    else:
+        assert (body["type"], body["error"]["type"], body["error"]["code"]) == ("error", "unreachable", "unreachable")
+    assert body["error"]["message"] == "Nobody is there."

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from chainlit.user import User as ChainlitUser
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from datalayer import Training, User, acting_as
+from datalayer import Project, Provider, Training, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.cheap_passwords import CHEAP_HASHER
+from tests.support.model_server import ModelServer
 from tests.support.plain_http import PLAIN_HTTP
+from tests.support.records import new_id
 from tests.support.served import served
+from tests.web.gateway_rig import SECRET as PROVIDER_SECRET
+from tests.web.gateway_rig import Rig
 from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.trying import Trial
 from threadkeeper.conversation.programs import Programs
@@ -220,3 +225,33 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     assert body["status"] == answer.status_code
     assert body["detail"]
     return answer.status_code, body["type"].removeprefix("urn:threadkeeper:problem:")
+
+
+@pytest.fixture
+async def rig(
+    layer: ChainlitLayer,
+    whole_app: FastAPI,
+    people: dict[str, User],
+    serve: Serve,
+    model_server: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Rig]:
+    monkeypatch.setenv("LAB_KEY", PROVIDER_SECRET)
+    root = model_server.root
+    providers = (
+        Provider("OpenAI", "openai", f"{root}/v1", secret="LAB_KEY"),
+        Provider("Anthropic", "anthropic", root, secret="LAB_KEY"),
+        Provider("Gemini", "gemini", root, secret="LAB_KEY"),
+        Provider("Azure", "azure", root, secret="LAB_KEY", deployment="east"),
+        Provider("Own key", "own", f"{root}/v1", passes_key=True),
+        Provider("Nobody", "away", "http://127.0.0.1:9/v1"),
+        Provider("No key", "unset", f"{root}/v1", secret="NOT_SET_ANYWHERE"),
+        Provider("Incomplete", "incomplete"),
+    )
+    project = await layer.put_project(Project(new_id(), "The lab", "lab", owner="ada", providers=providers))
+    await layer.put_project(
+        Project(new_id(), "Other", "other", owner="rita", providers=(replace(providers[0], slug="theirs"),))
+    )
+    _, secret = await layer.create_api_key("tests", ["gateway"], user="uma", project="lab")
+    async with AsyncExitStack() as opened, serve() as client:
+        yield Rig(layer, model_server, client, secret, project, opened)

@@ -2,10 +2,14 @@
 
 An answer comes whole or as the events of a stream; both go through `take`, event by event. What an event lacks stays
 None. Nothing here raises for what a provider sends: an event that cannot be read is counted in `unread`.
+
+The text of an answer is what the model says, not what it thinks. If it says nothing, the text is the tools that it
+calls, or else the words with which the provider refuses.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from threadkeeper.chat.model import Delta, PartialUsage, Thought, TokenUsage
@@ -13,7 +17,7 @@ from threadkeeper.chat.providers.openai_answers import read_reason
 from threadkeeper.chat.providers.reported_errors import ReportedError, error_of_choice, find_error, read_error
 from threadkeeper.chat.providers.reported_usage import UsageReading
 from threadkeeper.chat.providers.thought import AnswerReader, read_message
-from threadkeeper.gateway.endpoints import Dialect
+from threadkeeper.gateway.dialects import Dialect
 
 _MOST_CHARACTERS = 1_000_000
 _MOST_TOKENS = 10**9
@@ -31,6 +35,9 @@ class Answer:
         self.thought_characters = 0
         self._texts: list[str] = []
         self._characters = 0
+        # By their place in the answer: the name of a tool, and its arguments.
+        self._calls: dict[object, tuple[str, list[str]]] = {}
+        self._refusals: list[str] = []
         self._usage = UsageReading()
 
     @property
@@ -55,6 +62,12 @@ class Answer:
 
     def end(self) -> None:
         """Nothing follows."""
+        if not self._texts:
+            for name, arguments in self._calls.values():
+                self._write(f"{name}({''.join(arguments)})\n")
+        if not self._texts:
+            for words in self._refusals:
+                self._write(words)
 
     def _take(self, event: Any) -> None:
         raise NotImplementedError
@@ -63,6 +76,20 @@ class Answer:
         if isinstance(text, str) and text and self._characters < _MOST_CHARACTERS:
             self._texts.append(text)
             self._characters += len(text)
+
+    def _think(self, text: object) -> None:
+        self.thought_characters += len(text) if isinstance(text, str) else 0
+
+    def _refuse(self, words: object) -> None:
+        if isinstance(words, str) and words:
+            self._refusals.append(words)
+
+    def _call(self, place: object, name: object = None, arguments: object = None) -> None:
+        """A tool that is called, or more of its arguments: text, or their value."""
+        known, parts = self._calls.get(place, ("", []))
+        if arguments:
+            parts.append(arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
+        self._calls[place] = str(name) if name else known, parts
 
     def _name(self, model: object) -> None:
         if isinstance(model, str) and model.strip():
@@ -75,7 +102,6 @@ class OpenAIAnswer(Answer):
     def __init__(self) -> None:
         super().__init__()
         self._reader = AnswerReader()
-        self._calls: dict[int, list[str]] = {}
 
     def _take(self, event: Any) -> None:
         if (found := find_error(event)) is not None:
@@ -117,8 +143,7 @@ class OpenAIAnswer(Answer):
     def _take_calls(self, calls: Any) -> None:
         for position, call in enumerate(calls or ()):
             function = call.get("function") or {}
-            parts = self._calls.setdefault(int(call.get("index", position)), [])
-            parts += [str(function[name]) for name in ("name", "arguments") if function.get(name)]
+            self._call(call.get("index", position), function.get("name"), function.get("arguments"))
 
     def _drain(self) -> None:
         for event in self._reader.events():
@@ -130,9 +155,13 @@ class OpenAIAnswer(Answer):
     def end(self) -> None:
         self._reader.end()
         self._drain()
-        if not self._texts:
-            for name, *arguments in self._calls.values():
-                self._write(f"{name}({''.join(arguments)})\n")
+        super().end()
+
+
+_SPOKEN = ("response.output_text.delta", "response.refusal.delta")
+_THOUGHT = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
+_ARGUMENTS = ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta")
+_ITEMS = ("response.output_item.added", "response.output_item.done")
 
 
 class ResponsesAnswer(Answer):
@@ -140,8 +169,17 @@ class ResponsesAnswer(Answer):
 
     def _take(self, event: Any) -> None:
         kind = event.get("type", "")
-        if kind == "response.output_text.delta":
+        if kind in _SPOKEN:
             self._write(event.get("delta"))
+            return
+        if kind in _THOUGHT:
+            self._think(event.get("delta"))
+            return
+        if kind in _ARGUMENTS:
+            self._call(event.get("output_index"), arguments=event.get("delta"))
+            return
+        if kind in _ITEMS:
+            self._take_tool(event.get("output_index"), event["item"])
             return
         if kind == "error" or (kind == "" and event.get("error") and "output" not in event):
             self.error = read_error({"error": event.get("error") or event})
@@ -156,12 +194,31 @@ class ResponsesAnswer(Answer):
             self.error = read_error({"error": response["error"]})
         if response.get("status") in ("completed", "incomplete", "failed", "cancelled"):
             self.reason = (response.get("incomplete_details") or {}).get("reason") or response["status"]
-        if not self._texts:
-            for item in response.get("output") or ():
-                for part in item.get("content") or ():
-                    self._write(part.get("text"))
+        is_new = not self._texts and not self.thought_characters
+        for place, item in enumerate(response.get("output") or ()):
+            self._take_tool(place, item)
+            if is_new:
+                self._take_words(item)
         if isinstance(response.get("usage"), dict):
             self._usage.take({"usage": response["usage"]}, has_text=False)
+
+    def _take_words(self, item: dict[str, Any]) -> None:
+        is_thought = item.get("type") == "reasoning"
+        parts = [*(item.get("content") or ()), *((item.get("summary") or ()) if is_thought else ())]
+        for part in parts:
+            words = part.get("text") or part.get("refusal")
+            if is_thought:
+                self._think(words)
+            else:
+                self._write(words)
+
+    def _take_tool(self, place: object, item: dict[str, Any]) -> None:
+        """An item that calls a tool. It is whole, or its arguments follow."""
+        kind = item.get("type", "")
+        if kind.endswith("_call"):
+            self._calls.pop(place, None)
+            given = (item.get(name) for name in ("arguments", "input", "action", "code"))
+            self._call(place, item.get("name") or kind, next(filter(None, given), None))
 
 
 class AnthropicAnswer(Answer):
@@ -197,26 +254,32 @@ class AnthropicAnswer(Answer):
             # Its output_tokens are those of the first event, not of the answer.
             self._count({**(event["message"].get("usage") or {}), "output_tokens": None})
         elif kind == "message_delta":
-            self.reason = read_reason((event.get("delta") or {}).get("stop_reason")) or self.reason
+            self._take_end(event.get("delta") or {})
             self._count(event.get("usage"))
         elif kind == "content_block_start":
-            self._take_block(event.get("content_block") or {})
+            self._take_block(event.get("index"), event.get("content_block") or {})
         elif kind == "content_block_delta":
-            self._take_block(event.get("delta") or {})
+            self._take_block(event.get("index"), event.get("delta") or {})
         elif kind is None and isinstance(event.get("input_tokens"), int):
             # Only counted, not asked.
             return
 
     def _take_message(self, message: dict[str, Any]) -> None:
         self._name(message.get("model"))
-        self.reason = read_reason(message.get("stop_reason")) or self.reason
-        for block in message.get("content") or ():
-            self._take_block(block)
+        self._take_end(message)
+        for place, block in enumerate(message.get("content") or ()):
+            self._take_block(place, block)
 
-    def _take_block(self, block: dict[str, Any]) -> None:
-        self.thought_characters += len(block.get("thinking") or "")
+    def _take_end(self, end: dict[str, Any]) -> None:
+        self.reason = read_reason(end.get("stop_reason")) or self.reason
+        self._refuse((end.get("stop_details") or {}).get("explanation"))
+
+    def _take_block(self, place: object, block: dict[str, Any]) -> None:
+        self._think(block.get("thinking"))
         self._write(block.get("text"))
-        self._write(block.get("partial_json"))
+        if str(block.get("type")).endswith("tool_use") or block.get("partial_json"):
+            # A stream begins with an empty object, and sends the arguments in pieces.
+            self._call(place, block.get("name"), block.get("partial_json") or block.get("input"))
 
     def _count(self, usage: Any) -> None:
         self._counts |= _counts(usage)
@@ -255,17 +318,25 @@ class GeminiAnswer(Answer):
             return
         self._name(event.get("modelVersion"))
         self._counts |= _counts(event.get("usageMetadata"))
-        if blocked := (event.get("promptFeedback") or {}).get("blockReason"):
+        feedback = event.get("promptFeedback") or {}
+        if blocked := feedback.get("blockReason"):
             self.reason = str(blocked)
+            self._refuse(feedback.get("blockReasonMessage"))
         for candidate in event.get("candidates") or ():
             self.reason = read_reason(candidate.get("finishReason")) or self.reason
             if candidate.get("index"):
                 continue
+            self._refuse(candidate.get("finishMessage"))
             for part in (candidate.get("content") or {}).get("parts") or ():
-                if part.get("thought") is True:
-                    self.thought_characters += len(part.get("text") or "")
-                else:
-                    self._write(part.get("text"))
+                self._take_part(part)
+
+    def _take_part(self, part: dict[str, Any]) -> None:
+        if part.get("thought") is True:
+            self._think(part.get("text"))
+            return
+        self._write(part.get("text"))
+        if (called := part.get("functionCall")) is not None:
+            self._call(len(self._calls), called.get("name"), called.get("args"))
 
 
 def _counts(usage: Any) -> dict[str, int]:

@@ -35,6 +35,8 @@ class RequestBody:
         self._first: list[bytes] = []
         length = headers.get("content-length", "")
         self.is_empty = length == "0" or (not length and "transfer-encoding" not in headers)
+        # None if the caller sends in chunks.
+        self.length = int(length) if length.isdigit() and "transfer-encoding" not in headers else None
         if length.isdigit() and int(length) > most_bytes:
             raise self._too_large()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from threadkeeper.chat.providers.openai_answers import ENDS, parsed_event
@@ -18,6 +19,8 @@ from threadkeeper.gateway.answers import Answer
 
 _PARSED_AT_ONCE = 64 * 1024
 _IN_A_THREAD = 256 * 1024
+# Compressed bytes can be a thousand times as many when they are not.
+_COMPRESSED_IN_A_THREAD = 4 * 1024
 _MOST_BYTES = 32 * 1024 * 1024
 _MOST_DECODED = 128 * 1024 * 1024
 _LONGEST_WORDS = 400
@@ -38,33 +41,38 @@ class Copy:
         self._waiting: list[bytes] = []
         self._bytes = 0
         self._decode = _decoder(content_encoding)
+        self._is_plain = self._decode is bytes
         if self._decode is None:
             self._give_up(f"its content-encoding {content_encoding[:40]!r} is not known")
 
-    def take(self, chunk: bytes) -> None:
+    async def take(self, chunk: bytes) -> None:
         """Take the next bytes as they came. What cannot be read ends the copy, never the answer of the caller."""
         try:
-            self.feed(chunk)
+            await self.feed(chunk)
         except Exception as error:  # noqa: BLE001  the words of a provider must not end the stream of a caller
             self._give_up(f"it cannot be read ({type(error).__name__}: {error})")
 
-    def feed(self, chunk: bytes) -> None:
+    async def feed(self, chunk: bytes) -> None:
         """Take the next bytes. Streams of events are parsed from time to time."""
         if not self._is_kept:
             return
         self._waiting.append(chunk)
         self._bytes += len(chunk)
         if self._is_stream and self._bytes >= _PARSED_AT_ONCE:
-            self._parse_events()
+            await self._aside(self._parse_events)
         elif self._bytes > _MOST_BYTES:
             self._give_up(f"it is longer than {_MOST_BYTES:,} bytes")
 
     async def finish(self) -> None:
-        """Parse the rest, after the last byte. A long answer is parsed in a thread."""
-        if self._bytes > _IN_A_THREAD:
-            await asyncio.to_thread(self._finish)
+        """Parse the rest, after the last byte."""
+        await self._aside(self._finish)
+
+    async def _aside(self, work: Callable[[], None]) -> None:
+        """Do this with the waiting bytes; in a thread if they are many, so that other calls go on."""
+        if self._bytes > (_IN_A_THREAD if self._is_plain else _COMPRESSED_IN_A_THREAD):
+            await asyncio.to_thread(work)
         else:
-            self._finish()
+            work()
 
     def _finish(self) -> None:
         if self._is_kept:
@@ -88,6 +96,8 @@ class Copy:
 
     def _parse_events(self) -> None:
         self._take_events(self._events.feed(self._taken()))
+        if self._events.held > _MOST_BYTES:
+            self._give_up(f"it has an event of more than {_MOST_BYTES:,} bytes")
 
     def _take_events(self, events: list[tuple[int, bytes]]) -> None:
         for kind, payload in events:
@@ -132,6 +142,7 @@ class Copy:
 
     def _give_up(self, reason: str) -> None:
         self.problem, self._is_kept, self._waiting, self._bytes = reason, False, [], 0
+        self._events = EventDecoder()
 
 
 class _Inflater:
@@ -178,6 +189,11 @@ def _decoder(encoding: str) -> Any:
     if name in ("gzip", "x-gzip"):
         return _Inflater(zlib.MAX_WBITS | 16)
     return _Deflate() if name == "deflate" else None
+
+
+def is_long(body: bytes, encoding: str) -> bool:
+    """Whether to read this body in a thread, so that other calls go on."""
+    return len(body) > (_IN_A_THREAD if _decoder(encoding) is bytes else _COMPRESSED_IN_A_THREAD)
 
 
 def decoded(body: bytes, encoding: str) -> bytes | None:

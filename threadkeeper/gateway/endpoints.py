@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
+from threadkeeper.gateway.dialects import Dialect
 from threadkeeper.gateway.headers import KeyStyle
-
-Dialect = Literal["openai", "responses", "anthropic", "gemini"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +20,28 @@ class Endpoint:
     asks_usage: bool = False
 
 
+def _path(pattern: str) -> re.Pattern[str]:
+    # Azure reads its paths in upper and lower case alike.
+    return re.compile(pattern, re.IGNORECASE)
+
+
 _KINDS: tuple[tuple[re.Pattern[str], str, Dialect], ...] = (
-    (re.compile(r"/chat/completions/?$"), "chat", "openai"),
-    (re.compile(r"/completions/?$"), "completion", "openai"),
-    (re.compile(r"/responses/?$"), "chat", "responses"),
-    (re.compile(r"/embeddings/?$"), "embedding", "openai"),
-    (re.compile(r"/images/(generations|edits|variations)/?$"), "image", "openai"),
-    (re.compile(r"/audio/(speech|transcriptions|translations)/?$"), "audio", "openai"),
-    (re.compile(r"/moderations/?$"), "moderation", "openai"),
-    (re.compile(r"/v1/messages/?$"), "chat", "anthropic"),
-    (re.compile(r"/models/[^/:]+:(stream)?generateContent$", re.IGNORECASE), "chat", "gemini"),
-    (re.compile(r"/models/[^/:]+:(batch)?embedContents?$", re.IGNORECASE), "embedding", "gemini"),
-    (re.compile(r"/models/[^/:]+:predict$", re.IGNORECASE), "image", "gemini"),
+    (_path(r"/chat/completions/?$"), "chat", "openai"),
+    (_path(r"/completions/?$"), "completion", "openai"),
+    (_path(r"/responses/?$"), "chat", "responses"),
+    (_path(r"/embeddings/?$"), "embedding", "openai"),
+    (_path(r"/images/(generations|edits|variations)/?$"), "image", "openai"),
+    (_path(r"/audio/(speech|transcriptions|translations)/?$"), "audio", "openai"),
+    (_path(r"/moderations/?$"), "moderation", "openai"),
+    (_path(r"/v1/messages/?$"), "chat", "anthropic"),
+    (_path(r"/(models|tunedModels)/[^/:]+:(stream)?generateContent$"), "chat", "gemini"),
+    (_path(r"/(models|tunedModels)/[^/:]+:(batch)?embedContents?$"), "embedding", "gemini"),
+    (_path(r"/(models|tunedModels)/[^/:]+:predict$"), "image", "gemini"),
 )
-_OF_ANTHROPIC = re.compile(r"/v1/(messages|complete)(/|$)")
-_OF_GEMINI = re.compile(r"/models/([^/:]+):[A-Za-z]+$")
-_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/")
+_OF_ANTHROPIC = _path(r"/v1/(messages|complete)(/|$)")
+# The name of a tuned model includes its folder.
+_OF_GEMINI = _path(r"/(?:models/|(?=tunedModels/))((?:tunedModels/)?[^/:]+):[a-z]+$")
+_DEPLOYMENT = _path(r"/openai/deployments/([^/]+)/")
 _WITH_USAGE = ("chat", "completion")
 
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 from aiohttp import ClientResponse
@@ -24,6 +24,7 @@ from threadkeeper.gateway.bodies import RequestBody
 from threadkeeper.gateway.calls import CallBook, GatewayCall
 from threadkeeper.gateway.changes import NO_CHANGES, Changes, Rewriter
 from threadkeeper.gateway.copies import Copy, decoded
+from threadkeeper.gateway.dialects import Dialect
 from threadkeeper.gateway.endpoints import Endpoint
 from threadkeeper.gateway.headers import response_headers
 from threadkeeper.gateway.refusals import Refused
@@ -98,13 +99,17 @@ class Exchange(Response):
                 self._call.stopped = True
                 return
             problem = self._sending.upload.problem or refused
-            self._call.fail(problem.kind, problem.sentence)
-            if not self._has_begun:
-                await refusal(problem)(_NO_SCOPE, _no_receive, send)
+            await self._refuse(problem, send)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            # The end of the stream is missing on purpose: the caller must see that the answer is not whole.
+            # If the response has begun, its end is missing on purpose: the caller must see that it is not whole.
             kind = "timeout" if isinstance(error, TimeoutError) else "cut"
-            self._call.fail(kind, f"the provider broke off: {type(error).__name__}: {error}")
+            sentence = f"the provider broke off: {type(error).__name__}: {error}"
+            await self._refuse(Refused(502, kind, sentence), send)
+
+    async def _refuse(self, refused: Refused, send: Send) -> None:
+        self._call.fail(refused.kind, refused.sentence)
+        if not self._has_begun:
+            await refusal(refused, self._sending.endpoint.dialect)(_NO_SCOPE, _no_receive, send)
 
     async def _pass_response(self, send: Send) -> None:
         call, sending = self._call, self._sending
@@ -120,6 +125,9 @@ class Exchange(Response):
             content_type=kind,
             content_encoding=encoding,
         )
+        # A form does not always say so where it is read.
+        is_stream = kind.lower().startswith("text/event-stream")
+        call.row = replace(call.row, is_streaming=call.row.is_streaming or is_stream)
         if response.status >= 400 and await self._pass_refusal(response, beginning, encoding, send):
             return
         rewriters = self._rewriters(kind, encoding) if response.status < 400 else ()
@@ -157,7 +165,7 @@ class Exchange(Response):
         while len(body) < _LONGEST_REFUSAL and (piece := await response.content.readany()):
             body += piece
         assert call.copy is not None
-        call.copy.take(body)
+        await call.copy.take(body)
         plain = decoded(body, encoding)
         status, said = changes.refusal(response.status, b"" if plain is None else plain) or (response.status, None)
         said = call.masked(said.decode()).encode() if said is not None else None
@@ -175,7 +183,7 @@ class Exchange(Response):
         if call.first is None:
             call.first = time.perf_counter()
         if call.copy is not None:
-            call.copy.take(chunk)
+            await call.copy.take(chunk)
         for rewriter in rewriters:
             chunk = rewriter.feed(chunk)
         if chunk:
@@ -209,9 +217,9 @@ class Exchange(Response):
         return response, b""
 
 
-def refusal(refused: Refused) -> Response:
-    """The response for a refusal of the gateway itself."""
-    return Response(refused.body, refused.status, refused.headers, media_type="application/json")
+def refusal(refused: Refused, dialect: Dialect = "openai") -> Response:
+    """The response for a refusal of the gateway itself, in the form in which the provider reports errors."""
+    return Response(refused.body(dialect), refused.status, refused.headers, media_type="application/json")
 
 
 _NO_SCOPE: Scope = {"type": "http"}

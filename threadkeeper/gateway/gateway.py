@@ -6,6 +6,7 @@ parsers, so `routes` imports it with the first request.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from threadkeeper.chat.model import TokenUsage
 from threadkeeper.gateway.bodies import MEGABYTE, CallerLeft, RequestBody
 from threadkeeper.gateway.calls import CallBook, GatewayCall, GatewayStore, OnEnd, new_call
 from threadkeeper.gateway.changes import NO_CHANGES, Changes
-from threadkeeper.gateway.copies import as_json, decoded
+from threadkeeper.gateway.copies import as_json, decoded, is_long
+from threadkeeper.gateway.dialects import Dialect
 from threadkeeper.gateway.endpoints import Endpoint, endpoint_of
 from threadkeeper.gateway.exchange import Exchange, Sending, refusal
 from threadkeeper.gateway.headers import KEYS, caller_library, caller_system, request_headers
@@ -33,6 +35,7 @@ from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.gateway.targets import Target, target_of
 from threadkeeper.gateway.upstream import Upstream
 from threadkeeper.gateway.usage_frames import with_usage
+from threadkeeper.web.auth.bearer import bearer_token
 from threadkeeper.web.untouched import ACCEPTED
 
 logger = logging.getLogger(__name__)
@@ -107,7 +110,7 @@ class Gateway:
         try:
             return await self.pass_on(await self._asked(request, key))
         except Refused as refused:
-            return refusal(refused)
+            return refusal(refused, dialect_of(request))
         except CallerLeft:
             return Response(status_code=LEFT)
 
@@ -154,17 +157,21 @@ class Gateway:
             asking = None if refusing in self._without_usage else with_usage(body, asked.value)
         secret = place.secret()
         is_read = asking is not None or asked.changes.rewrites
+        passed = request_headers(
+            request.scope["headers"],
+            key=secret,
+            style=endpoint.key_style,
+            passes_key=place.provider.passes_key,
+            # Plain bytes alone can be changed.
+            accept_encoding="identity" if is_read else request.scope.get(ACCEPTED),
+        )
+        if body is None and asked.upload.length:
+            # Some servers refuse an upload in chunks.
+            passed.append(("content-length", str(asked.upload.length)))
         sending = Sending(
             request.method,
             target.url,
-            request_headers(
-                request.scope["headers"],
-                key=secret,
-                style=endpoint.key_style,
-                passes_key=place.provider.passes_key,
-                # Plain bytes alone can be changed.
-                accept_encoding="identity" if is_read else request.scope.get(ACCEPTED),
-            ),
+            passed,
             endpoint,
             body if asking is None else asking,
             asked.upload,
@@ -255,10 +262,11 @@ def with_our_key_alone(connection: HTTPConnection) -> HTTPConnection:
     """
     headers = connection.scope["headers"]
     others = [(name, value) for name, value in headers if name.lower().decode("latin-1") not in KEYS]
-    sent = [value.strip() for name, value in headers if name.lower().decode("latin-1") in KEYS]
-    bare = [value[7:].strip() if value[:7].lower() == b"bearer " else value for value in sent]
-    ours = [value for value in bare if value.startswith(b"tk_")] or bare[:1]
-    return HTTPConnection({**connection.scope, "headers": [*others, *((b"x-api-key", value) for value in ours)]})
+    sent = [value.decode("latin-1").strip() for name, value in headers if name.lower().decode("latin-1") in KEYS]
+    bare = [bearer_token(value) or value for value in sent]
+    ours = [value for value in bare if value.startswith("tk_")] or bare[:1]
+    keys = [(b"x-api-key", value.encode("latin-1")) for value in ours]
+    return HTTPConnection({**connection.scope, "headers": [*others, *keys]})
 
 
 async def _read(
@@ -271,11 +279,23 @@ async def _read(
         return None, Question(endpoint.model), None
     if kind.endswith(("/json", "+json")) or not kind:
         body = await upload.whole()
-        plain = decoded(body, headers.get("content-encoding", ""))
-        value = as_json(plain) if plain is not None else None
-        return body, question_of(endpoint, value, path=target.path), value
+        encoding = headers.get("content-encoding", "")
+        reading = partial(_question_in, body, encoding, endpoint, target)
+        question, value = await asyncio.to_thread(reading) if is_long(body, encoding) else reading()
+        return body, question, value
     await upload.begin()
     return None, question_of_form(endpoint, upload.beginning), None
+
+
+def _question_in(body: bytes, encoding: str, endpoint: Endpoint, target: Target) -> tuple[Question, Any]:
+    plain = decoded(body, encoding)
+    value = as_json(plain) if plain is not None else None
+    return question_of(endpoint, value, path=target.path), value
+
+
+def dialect_of(connection: HTTPConnection) -> Dialect:
+    """In which form to refuse the request, as far as its path tells."""
+    return endpoint_of("", connection.scope["path"]).dialect
 
 
 def _parts(request: Request) -> tuple[str, str, str]:

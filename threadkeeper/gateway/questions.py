@@ -15,20 +15,12 @@ from threadkeeper.chat.messages import ChatMessage, Part, all_text
 from threadkeeper.gateway.endpoints import Endpoint
 
 UNKNOWN_MODEL = "unknown"
-_FIELD = re.compile(rb'name="?model"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,200})\r\n')
+_FIELD = re.compile(rb'name="?(model|stream)"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,200})\r\n')
 _MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_tokens_to_sample")
 _MOST_TOKENS = 1e9
-_MEDIA = (
-    "image_url",
-    "input_image",
-    "image",
-    "input_file",
-    "file",
-    "input_audio",
-    "document",
-    "inlineData",
-    "fileData",
-)
+_LONGEST_ADDRESS = 200
+_PICTURES = ("image_url", "input_image", "image")
+_FILES = ("input_file", "file", "input_audio", "document", "inlineData", "inline_data", "fileData", "file_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +50,12 @@ def question_of(endpoint: Endpoint, body: Any, *, path: str = "") -> Question:
 
 
 def question_of_form(endpoint: Endpoint, beginning: bytes) -> Question:
-    """The question in the first bytes of a form with files, of which only the model is read."""
-    found = {one.decode(errors="replace").strip() for one in _FIELD.findall(beginning)}
+    """The question in the first bytes of a form with files: its model, and whether it asks for a stream."""
+    fields = [(name, value.decode(errors="replace").strip()) for name, value in _FIELD.findall(beginning)]
+    found = {value for name, value in fields if name == b"model"}
+    streams = any(name == b"stream" and value.lower() in ("true", "1") for name, value in fields)
     # Which of several the provider reads, is not known.
-    return Question(endpoint.model or (found.pop() if len(found) == 1 else None))
+    return Question(endpoint.model or (found.pop() if len(found) == 1 else None), is_streaming=streams)
 
 
 def _most_tokens(body: dict[str, Any]) -> int | None:
@@ -133,22 +127,45 @@ def _parts(content: Any) -> Iterator[str | Part]:
             yield part
         elif isinstance(part, dict) and isinstance(part.get("text"), str):
             yield part["text"]
-        elif isinstance(part, dict) and (part.get("type") in _MEDIA or not part.keys().isdisjoint(_MEDIA)):
+        elif isinstance(part, dict) and _is_any(part, _PICTURES):
             yield {"type": "image_url", "image_url": {"url": _address(part)}}
+        elif isinstance(part, dict) and _is_any(part, _FILES):
+            address = _address(part)
+            is_picture = any(_media(holder).startswith("image/") for holder in _dictionaries(part))
+            yield {"type": "image_url", "image_url": {"url": address}} if is_picture else _file(part, address)
         else:
             yield _as_text(part)
+
+
+def _is_any(part: dict[str, Any], names: tuple[str, ...]) -> bool:
+    return part.get("type") in names or not part.keys().isdisjoint(names)
+
+
+def _file(part: dict[str, Any], address: str) -> str:
+    """What is kept of a file that is no picture: what it is, and its size."""
+    kind = next((name for name in _FILES if part.get("type") == name or name in part), "file")
+    if not address.startswith("data:"):
+        return f"({kind}: {address[:_LONGEST_ADDRESS]})" if address else f"({kind})"
+    media, _, data = address.removeprefix("data:").partition(",")
+    # Four characters of base64 are three bytes.
+    return f"({kind}: {media.partition(';')[0] or 'of unknown type'}, {len(data) * 3 // 4} bytes)"
 
 
 def _address(part: dict[str, Any]) -> str:
     """The address or the data of a picture or file, from which its type and size are read."""
     for holder in _dictionaries(part):
-        for name in ("url", "image_url", "file_data"):
+        for name in ("url", "image_url", "file_data", "file_id", "fileUri", "file_uri"):
             if isinstance(holder.get(name), str):
                 return cast("str", holder[name])
         if isinstance(holder.get("data"), str):
-            media = holder.get("media_type") or holder.get("mimeType") or holder.get("format") or ""
-            return f"data:{media};base64,{holder['data']}"
+            return f"data:{_media(holder)};base64,{holder['data']}"
     return ""
+
+
+def _media(holder: dict[str, Any]) -> str:
+    """The media type that an object names, or its short form, such as "wav"."""
+    names = ("media_type", "mimeType", "mime_type", "format")
+    return next((holder[name] for name in names if isinstance(holder.get(name), str)), "")
 
 
 def _dictionaries(part: dict[str, Any]) -> Iterable[dict[str, Any]]:

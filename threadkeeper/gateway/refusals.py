@@ -1,12 +1,21 @@
 """Refusals of the gateway itself.
 
-Their bodies have the form of OpenAI's and of Anthropic's errors, so that the official clients show the sentence.
+Their bodies have the form of the provider's own errors, so that the official clients show the sentence. One form serves
+OpenAI's and Anthropic's; Gemini's has a number as its code.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+
+from threadkeeper.gateway.dialects import Dialect
+
+_GOOGLE_NAMES = {
+    **{400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"},
+    **{413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE", 503: "UNAVAILABLE"},
+    504: "DEADLINE_EXCEEDED",
+}
 
 
 class Refused(Exception):
@@ -33,7 +42,12 @@ class Refused(Exception):
         self.status, self.kind, self.sentence, self.headers = status, kind, sentence, dict(headers or {})
         self.param = param
 
-    @property
-    def body(self) -> bytes:
-        error = {"type": self.kind, "code": self.kind, "message": self.sentence, "param": self.param}
-        return json.dumps({"type": "error", "error": error}).encode()
+    def body(self, dialect: Dialect = "openai") -> bytes:
+        """The body for a client of this dialect."""
+        if dialect == "gemini":
+            # https://cloud.google.com/apis/design/errors: the code is the status, its name is one of a list.
+            name = _GOOGLE_NAMES.get(self.status, "UNKNOWN")
+            error = {"code": self.status, "message": self.sentence, "status": name}
+            return json.dumps({"error": {**error, "details": [{"reason": self.kind}]}}).encode()
+        said = {"type": self.kind, "code": self.kind, "message": self.sentence, "param": self.param}
+        return json.dumps({"type": "error", "error": said}).encode()

@@ -51,12 +51,12 @@ class GatewayOnDemand:
     async def answer(self, request: Request) -> Response:
         """The response to any request below `/gateway/`."""
         from threadkeeper.gateway.exchange import refusal  # noqa: PLC0415
-        from threadkeeper.gateway.gateway import with_our_key_alone  # noqa: PLC0415
+        from threadkeeper.gateway.gateway import dialect_of, with_our_key_alone  # noqa: PLC0415
 
         try:
             key = await self._key(with_our_key_alone(request))
         except Refused as refused:
-            return refusal(refused)
+            return refusal(refused, dialect_of(request))
         return await self._opened().answer(request, key)
 
     async def answer_v1(self, request: Request) -> Response:

@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from datalayer import DataLayerError
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
+from threadkeeper.web.auth.bearer import bearer_token
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,8 @@ def health_router(layer: ChainlitLayer, *, metrics_token: str | None = None) -> 
 
 
 def _bears(request: Request, token: str) -> bool:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+    given = bearer_token(request.headers.get("authorization", ""))
+    return given is not None and hmac.compare_digest(given.encode(), token.encode())
 
 
 class Readiness:

@@ -17,6 +17,7 @@ event, and a line of no event that looks like an object of JSON, as in a stream 
 Event = tuple[int, bytes]
 """Kind and payload."""
 
+_BYTES_OF_AN_OBJECT = 40
 _MOST_STRAY_BYTES = 1_000_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -25,7 +26,7 @@ class EventDecoder:
     """Takes the chunks of a stream; returns the complete events, in their order."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
         self._ends_line = False
         self._kind = MESSAGE
         self._data: list[bytes] = []
@@ -39,12 +40,22 @@ class EventDecoder:
         if b"\r" in chunk:
             self._ends_line = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if b"\n" not in chunk:
+            self._rest.append(chunk)
+            return []
+        *lines, rest = b"".join([*self._rest, chunk]).split(b"\n")
+        self._rest = [rest]
         return self._events(lines)
+
+    @property
+    def held(self) -> int:
+        """About how many bytes of memory the events take that are not complete."""
+        held = (*self._rest, *self._data)
+        return sum(map(len, held)) + _BYTES_OF_AN_OBJECT * len(held)
 
     def finish(self) -> list[Event]:
         """The events in the buffer, if the stream ended without an empty line."""
-        lines, self._rest = [self._rest, b""], b""
+        lines, self._rest = [b"".join(self._rest), b""], []
         return self._events(lines)
 
     def _events(self, lines: list[bytes]) -> list[Event]:

@@ -23,6 +23,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.records.keys import KeyScope
 from threadkeeper.login.throttle import LONGEST_PAUSE_SECONDS, LoginThrottle, TooManyTries
+from threadkeeper.web.auth.bearer import bearer_token
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +61,8 @@ def carried_secret(connection: HTTPConnection) -> str | None:
     """
     found = {value.strip() for value in connection.headers.getlist("x-api-key")}
     for value in connection.headers.getlist("authorization"):
-        scheme, _, credentials = value.partition(" ")
-        if scheme.lower() == "bearer":
-            found.add(credentials.strip())
+        if (token := bearer_token(value)) is not None:
+            found.add(token)
     if len(found) > 1:
         raise KeyRefused(401, "several-keys", "The request has several different keys. Send one.")
     return next(iter(found), None) or None

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from datalayer import Login
+from threadkeeper.web.auth.bearer import bearer_token
 
 # A login token is a JSON Web Token, which begins otherwise.
 _BEGIN_OF_KEYS = "tk_"
@@ -48,8 +49,7 @@ def carried_token(scope: Scope) -> str | None:
     connection = HTTPConnection(scope)
     token = get_token_from_cookies(connection.cookies)
     if not token and scope["type"] == "http":
-        scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
-        token = credentials.strip() if scheme.lower() == "bearer" else None
+        token = bearer_token(connection.headers.get("authorization", ""))
         if token is not None and token.startswith(_BEGIN_OF_KEYS):
             # An API key, which `auth.keys` checks.
             return None

@@ -1,0 +1,218 @@
+"""What the gateway refuses, and how errors of a provider and of a connection end."""
+
+import json
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+import httpx
+import openai
+import pytest
+
+from datalayer import CallFilter, User
+from datalayer.records.usage import Limit, Price
+from tests.support.patience import until
+from tests.support.records import new_id
+from tests.web.conftest import Browser
+from tests.web.gateway_rig import SECRET, WORDS, Rig, chat, raw_request, text_of
+
+
+async def test_an_upload_is_streamed_and_bounded(rig: Rig) -> None:
+    async def pieces(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield bytes(50_000)
+
+    headers = {"Authorization": f"Bearer {rig.secret}", "Content-Type": "application/octet-stream"}
+    url = rig.url("openai", "mirror")
+    seen = (await rig.client.post(url, content=pieces(18), headers=headers)).json()
+    assert (seen["bytes"], seen["headers"].get("transfer-encoding")) == (900_000, "chunked")
+    whole = (await rig.client.post(url, content=bytes(900_000), headers=headers)).json()
+    sent = {name: whole["headers"].get(name) for name in ("content-length", "transfer-encoding")}
+    assert (whole["bytes"], sent) == (900_000, {"content-length": "900000", "transfer-encoding": None})
+    for content in (pieces(30), bytes(1_500_000)):
+        refused = await rig.client.post(url, content=content, headers=headers)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (413, "too_large")
+    large = await rig.post("chat/completions", chat() | {"padding": "x" * 1_100_000})
+    assert (large.status_code, len(rig.model_server.requests)) == (413, 0)
+
+
+@pytest.mark.parametrize("model", ["401", "429", "500", "404"])
+async def test_an_error_of_the_provider_is_passed_back_and_recorded(rig: Rig, model: str) -> None:
+    answer = await rig.post("chat/completions", chat(model))
+    call = await rig.call()
+    assert answer.status_code == call.status_code == int(model)
+    assert answer.json()["error"]["code"] in (call.error_message or "")
+    assert (call.error_kind is not None, call.prompt_tokens, call.total_cost) == (True, None, None)
+    assert SECRET not in (call.error_message or "")
+
+
+@pytest.mark.parametrize(("model", "kind"), [("error:2", "server"), ("cut:2", "cut")])
+async def test_an_error_in_a_stream_is_recorded(rig: Rig, model: str, kind: str) -> None:
+    with pytest.raises((openai.APIError, httpx.RemoteProtocolError, httpx.ReadError)):
+        await text_of(await rig.openai().chat.completions.create(**chat(model, stream=True)))
+    call = await rig.call()
+    assert (call.error_kind, call.status_code) == (kind, 200)
+    assert call.is_estimated
+    assert (await rig.payload(call)).response == "word-1 word-2 "
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "kind"),
+    [
+        ("/gateway/lab/openai/../../admin", 400, "path_refused"),
+        ("/gateway/lab/openai/%2e%2e/%2e%2e/_requests", 400, "path_refused"),
+        ("/gateway/lab/openai/..%2f..%2f_requests", 400, "path_refused"),
+        ("/gateway/lab/openai//evil.example/x", 400, "path_refused"),
+        ("/gateway/lab/openai/http://evil.example/x", 400, "path_refused"),
+        ("/gateway/lab/openai/a%00b", 400, "path_refused"),
+        ("/gateway/lab/openai?target_path=../_requests", 400, "path_refused"),
+        ("/gateway/lab/theirs/models", 404, "provider_not_found"),
+        ("/gateway/other/theirs/models", 404, "project_not_found"),
+        ("/gateway/nowhere/openai/models", 404, "project_not_found"),
+        ("/gateway/lab%2Fopenai/models", 404, "project_not_found"),
+        ("/gateway/lab", 404, "project_not_found"),
+        ("/gateway/lab/incomplete/models", 503, "provider_incomplete"),
+        ("/gateway/lab/unset/models", 503, "provider_key_missing"),
+        ("/gateway/lab/away/models", 502, "unreachable"),
+    ],
+)
+async def test_what_leads_elsewhere_is_refused(rig: Rig, address: str, status: int, kind: str) -> None:
+    raw = await raw_request(rig, "GET", address)
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert head.split()[1] == str(status).encode()
+    assert json.loads(body)["error"]["code"] == kind
+    # Another call ends later, so the rows and requests before it are all there.
+    await rig.client.get(rig.url("openai", "models"), headers={"x-api-key": rig.secret})
+    await rig.calls(1 + (status == 502))
+    assert len((await rig.layer.list_calls(CallFilter())).rows) == 1 + (status == 502), "only what was asked is a call"
+    assert not rig.model_server.requests
+
+
+async def test_a_redirect_is_not_followed(rig: Rig) -> None:
+    answer = await rig.post("redirect", {})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "redirected")
+    assert "location" not in answer.headers
+    await rig.post("audio/transcriptions", {})
+    first, _ = await rig.calls(2)
+    assert (first.status_code, first.error_kind) == (307, "redirected")
+    assert not rig.model_server.requests, "nobody asked the address of the redirect"
+
+
+async def test_a_provider_that_breaks_off_before_its_answer_is_a_bad_gateway(rig: Rig) -> None:
+    """Also within a refusal that the gateway reads itself."""
+    streaming = await rig.post("broken/chat/completions", chat(stream=True))
+    assert (streaming.status_code, streaming.json()["error"]["code"]) == (502, "cut")
+    call = await rig.call()
+    assert (call.status_code, call.error_kind) == (None, "cut")
+
+
+async def test_a_refusal_has_the_form_of_the_callers_provider(rig: Rig) -> None:
+    question = {"contents": [{"role": "user", "parts": [{"text": WORDS}]}]}
+    path = "v1beta/models/gemini-x:generateContent"
+    nobody = await rig.client.post(rig.url("gemini", path), json=question, headers={"x-goog-api-key": "tk_wrong"})
+    away = await rig.client.post(rig.url("away", path), json=question, headers={"x-goog-api-key": rig.secret})
+    assert [answer.json()["error"]["status"] for answer in (nobody, away)] == ["UNAUTHENTICATED", "UNAVAILABLE"]
+    assert [answer.json()["error"]["code"] for answer in (nobody, away)] == [401, 502]
+
+
+async def test_without_a_key_for_the_gateway_nothing_is_asked(rig: Rig, browser_of: Browser) -> None:
+    _, reader = await rig.layer.create_api_key("reader", ["threads:read"], user="uma", project="lab")
+    revoked, gone = await rig.layer.create_api_key("gone", ["gateway"], user="uma", project="lab")
+    await rig.layer.revoke_api_key(revoked.id)
+    _, other = await rig.layer.create_api_key("other", ["gateway"], user="uma")
+    for secret, status in (("", 401), ("tk_wrong", 401), (gone, 401), (reader, 403), (other, 404)):
+        headers = {"x-api-key": secret} if secret else {}
+        answer = await rig.client.post(rig.url("openai", "chat/completions"), json=chat(), headers=headers)
+        assert answer.status_code == status
+        assert answer.json()["error"]["message"]
+    # A session of the browser is no key.
+    ada = await browser_of("admin")
+    assert (await ada.post(rig.url("openai", "chat/completions"), json=chat())).status_code == 401
+    assert not rig.model_server.requests
+
+
+async def test_the_callers_own_key_goes_only_where_the_project_says_so(rig: Rig) -> None:
+    both = {"Authorization": "Bearer sk-own", "x-api-key": rig.secret}
+    for provider, passed in (("own", "Bearer sk-own"), ("openai", f"Bearer {SECRET}")):
+        await rig.client.post(rig.url(provider, "chat/completions"), json=chat(), headers=both)
+        recorded = rig.model_server.requests[-1]
+        assert recorded.headers["authorization"] == passed
+        assert rig.secret not in str(recorded.headers)
+    stored = [str(await rig.layer.get_call(call.id)) for call in await rig.calls(2)]
+    assert not [text for text in stored if "sk-own" in text or SECRET in text or rig.secret in text]
+
+
+async def test_a_key_may_be_for_some_models_and_some_tokens_only(rig: Rig) -> None:
+    _, some = await rig.layer.create_api_key(
+        "some", ["gateway"], user="uma", project="lab", models=["echo"], tokens_per_minute=5_000
+    )
+    client = rig.openai(secret=some)
+    assert (await client.chat.completions.create(**chat())).choices
+    with pytest.raises(openai.PermissionDeniedError, match="echo"):
+        await client.chat.completions.create(**chat("gpt-x"))
+    with pytest.raises(openai.RateLimitError, match="tokens a minute"):
+        for _ in range(3):
+            await client.chat.completions.create(model="echo", messages=[{"role": "user", "content": "word " * 3_000}])
+
+
+async def test_the_budget_is_reserved_before_and_settled_after(rig: Rig, people: dict[str, User]) -> None:
+    limit = Limit(new_id(), "project", rig.project.id, "day", "tokens", Decimal(2_000))
+    await rig.layer.put_limit(limit)
+    client = rig.openai()
+    stream = await client.chat.completions.create(**chat("slow:200:0.02", stream=True, max_tokens=1_500))
+    async for _ in stream:
+        break
+    (standing,) = await rig.layer.limit_standings(None, rig.project.id, zone="UTC")
+    assert standing.in_flight > 1_500
+    with pytest.raises(openai.RateLimitError, match=r"asks for more|in progress"):
+        await client.chat.completions.create(**chat(max_tokens=1_500))
+    assert await text_of(stream)
+    call = await rig.call()
+    (standing,) = await rig.layer.limit_standings(None, rig.project.id, zone="UTC")
+    assert standing.used == (call.prompt_tokens or 0) + (call.completion_tokens or 0)
+    await until(lambda: _released(rig))
+
+
+async def _released(rig: Rig) -> bool:
+    (standing,) = await rig.layer.limit_standings(None, rig.project.id, zone="UTC")
+    return standing.in_flight == 0
+
+
+async def test_a_model_version_names_the_model_that_is_billed(rig: Rig) -> None:
+    await rig.layer.add_price(Price(new_id(), "gpt-dear", "2020-01-01", Decimal(100), Decimal(100)))
+    client = rig.openai(default_query={"ai_model_version": "gpt-dear"})
+    await client.chat.completions.create(**chat())
+    call = await rig.call()
+    assert (call.model, call.answered_by) == ("echo", "gpt-dear")
+    assert call.total_cost
+
+
+async def test_a_model_version_does_not_lower_the_price_of_a_model_that_has_one(rig: Rig) -> None:
+    await rig.layer.add_price(Price(new_id(), "echo", "2020-01-01", Decimal(100), Decimal(100)))
+    await rig.layer.add_price(Price(new_id(), "gpt-cheap", "2020-01-01", Decimal(1), Decimal(1)))
+    client = rig.openai(default_query={"ai_model_version": "gpt-cheap"})
+    await client.chat.completions.create(**chat())
+    call = await rig.call()
+    assert call.answered_by != "gpt-cheap"
+    tokens = (call.prompt_tokens or 0) + (call.completion_tokens or 0)
+    assert call.total_cost == Decimal(tokens) * 100 / 1_000_000
+
+
+async def test_a_key_of_ours_in_the_query_is_not_passed_on(rig: Rig) -> None:
+    answer = await rig.client.post(
+        f"{rig.url('own', 'chat/completions')}?key={rig.secret}&a=1",
+        json=chat(),
+        headers={"x-api-key": rig.secret, "authorization": f"Token {rig.secret}"},
+    )
+    assert answer.status_code in (200, 401)
+    assert all(rig.secret not in str((one.query, one.headers)) for one in rig.model_server.requests)
+
+
+async def test_words_of_a_caller_do_not_stop_the_question_for_usage(rig: Rig) -> None:
+    """A refusal that has `include_usage` in it because the caller sent that word proves nothing."""
+    model = "refuse:include_usage"
+    refused = await rig.post("chat/completions", chat(model, stream=True, include_usage="yes"))
+    assert refused.status_code == 400
+    async for _ in await rig.openai().chat.completions.create(**chat(model, stream=True)):
+        pass
+    _, call = await rig.calls(2)
+    assert (call.prompt_tokens is not None, call.is_estimated) == (True, False)

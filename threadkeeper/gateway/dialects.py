@@ -1,0 +1,5 @@
+"""The forms in which providers are asked and answer."""
+
+from typing import Literal
+
+Dialect = Literal["openai", "responses", "anthropic", "gemini"]
