@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import os
 import platform
+import resource
 import shutil
 import socket
 import statistics
@@ -58,9 +59,10 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 
 @dataclass
 class Found:
-    """Seconds until the first answer and MB when idle, one for each start; MB after the answers."""
+    """Seconds, also of CPU time, until the first answer, and MB when idle, for each start; MB after the answers."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    cpu_seconds: dict[str, list[float]] = field(default_factory=dict)
     idle: dict[str, list[float]] = field(default_factory=dict)
     chatted: dict[str, float] = field(default_factory=dict)
     commands: dict[str, list[float]] = field(default_factory=dict)
@@ -183,6 +185,8 @@ async def measure_servers(found: Found, rounds: int, directory: Path) -> None:
             for kind in kinds[:: 1 if number % 2 == 0 else -1]:
                 async with starts.start(kind) as (seconds, process, _):
                     found.seconds.setdefault(kind, []).append(seconds)
+                    times = process.cpu_times()
+                    found.cpu_seconds.setdefault(kind, []).append(times.user + times.system)
                     await asyncio.sleep(_IDLE_SECONDS)
                     found.idle.setdefault(kind, []).append(resident_mb(process))
         for kind in (BARE, CHATTED):
@@ -213,7 +217,7 @@ async def _chat(url: str, *, is_bare: bool) -> None:
 
 
 def measure_commands(found: Found, rounds: int, directory: Path, before: Path | None = None) -> None:
-    """Time each command, and where there is one that of an earlier checkout, in turns."""
+    """The CPU time of each command, and where there is one that of an earlier checkout, in turns."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     environment = {**inherited, "HOME": str(directory), "DATA_DIR": str(directory / "commands")}
     runs: list[tuple[dict[str, list[float]], str, list[str], Path]] = [
@@ -226,7 +230,7 @@ def measure_commands(found: Found, rounds: int, directory: Path, before: Path | 
             runs.append((found.before, command, program, before))
 
     def run(program: Sequence[str], source: Path) -> float:
-        began = time.perf_counter()
+        began = _cpu_of_children()
         subprocess.run(
             [sys.executable, *program],
             cwd=directory,
@@ -234,7 +238,7 @@ def measure_commands(found: Found, rounds: int, directory: Path, before: Path | 
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        return time.perf_counter() - began
+        return _cpu_of_children() - began
 
     run(["-m", "threadkeeper.cli", "migrate"], ROOT)
     for number in range(rounds + 1):
@@ -243,6 +247,11 @@ def measure_commands(found: Found, rounds: int, directory: Path, before: Path | 
             # The first run reads what the others find in the system's cache.
             if number:
                 kept.setdefault(name, []).append(seconds)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def lines(found: Found, begun: tuple[float, float, float]) -> list[str]:
@@ -258,14 +267,16 @@ def lines(found: Found, begun: tuple[float, float, float]) -> list[str]:
         f"what it has started) {_IDLE_SECONDS:g} seconds later; medians of {len(found.seconds[EMPTY])} starts, in",
         "turns. Threadkeeper is on SQLite, in a data folder that was migrated and has one user.",
         "",
-        "| | first answer, s | × Chainlit | resident when idle, MB | × Chainlit |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| | first answer, s | × Chainlit | of CPU, s | × Chainlit | resident when idle, MB | × Chainlit |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind in (EMPTY, DEMO, MODEL):
         seconds, idle = statistics.median(found.seconds[kind]), statistics.median(found.idle[kind])
+        cpu = statistics.median(found.cpu_seconds[kind])
+        of_chainlit = cpu / statistics.median(found.cpu_seconds[EMPTY])
         rows.append(
-            f"| {TITLES[kind]} | {seconds:.2f} | {found.start_ratio(kind):.2f} | {idle:.0f} "
-            f"| {found.idle_ratio(kind):.2f} |"
+            f"| {TITLES[kind]} | {seconds:.2f} | {found.start_ratio(kind):.2f} | {cpu:.2f} "
+            f"| {of_chainlit:.2f} | {idle:.0f} | {found.idle_ratio(kind):.2f} |"
         )
     rows += [
         "",
@@ -281,10 +292,10 @@ def lines(found: Found, begun: tuple[float, float, float]) -> list[str]:
     ]
     rows += [
         "",
-        f"Commands, in medians of {len(found.commands[IMPORT])}. `import chainlit` of the same run stands for the",
-        "machine: what is compared with commit 0a13e6f is the ratio to it.",
+        f"Commands: CPU time, in medians of {len(found.commands[IMPORT])}. `import chainlit` of the same run stands",
+        "for the machine: what is compared with commit 0a13e6f is the ratio to it.",
         "",
-        "| | s | × `import chainlit` | at 0a13e6f | of that |",
+        "| | of CPU, s | × `import chainlit` | at 0a13e6f | of that |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for command in (IMPORT, HELP, LIST):

@@ -5,12 +5,17 @@
 half of the time and memory of `import chainlit` (ADR 0021). `literalai` uses one name of it, the class `Traceloop`,
 when a client of the service is created or records a step.
 
-`aiohttp`: Chainlit imports `socketio`, which imports the client of Engine.IO beside the server, and with it `aiohttp`.
-Its import also reads the certificates of the system twice. Only the client, which nothing here creates, uses it.
+`aiohttp` and `requests`: Chainlit imports `socketio`, which imports the clients of Engine.IO beside the server, and
+with them both packages. The import of `aiohttp` also reads the certificates of the system twice. Only the clients,
+which nothing here creates, use them.
 
-A stand-in loads the real package at the first use, so that an application that uses the package still works. The
-stand-ins must be installed before Chainlit is imported. `threadkeeper serve` does that. `chainlit run app.py` imports
-Chainlit before our code runs, and starts as slowly as before.
+`mcp`: Chainlit names its class `ClientSession` in annotations, and imports the package again, in a function, when a
+user connects an MCP server. The package imports a whole server of its own: a seventh of the CPU time of the start.
+
+A stand-in loads the real package at the first use, so that an application that uses the package still works; that of
+`mcp` is there until Chainlit is imported. The stand-ins must be installed before Chainlit is imported.
+`threadkeeper serve` does that. `chainlit run app.py` imports Chainlit before our code runs, and starts as slowly as
+before.
 """
 
 import importlib
@@ -21,7 +26,8 @@ from types import ModuleType
 from typing import Any
 
 _SDK = "traceloop.sdk"
-_CLIENT = "aiohttp"
+_CLIENTS = ("aiohttp", "requests")
+_MCP = "mcp"
 
 
 class StandIn(ModuleType):
@@ -44,6 +50,10 @@ class _Traceloop(metaclass=_UntilUsed):
     """The class `Traceloop`, whose methods are called on the class itself."""
 
 
+class _ClientSession:
+    """A name in annotations."""
+
+
 def put_stand_ins() -> set[str]:
     """Install the stand-ins; returns the names of the modules that have one.
 
@@ -55,10 +65,20 @@ def put_stand_ins() -> set[str]:
         put.add(_SDK)
         # `from traceloop.sdk import Traceloop` asks for `__path__` too, and is not a use yet.
         _put(_SDK, Traceloop=_Traceloop, __path__=[])
-    if _is_to_come(_CLIENT, _CLIENT):
-        put.add(_CLIENT)
-        _put(_CLIENT)
+    for client in _CLIENTS:
+        if _is_to_come(client, client):
+            put.add(client)
+            _put(client)
+    if _is_to_come(_MCP, _MCP):
+        put.add(_MCP)
+        _put(_MCP, ClientSession=_ClientSession, __path__=[])
     return put
+
+
+def chainlit_is_imported() -> None:
+    """Remove the stand-in of `mcp`: whoever imports `mcp` from now on uses it."""
+    if isinstance(sys.modules.get(_MCP), StandIn):
+        del sys.modules[_MCP]
 
 
 def _is_to_come(module: str, package: str) -> bool:

@@ -134,7 +134,7 @@ def serve() -> None:
     gc.disable()
     from importlib.util import find_spec
 
-    from threadkeeper.chainlit_imports import put_stand_ins
+    from threadkeeper.chainlit_imports import chainlit_is_imported, put_stand_ins
     from threadkeeper.commands.terminal import end, make_data_dir, settings_or_end
     from threadkeeper.logs import configure_logging
     from threadkeeper.settings.cookie_secret import cookie_secret
@@ -167,6 +167,8 @@ def serve() -> None:
     config.run.headless = True
     config.run.module_name = str(app_file)
     from chainlit.server import app as chainlit_app  # it reads config.run
+
+    chainlit_is_imported()
 
     load_module(str(app_file))
     gc.freeze()
