@@ -19,6 +19,7 @@ from chainlit.config import APP_ROOT, config
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
+from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT
 from threadkeeper.chat.wording import say, starters
 from threadkeeper.conversation.assistants import chat_profiles, keep_one_configuration
 from threadkeeper.conversation.language import language_of_session
@@ -109,7 +110,7 @@ gateway = GatewayOnDemand(
         seconds=settings.gateway_timeout_seconds,
     ),
     key_gate,
-    V1Parts(model_servers(settings)),
+    V1Parts(model_servers(settings), layer, passages, settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT)),
 )
 register_logins(layer, auth_header=settings.auth_header)
 mount(

@@ -21,6 +21,7 @@ from tests.support.model_server import ModelServer
 from tests.support.plain_http import PLAIN_HTTP
 from tests.support.records import new_id
 from tests.support.served import served
+from tests.support.v1 import V1Rig
 from tests.web.gateway_rig import SECRET as PROVIDER_SECRET
 from tests.web.gateway_rig import Rig
 from threadkeeper.chat.providers.demo import DemoModel
@@ -29,6 +30,7 @@ from threadkeeper.conversation.programs import Programs
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.gateway.routes import GatewayOnDemand, gateway_router
 from threadkeeper.gateway.settings import GatewaySettings
+from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.jobs.trainings import register_trainings
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
@@ -138,9 +140,15 @@ def review_policy() -> ReviewPolicy:
 
 
 @pytest.fixture
-async def gateway(layer: ChainlitLayer) -> AsyncIterator[GatewayOnDemand]:
+def v1_parts() -> V1Parts:
+    """What `/v1` offers."""
+    return V1Parts()
+
+
+@pytest.fixture
+async def gateway(layer: ChainlitLayer, v1_parts: V1Parts) -> AsyncIterator[GatewayOnDemand]:
     """The gateway of the application."""
-    opened = GatewayOnDemand(layer, GatewaySettings(megabytes=1), KeyGate(layer, remember_seconds=0))
+    opened = GatewayOnDemand(layer, GatewaySettings(megabytes=1), KeyGate(layer, remember_seconds=0), v1_parts)
     yield opened
     await opened.close()
 
@@ -255,3 +263,12 @@ async def rig(
     _, secret = await layer.create_api_key("tests", ["gateway"], user="uma", project="lab")
     async with AsyncExitStack() as opened, serve() as client:
         yield Rig(layer, model_server, client, secret, project, opened)
+
+
+@pytest.fixture
+async def v1(
+    layer: ChainlitLayer, whole_app: FastAPI, people: dict[str, User], serve: Serve, model_server: ModelServer
+) -> AsyncIterator[V1Rig]:
+    """Programs of uma at `/v1`."""
+    async with AsyncExitStack() as opened, serve() as client:
+        yield V1Rig(layer, model_server, client, people, opened)

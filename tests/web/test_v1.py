@@ -1,9 +1,6 @@
 """`/v1` over real HTTP with the official clients, before the scripted server."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,24 +8,15 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from fastapi import FastAPI
 
-from datalayer import CallFilter, Limit, Project, User
-from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.usage import STOPPED, LlmCall, Price
+from datalayer import Limit, Project
+from datalayer.records.usage import STOPPED, Price
 from tests.support.model_server import ModelServer
-from tests.support.patience import until
 from tests.support.records import new_id
-from tests.web.conftest import Serve
-from threadkeeper.gateway.routes import GatewayOnDemand
-from threadkeeper.gateway.settings import GatewaySettings
+from tests.support.v1 import SECRET, V1Rig, scripted
 from threadkeeper.gateway.v1.parts import V1Parts
-from threadkeeper.gateway.v1.servers import ModelServer as Server
-from threadkeeper.gateway.v1.servers import ModelServers
-from threadkeeper.web.auth.keys import KeyGate
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-SECRET = "sk-of-the-operator-0123456789"
 WORDS = "alpha beta gamma"
 MODELS = (
     "echo",
@@ -49,67 +37,9 @@ PIXEL = (
 )
 
 
-@dataclass
-class Rig:
-    """An application whose chat has the scripted server."""
-
-    layer: ChainlitLayer
-    model_server: ModelServer
-    client: httpx.AsyncClient
-    people: dict[str, User]
-    opened: AsyncExitStack
-
-    async def secret(self, *scopes: Any, **fields: Any) -> str:
-        return (await self.layer.create_api_key("tests", scopes or ["gateway"], user="uma", **fields))[1]
-
-    async def client_of(self, *scopes: Any, **fields: Any) -> openai.AsyncOpenAI:
-        """The official client: its base URL and its key are all that is changed."""
-        return self.client_with(await self.secret(*scopes, **fields))
-
-    def client_with(self, secret: str) -> openai.AsyncOpenAI:
-        client = openai.AsyncOpenAI(
-            api_key=secret,
-            base_url=f"{self.client.base_url}/v1",
-            max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
-        )
-        self.opened.push_async_callback(client.close)
-        return client
-
-    async def calls(self, count: int) -> list[LlmCall]:
-        """All calls, oldest first, when so many have ended."""
-
-        async def ended() -> list[LlmCall]:
-            rows = (await self.layer.list_calls(CallFilter(), descending=False)).rows
-            return [row.call for row in rows if row.call.finish_reason != "in_progress"]
-
-        async def enough() -> bool:
-            return len(await ended()) >= count
-
-        await until(enough)
-        return await ended()
-
-
 @pytest.fixture
-def servers(model_server: ModelServer) -> ModelServers:
-    base_url = model_server.base_url
-    return ModelServers(Server(base_url, MODELS, SECRET), Server(base_url, ("words",), SECRET))
-
-
-@pytest.fixture
-async def gateway(layer: ChainlitLayer, servers: ModelServers) -> AsyncIterator[GatewayOnDemand]:
-    keys = KeyGate(layer, remember_seconds=0)
-    opened = GatewayOnDemand(layer, GatewaySettings(megabytes=1), keys, V1Parts(servers))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def rig(
-    layer: ChainlitLayer, whole_app: FastAPI, people: dict[str, User], serve: Serve, model_server: ModelServer
-) -> AsyncIterator[Rig]:
-    async with AsyncExitStack() as opened, serve() as client:
-        yield Rig(layer, model_server, client, people, opened)
+def v1_parts(model_server: ModelServer) -> V1Parts:
+    return V1Parts(scripted(model_server, *MODELS))
 
 
 def chat(model: str = "echo", text: str = WORDS, **more: Any) -> dict[str, Any]:
@@ -120,10 +50,10 @@ async def text_of(stream: Any) -> str:
     return "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
 
 
-async def test_the_openai_client_asks_a_plain_model(rig: Rig) -> None:
-    await rig.layer.add_price(Price(new_id(), "echo", "2020-01-01", Decimal(2), Decimal(10)))
-    project = await rig.layer.put_project(Project(new_id(), "The lab", "lab"))
-    client = await rig.client_of(project="lab")
+async def test_the_openai_client_asks_a_plain_model(v1: V1Rig) -> None:
+    await v1.layer.add_price(Price(new_id(), "echo", "2020-01-01", Decimal(2), Decimal(10)))
+    project = await v1.layer.put_project(Project(new_id(), "The lab", "lab"))
+    client = await v1.client_of(project="lab")
     answer = await client.chat.completions.create(**chat(extra_headers={"x-threadkeeper-tags": "night"}))
     assert answer.choices[0].message.content == f"You said: {WORDS}"
     stream = await client.chat.completions.create(**chat(stream=True))
@@ -142,32 +72,46 @@ async def test_the_openai_client_asks_a_plain_model(rig: Rig) -> None:
     async with client.responses.stream(model="gpt-r", input=WORDS) as events:
         assert (await events.get_final_response()).output_text == f"You said: {WORDS}"
 
-    calls = await rig.calls(6)
-    assert {(call.user_id, call.project_id) for call in calls} == {(rig.people["user"].id, project.id)}
+    calls = await v1.calls(6)
+    assert {(call.user_id, call.project_id) for call in calls} == {(v1.people["user"].id, project.id)}
     assert [call.kind for call in calls] == ["chat", "chat", "chat", "embedding", "chat", "chat"]
     assert (calls[0].tags, calls[0].provider, calls[0].deployment) == (("night",), "127.0.0.1", None)
-    for call, billed in zip(calls, rig.model_server.ledger, strict=True):
+    for call, billed in zip(calls, v1.model_server.ledger, strict=True):
         assert (call.model, call.status_code, call.error_kind) == (billed.model, 200, None)
         assert (call.prompt_tokens, call.completion_tokens) == (billed.prompt_tokens, billed.completion_tokens)
-    first = rig.model_server.ledger[0]
+    first = v1.model_server.ledger[0]
     assert calls[0].total_cost == (2 * first.prompt_tokens + 10 * first.completion_tokens) / Decimal(1_000_000)
-    sent = rig.model_server.requests[2]
+    sent = v1.model_server.requests[2]
     assert sent.body == {"model": "echo", "messages": [asked], "of_tomorrow": [1], **more}
-    assert all(one.headers["authorization"] == f"Bearer {SECRET}" for one in rig.model_server.requests)
+    assert all(one.headers["authorization"] == f"Bearer {SECRET}" for one in v1.model_server.requests)
 
 
-async def test_the_models_of_a_key_are_listed(rig: Rig) -> None:
-    client = await rig.client_of()
+@pytest.mark.parametrize("v1_parts", [V1Parts()], ids=["demo"])
+async def test_without_a_server_the_demo_answers(v1: V1Rig) -> None:
+    client = await v1.client_of()
+    assert [one.id async for one in client.models.list()] == ["demo"]
+    answer = await client.chat.completions.create(**chat("demo"))
+    stream = await client.chat.completions.create(**chat("demo", stream=True))
+    assert await text_of(stream) == answer.choices[0].message.content
+    assert "demo" in (answer.choices[0].message.content or "")
+    async with client.responses.stream(model="demo", input=WORDS) as events:
+        assert "demo" in (await events.get_final_response()).output_text
+    with pytest.raises(openai.NotFoundError):
+        await client.embeddings.create(model="demo", input="x")
+
+
+async def test_the_models_of_a_key_are_listed(v1: V1Rig) -> None:
+    client = await v1.client_of()
     assert [one.id async for one in client.models.list()] == [*MODELS, "words"]
     assert (await client.models.retrieve("slow:2000:0.01")).id == "slow:2000:0.01"
     with pytest.raises(openai.NotFoundError):
         await client.models.retrieve("no-such")
-    bounded = await rig.client_of(models=["echo", "words"])
+    bounded = await v1.client_of(models=["echo", "words"])
     assert [one.id async for one in bounded.models.list()] == ["echo", "words"]
 
 
-async def test_errors_are_those_of_the_client(rig: Rig) -> None:
-    client = await rig.client_of(models=[*MODELS, "no-such"])
+async def test_errors_are_those_of_the_client(v1: V1Rig) -> None:
+    client = await v1.client_of(models=[*MODELS, "no-such"])
     create = client.chat.completions.create
     with pytest.raises(openai.NotFoundError) as missing:
         await create(**chat("no-such"))
@@ -182,9 +126,9 @@ async def test_errors_are_those_of_the_client(rig: Rig) -> None:
         await create(**chat("window:5", "word " * 20))
     assert long.value.code == "context_length_exceeded"
     with pytest.raises(openai.AuthenticationError) as unknown:
-        await rig.client_with("tk_" + "x" * 40).chat.completions.create(**chat())
+        await v1.client_with("tk_" + "x" * 40).chat.completions.create(**chat())
     assert unknown.value.code == "invalid_api_key"
-    other = await rig.client_of("threads:read")
+    other = await v1.client_of("threads:read")
     with pytest.raises(openai.PermissionDeniedError):
         await other.chat.completions.create(**chat())
     with pytest.raises(openai.RateLimitError) as slow:
@@ -205,58 +149,58 @@ async def test_errors_are_those_of_the_client(rig: Rig) -> None:
     assert (too_large.value.status_code, too_large.value.code) == (413, "too_large")
     with pytest.raises(openai.NotFoundError):
         await client.post("/no/such", cast_to=httpx.Response, body={})
-    calls = await rig.calls(5)
+    calls = await v1.calls(5)
     assert [(call.model, call.status_code) for call in calls if call.error_kind] == [
         ("window:5", 400), ("429:1:7", 429), ("401", 401), ("500:1", 500),
     ]  # fmt: skip
 
 
-async def test_rates_and_limits_refuse_before_anything_is_sent(rig: Rig) -> None:
+async def test_rates_and_limits_refuse_before_anything_is_sent(v1: V1Rig) -> None:
     # Limits and prices are read again after seconds, so these are there from the begin.
-    await rig.layer.add_price(Price(new_id(), "echo", "2020-01-01", Decimal(200_000), Decimal(1_000_000)))
-    poor_key, secret = await rig.layer.create_api_key("poor", ["gateway"], user="uma")
-    await rig.layer.put_limit(Limit(new_id(), "key", poor_key.id, "day", "dollars", Decimal(1)))
-    client = await rig.client_of(requests_per_minute=1)
+    await v1.layer.add_price(Price(new_id(), "echo", "2020-01-01", Decimal(200_000), Decimal(1_000_000)))
+    poor_key, secret = await v1.layer.create_api_key("poor", ["gateway"], user="uma")
+    await v1.layer.put_limit(Limit(new_id(), "key", poor_key.id, "day", "dollars", Decimal(1)))
+    client = await v1.client_of(requests_per_minute=1)
     await client.chat.completions.create(**chat())
     with pytest.raises(openai.RateLimitError) as often:
         await client.chat.completions.create(**chat())
     assert often.value.code == "rate_limit_exceeded"
     assert int(often.value.response.headers["retry-after"]) > 0
-    few = await rig.client_of(tokens_per_minute=5)
+    few = await v1.client_of(tokens_per_minute=5)
     await few.chat.completions.create(**chat())
     with pytest.raises(openai.RateLimitError) as used:
         await few.chat.completions.create(**chat())
     assert used.value.code == "rate_limit_exceeded"
-    await rig.calls(2)
-    sent = len(rig.model_server.requests)
-    poor = rig.client_with(secret)
+    await v1.calls(2)
+    sent = len(v1.model_server.requests)
+    poor = v1.client_with(secret)
     with pytest.raises(openai.PermissionDeniedError) as unpriced:
         await poor.chat.completions.create(**chat("context-echo"))
     with pytest.raises(openai.RateLimitError) as over:
         await poor.chat.completions.create(**chat(text="word " * 30))
     for refused, code in ((unpriced, "unpriced"), (over, "insufficient_quota")):
         assert (refused.value.code, refused.value.response.headers["x-should-retry"]) == (code, "false")
-    assert len(rig.model_server.requests) == sent
+    assert len(v1.model_server.requests) == sent
 
 
-async def test_a_stream_that_its_caller_leaves_is_closed_and_recorded(rig: Rig) -> None:
-    client = await rig.client_of()
+async def test_a_stream_that_its_caller_leaves_is_closed_and_recorded(v1: V1Rig) -> None:
+    client = await v1.client_of()
     stream: Any = await client.chat.completions.create(**chat("slow:2000:0.01", stream=True))
     async for _ in stream:
         break
     await stream.close()
-    await asyncio.wait_for(rig.model_server.client_left(), 60)
-    (call,) = await rig.calls(1)
+    await asyncio.wait_for(v1.model_server.client_left(), 60)
+    (call,) = await v1.calls(1)
     assert (call.finish_reason, call.status_code, call.is_estimated) == (STOPPED, 200, True)
 
 
 async def test_the_example_of_the_documentation_runs(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    v1: V1Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "openai.md").read_text(encoding="utf-8")
     example = page.split("```python\n")[1].split("```")[0]
     assert len([line for line in example.splitlines() if line]) == 5
-    for shown, real in (("https://chat.example.com", str(rig.client.base_url)), ("tk_…", await rig.secret())):
+    for shown, real in (("https://chat.example.com", str(v1.client.base_url)), ("tk_…", await v1.secret())):
         assert shown in example
         example = example.replace(shown, real)
     monkeypatch.setenv("NO_PROXY", "*")

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from datalayer import ApiKey
 from datalayer.records.keys import KeyScope
+from threadkeeper.chat.assistants import demo_quotes
+from threadkeeper.chat.model import Delta, ModelRequest
 from threadkeeper.gateway.bodies import CallerLeft
 from threadkeeper.gateway.gateway import LEFT, Asked, Gateway
 from threadkeeper.gateway.questions import question_of
 from threadkeeper.gateway.refusals import Refused
-from threadkeeper.gateway.v1.errors import ToldErrors, error_response, refused_of
+from threadkeeper.gateway.v1.assistants import PREFIX, AssistantQuestion, Assistants
+from threadkeeper.gateway.v1.changes import AnswerChanges
+from threadkeeper.gateway.v1.conversations import Talk, talk_of
+from threadkeeper.gateway.v1.errors import error_response, refused_of
+from threadkeeper.gateway.v1.local import local_response
 from threadkeeper.gateway.v1.models import described, listed
 from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.gateway.v1.requests import Wanted, place_of, target_at, wanted
 from threadkeeper.web.auth.keys import lacks_scope
 
-_ASKED = ("chat/completions", "completions", "responses", "embeddings")
-_CHANGES = ToldErrors()
+_TALKED = ("chat/completions", "responses")
+_ASKED = (*_TALKED, "completions", "embeddings")
 
 
 class V1:
     """The endpoint of this process."""
 
     def __init__(self, gateway: Gateway, parts: V1Parts) -> None:
-        self._gateway, self._parts = gateway, parts
+        self._gateway, self._servers = gateway, parts.servers
+        self._assistants = Assistants(parts)
 
     async def answer(self, request: Request, key: ApiKey) -> Response:
         """The response to a request with a valid key, which has the scope `gateway` or `assistants`."""
@@ -40,20 +52,55 @@ class V1:
         if request.method == "POST" and path in _ASKED:
             return await self._ask(await wanted(request, key, path, self._gateway.most_bytes))
         if request.method == "GET" and path.partition("/")[0] == "models":
-            return self._models(key, path.partition("/")[2])
+            return await self._models(key, path.partition("/")[2])
         known = path in _ASKED or path.partition("/")[0] == "models"
         raise Refused(405 if known else 404, "unknown_url", f"There is no {request.method} /v1/{path[:200]}.")
 
     async def _ask(self, asked: Wanted) -> Response:
         model = asked.model
+        if model.startswith(PREFIX):
+            return await self._ask_assistant(asked)
         _demand_scope(asked.key, "gateway")
         _demand_model(asked.key, model)
-        server = self._parts.servers.of(model, asked.path)
+        talk = talk_of(asked.path, asked.value) if self._is_demo(model) and asked.path in _TALKED else None
+        if talk is not None:
+            return self._locally(asked, AnswerChanges(asked.path, None), self._demo_words(talk, ""))
+        return await self._pass_on(asked, asked.body, model, AnswerChanges(asked.path, None))
+
+    async def _ask_assistant(self, asked: Wanted) -> Response:
+        key, name = asked.key, asked.model
+        _demand_scope(key, "assistants")
+        if asked.path not in _TALKED:
+            raise Refused(400, "assistant_not_here", f"An assistant does not answer /v1/{asked.path}.", param="model")
+        assistant = await self._assistants.find(key, name)
+        model = self._assistants.model_of(assistant)
+        _demand_model(key, f"{PREFIX}{assistant.slug}", model)
+        talk = talk_of(asked.path, asked.value)
+        project = await self._gateway.places.paying(key)
+        question = await self._assistants.ask(key, project, assistant, talk)
+        changes = AnswerChanges(asked.path, question.citing)
+        if question.idk is not None:
+            return self._locally(asked, changes, _words(question.idk))
+        if self._is_demo(model):
+            return self._locally(asked, changes, self._demo_words(talk, demo_quotes(question.passages, None)))
+        body = self._assistants.body(asked.path, asked.value, talk, question, self._servers.chat)
+        asked = replace(asked, value=body)
+        return await self._pass_on(asked, _as_body(body), model, changes, question)
+
+    async def _pass_on(
+        self,
+        asked: Wanted,
+        body: bytes,
+        model: str,
+        changes: AnswerChanges,
+        question: AssistantQuestion | None = None,
+    ) -> Response:
+        """Ask the server of the model."""
+        server = self._servers.of(model, asked.path)
         if server is None:
             raise _no_model(model)
         place = place_of(server, model, asked.path, await self._gateway.places.paying(asked.key))
         target, endpoint = target_at(place, asked)
-        question = question_of(endpoint, asked.value, path=target.path)
         return await self._gateway.pass_on(
             Asked(
                 asked.request,
@@ -62,15 +109,34 @@ class V1:
                 target,
                 endpoint,
                 asked.upload,
-                asked.body,
-                question,
+                body,
+                question_of(endpoint, asked.value, path=target.path),
                 asked.value,
-                changes=_CHANGES,
+                fields=question.fields if question is not None else {},
+                changes=changes,
             )
         )
 
-    def _models(self, key: ApiKey, name: str) -> Response:
-        models = [one for one in self._parts.servers.models if _may_use(key, one)]
+    def _is_demo(self, model: str) -> bool:
+        return not self._servers.chat.base_url and model in self._servers.chat.models
+
+    def _locally(self, asked: Wanted, changes: AnswerChanges, words: AsyncIterator[str]) -> Response:
+        is_streaming = asked.value.get("stream") is True
+        return local_response(asked.path, asked.model, words, changes, is_streaming=is_streaming)
+
+    async def _demo_words(self, talk: Talk, quotes: str) -> AsyncIterator[str]:
+        """What the demo answers."""
+        from threadkeeper.chat.providers.demo import DemoModel  # noqa: PLC0415  with a server it is not needed
+
+        said: list[Any] = [{"role": one.role, "content": one.text} for one in (*talk.before, talk.question)]
+        async for event in DemoModel().stream(ModelRequest(said, "demo", demo_answer=quotes)):
+            if isinstance(event, Delta):
+                yield event.text
+
+    async def _models(self, key: ApiKey, name: str) -> Response:
+        models = [one for one in self._servers.models if _may_use(key, one)] if "gateway" in key.scopes else []
+        if "assistants" in key.scopes:
+            models += [one for one in await self._assistants.names(key) if _may_use(key, one)]
         if not name:
             return JSONResponse(listed(models))
         if name not in models:
@@ -78,8 +144,16 @@ class V1:
         return JSONResponse(described(name))
 
 
+async def _words(text: str) -> AsyncIterator[str]:
+    yield text
+
+
+def _as_body(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+
+
 def _may_use(key: ApiKey, model: str) -> bool:
-    return "gateway" in key.scopes and (not key.models or model in key.models)
+    return not key.models or model in key.models
 
 
 def _demand_scope(key: ApiKey, scope: KeyScope) -> None:

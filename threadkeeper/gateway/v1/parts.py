@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from threadkeeper.gateway.v1.servers import DEMO, ModelServers
+
+if TYPE_CHECKING:
+    from datalayer.chainlit_layer import ChainlitLayer
+    from threadkeeper.chat.assistants import Retriever
 
 
 @dataclass(frozen=True, slots=True)
 class V1Parts:
-    """`servers`: whose models are offered."""
+    """What `/v1` needs.
+
+    Attributes:
+        servers: whose models are offered.
+        layer: has the assistants; None offers none.
+        retriever: finds their passages.
+        default_prompt: of assistants without one.
+    """
 
     servers: ModelServers = DEMO
+    layer: ChainlitLayer | None = None
+    retriever: Retriever | None = None
+    default_prompt: str = ""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from threadkeeper.chat.providers import provider_name
 from threadkeeper.settings.settings import Settings, plain
 
 _OPENAI = "https://api.openai.com/v1"
@@ -24,6 +25,11 @@ class ModelServer:
     models: Sequence[str]
     key: str | None = field(default=None, repr=False)
     azure_version: str | None = None
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether OpenAI's newest models are there, which know the newer names of parameters alone."""
+        return provider_name(self.base_url) in ("openai", "azure")
 
     def address(self, path: str, model: str) -> tuple[str, str]:
         """The base URL for this model, and the query, for a path such as `chat/completions`."""
@@ -48,8 +54,7 @@ class ModelServers:
     @property
     def models(self) -> list[str]:
         """All models, those of the chat first."""
-        asked = [one for one in (self.chat, self.embedding) if one is not None and one.base_url]
-        return list(dict.fromkeys(model for one in asked for model in one.models))
+        return list(dict.fromkeys([*self.chat.models, *(self.embedding.models if self.embedding else ())]))
 
 
 DEMO = ModelServers(ModelServer("", ("demo",)))
