@@ -7,7 +7,7 @@ as a typed error.
 
 import logging
 import uuid
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -37,6 +37,7 @@ from datalayer.chainlit_dicts import (
     listed_thread_dict_of,
     step_dict_of,
     step_of,
+    thread_dict_of,
     whole_thread_dict_of,
 )
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
@@ -64,6 +65,7 @@ from datalayer.records.writes import (
     VoteWrite,
 )
 from datalayer.review.reviews import Reviews
+from datalayer.turns.turns import TurnClaims
 from datalayer.usage.usage import Usage
 
 logger = logging.getLogger(__name__)
@@ -101,6 +103,7 @@ class ChainlitLayer(
     SharedThreads,
     Erasure,
     Reviews,
+    TurnClaims,
     Usage,
     BaseDataLayer,
 ):
@@ -139,6 +142,22 @@ class ChainlitLayer(
         """The ThreadDict with steps and elements, or None if the acting user may not read the thread."""
         whole = await self._whole_thread(thread_id, acting_user.get())
         return whole_thread_dict_of(whole, self._file_url) if whole else None
+
+    async def get_thread_head(self, thread_id: str) -> dict[str, Any] | None:
+        """The ThreadDict without steps and elements, or None if the acting user may not read the thread."""
+        found = await self._thread(thread_id, acting_user.get())
+        return thread_dict_of(found) if found else None
+
+    async def get_threads(self, thread_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The ThreadDicts with steps and elements of at most MOST_THREADS threads, in one statement.
+
+        They come in the order of the ids. Those that the acting user may not read are left out.
+
+        Raises:
+            InvalidRecord: there are more ids.
+        """
+        whole = await self._whole_threads(thread_ids, acting_user.get())
+        return [whole_thread_dict_of(one, self._file_url) for one in whole]
 
     async def list_threads(self, pagination: Pagination, filters: ThreadFilter) -> PaginatedResponse[ThreadDict]:
         """A page of the user's threads, last activity first, without steps.

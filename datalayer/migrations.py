@@ -37,6 +37,7 @@ from datalayer.schema.jobs import job_elections, job_replicas, jobs
 from datalayer.schema.keys import KEY_TABLES, api_replies
 from datalayer.schema.knowledge import KNOWLEDGE_TABLES
 from datalayer.schema.review import REVIEW_TABLES, review_pending
+from datalayer.schema.turns import turn_claims
 from datalayer.schema.usage import (
     llm_call_payloads,
     llm_calls,
@@ -324,6 +325,13 @@ async def keep_first_answers(connection: AsyncConnection) -> None:
     """Add the first answers to requests of programs, for their repetitions."""
     await connection.run_sync(api_replies.create, checkfirst=True)
     await connection.run_sync(_add_indexes, {"api_replies_of_thread"})
+
+
+@migration
+async def claim_turns(connection: AsyncConnection) -> None:
+    """Add the claims of threads for turns, and the index by which old first answers are found."""
+    await connection.run_sync(turn_claims.create, checkfirst=True)
+    await connection.run_sync(_add_indexes, {"api_replies_by_time"})
 
 
 def _add_tables_and_columns(connection: Connection) -> None:

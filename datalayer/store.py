@@ -40,6 +40,7 @@ from datalayer.writes.spool import Spool, to_line
 logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 2.0
+MOST_THREADS = 100
 
 
 # A tuple, because a union of types is made anew by each call.
@@ -274,6 +275,21 @@ class DataStore:
         if whole is None or not _is_readable(actor, whole.thread.user_identifier, whole.thread.metadata):
             return None
         return whole
+
+    async def _whole_threads(self, thread_ids: Sequence[str], actor: Actor) -> list[WholeThread]:
+        """The threads with their contents, in the order of the ids, without those that the actor may not read."""
+        if len(thread_ids) > MOST_THREADS:
+            raise InvalidRecord(f"at most {MOST_THREADS} threads are read at once")
+        known = [cleaned for one in thread_ids if (cleaned := known_id(one)) is not None]
+        await asyncio.gather(*(self._uploads.settled(one) for one in known))
+        await self._writer.settled()
+        found = await thread_reads.get_many(self.database, known)
+        return [
+            whole
+            for one in known
+            if (whole := found.get(one)) is not None
+            and _is_readable(actor, whole.thread.user_identifier, whole.thread.metadata)
+        ]
 
     async def _contents_settled(self, thread_id: str) -> None:
         """Wait until the files in progress have their rows, and then until the queued writes are stored."""

@@ -31,12 +31,16 @@ class TurnEvent:
 
 @dataclass(slots=True)
 class TurnResult:
-    """How a turn ended. Without an answer, `failure` is a sentence and `failure_kind` its name for programs."""
+    """How a turn ended. Without an answer, `failure` is a sentence and `failure_kind` its name for programs.
+
+    `was_stopped` is whether somebody stopped it, or the server stopped.
+    """
 
     question_id: str
     answer_id: str | None = None
     failure: str = ""
     failure_kind: str = ""
+    was_stopped: bool = False
     notices: list[str] = field(default_factory=list)
 
 
@@ -59,6 +63,9 @@ class ProgramTurn(Protocol):
 
     async def result(self) -> TurnResult:
         """Wait for the end of the turn."""
+
+    def stop(self) -> None:
+        """End the turn, as Stop on a page: the answer keeps the text so far."""
 
 
 class AskThread(Protocol):

@@ -5,12 +5,25 @@ name share a place, and a part has NULL in the columns that it does not have. Ro
 long thread has hundreds of rows, and Chainlit needs dictionaries.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Table, bindparam, cast, literal_column, null, select, union_all
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    Table,
+    bindparam,
+    cast,
+    literal_column,
+    null,
+    select,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
 from datalayer.database import Database
@@ -35,19 +48,27 @@ _TYPES: dict[str, TypeEngine[Any]] = {
 }
 _PLACES = {name: place for place, name in enumerate(_TYPES, 1)}
 _STEP_PLACES = slice(1, len(STEP_COLUMNS) + 1)
-_STATEMENT = union_all(
-    *(
-        select(
-            literal_column(str(part)).label("part"),
-            *(table.c[name] if name in names else cast(null(), kind).label(name) for name, kind in _TYPES.items()),
-        ).where(table.c[key] == bindparam("thread_id", type_=Identifier, required=True))
-        for part, (table, names, key) in enumerate(_PARTS)
+
+
+def _parts(condition: Callable[[Column[Any]], ColumnElement[bool]]) -> CompoundSelect[Any]:
+    """The four parts, of the threads whose id meets the condition."""
+    return union_all(
+        *(
+            select(
+                literal_column(str(part)).label("part"),
+                *(table.c[name] if name in names else cast(null(), kind).label(name) for name, kind in _TYPES.items()),
+            ).where(condition(table.c[key]))
+            for part, (table, names, key) in enumerate(_PARTS)
+        )
     )
-)
+
+
+_STATEMENT = _parts(lambda column: column == bindparam("thread_id", type_=Identifier, required=True))
 _thread_values, _element_values, _vote_values = (
     itemgetter(*(_PLACES[name] for name in _PARTS[part][1])) for part in (_THREAD, _ELEMENT, _VOTE)
 )
-_moment, _id = itemgetter(_PLACES["createdAt"]), itemgetter(_PLACES["id"])
+_moment, _id, _thread_id = (itemgetter(_PLACES[name]) for name in ("createdAt", "id", "threadId"))
+_Parts = tuple[list[Any], list[Any], list[Any], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +84,31 @@ class WholeThread:
 
 async def get(database: Database, thread_id: str) -> WholeThread | None:
     """The thread, or None if it does not exist."""
-    parts: tuple[list[Sequence[Any]], ...] = ([], [], [], [])
+    parts = _no_parts()
     for row in await database.fetch(_STATEMENT, {"thread_id": thread_id}):
         parts[row[0]].append(row)
-    if not parts[_THREAD]:
-        return None
+    return _whole(parts) if parts[_THREAD] else None
+
+
+async def get_many(database: Database, thread_ids: Sequence[str]) -> dict[str, WholeThread]:
+    """The threads that exist, by id, in one statement."""
+    chosen = _parts(lambda column: column.in_(thread_ids))
+    found: defaultdict[str, _Parts] = defaultdict(_no_parts)
+    for row in await database.query(lambda connection: _all(connection, chosen)):
+        found[_id(row) if row[0] == _THREAD else _thread_id(row)][row[0]].append(row)
+    return {thread_id: _whole(parts) for thread_id, parts in found.items() if parts[_THREAD]}
+
+
+async def _all(connection: AsyncConnection, statement: CompoundSelect[Any]) -> Sequence[Any]:
+    rows: Sequence[Any] = (await connection.execute(statement)).all()
+    return rows
+
+
+def _no_parts() -> _Parts:
+    return [], [], [], []
+
+
+def _whole(parts: _Parts) -> WholeThread:
     thread = Thread(**dict(zip(_THREAD_NAMES, _thread_values(parts[_THREAD][0]), strict=True)))
     # Sorted here, because the server would sort the texts along; they mostly come in order already.
     parts[_STEP].sort(key=_order)

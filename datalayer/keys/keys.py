@@ -4,6 +4,7 @@ A user makes, sees and revokes the own keys; the system those of all; a visitor 
 secret, and counts rates. Making and revoking leaves a row in the audit.
 """
 
+import unicodedata
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -195,7 +196,12 @@ class Keys(DataStore):
         return found
 
     async def end_reply(self, key_id: str, name: str, reply: ApiReply, thread_id: str | None = None) -> None:
-        """Store the answer that was begun. It is deleted with the thread, if it is of one.
+        """Store the answer that was begun. It is deleted with the thread, if it is of one, and with the key.
+
+        Args:
+            key_id, name: as `begin_reply`.
+            reply: its digest is that of the request.
+            thread_id: of the thread that the answer is from.
 
         Raises:
             Forbidden: a user acts.
@@ -203,23 +209,28 @@ class Keys(DataStore):
         demand_system(acting_user.get(), "the record of answers")
         known, named = clean_id(key_id, "id of a key"), clean_text(name)
         kept, of_thread = replace(reply, body=clean_text(reply.body)), known_id(thread_id)
-        await self._writer.submit(lambda connection: replies.end(connection, known, named, kept, of_thread))
+        dialect = self.database.dialect
+        await self._writer.submit(
+            lambda connection: replies.end(connection, dialect, known, named, reply=kept, thread_id=of_thread)
+        )
 
-    async def drop_reply(self, key_id: str, name: str) -> None:
-        """Forget an answer that was begun and not stored: the request may be sent again.
+    async def drop_reply(self, key_id: str, name: str, digest: str) -> None:
+        """Forget an answer that was begun and not stored: the request of this digest may be sent again.
 
         Raises:
             Forbidden: a user acts.
         """
         demand_system(acting_user.get(), "the record of answers")
         known, named = clean_id(key_id, "id of a key"), clean_text(name)
-        await self._writer.submit(lambda connection: replies.drop(connection, known, named))
+        await self._writer.submit(lambda connection: replies.drop(connection, known, named, digest))
 
 
 def _clean_name(name: str) -> str:
     cleaned = clean_text(str(name)).strip()
     if not 1 <= len(cleaned) <= LONGEST_NAME:
         raise InvalidRecord(f"a key needs a name of 1 to {LONGEST_NAME} characters")
+    if any(unicodedata.category(one) in ("Cc", "Cf", "Zl", "Zp") for one in cleaned):
+        raise InvalidRecord("the name of a key must not contain line breaks or other control characters")
     return cleaned
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, Text, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_text
@@ -16,7 +16,7 @@ from datalayer.ownership import Actor, keys_readable_by
 from datalayer.records.chat import User
 from datalayer.records.keys import ApiKey
 from datalayer.schema.chat import users
-from datalayer.schema.keys import api_keys
+from datalayer.schema.keys import api_keys, api_replies
 from datalayer.schema.usage import projects
 
 MOST_KEYS = 100
@@ -132,7 +132,7 @@ async def add(connection: AsyncConnection, key: ApiKey, project: str | None, dig
 
 
 async def revoke(connection: AsyncConnection, actor: Actor, key_id: str, now: str) -> tuple[ApiKey, bool]:
-    """Revoke the key; gives it, and whether it was not revoked before.
+    """Revoke the key, and forget its first answers; gives it, and whether it was not revoked before.
 
     Raises:
         NotFound: it does not exist, or belongs to somebody else.
@@ -142,6 +142,7 @@ async def revoke(connection: AsyncConnection, actor: Actor, key_id: str, now: st
     key = await find(connection, mine)
     if key is None:
         raise NotFound(f"there is no key {key_id}: list the keys to see their ids")
+    await connection.execute(delete(api_replies).where(api_replies.c.keyId == key_id))
     return key, changed.rowcount > 0
 
 

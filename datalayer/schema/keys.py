@@ -52,5 +52,6 @@ api_replies = Table(
     Column("createdAt", Text, nullable=False),
 )
 Index("api_replies_of_thread", api_replies.c.threadId)
+Index("api_replies_by_time", api_replies.c.createdAt)
 
 KEY_TABLES = (api_keys, api_key_rates)

@@ -122,6 +122,8 @@ async def calls_in_series(alices: Belongings) -> int:
 
 READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "get_thread": lambda a: a.layer.get_thread(a.thread),
+    "get_thread_head": lambda a: a.layer.get_thread_head(a.thread),
+    "get_threads": lambda a: a.layer.get_threads([a.thread]),
     "get_thread_author": lambda a: a.layer.get_thread_author(a.thread),
     "get_element": lambda a: a.layer.get_element(a.thread, a.element.id),
     "open_element": lambda a: opened(a.layer, a.thread, a.element.id),
@@ -172,6 +174,8 @@ WITHOUT_OWNER = {
     # Users make, see and revoke their own keys; the system finds them: see `test_keys`.
     *("create_api_key", "list_api_keys", "revoke_api_key", "find_api_key", "see_api_key", "take_rate"),
     *("begin_reply", "end_reply", "drop_reply"),
+    # The application claims threads for turns: see `test_turns`.
+    *("claim_turn", "keep_turns", "release_turn"),
     # The application registers and runs jobs, and only the system forgets them. A job belongs to whoever starts it.
     *("register_job", "run_jobs", "stop_jobs", "start_job", "forget_jobs"),
     *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "extend", "release"),

@@ -72,6 +72,7 @@ STEPS = [
     "keep_api_keys",
     "name_failures_of_trainings",
     "keep_first_answers",
+    "claim_turns",
 ]
 
 

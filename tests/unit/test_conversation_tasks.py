@@ -16,6 +16,7 @@ from threadkeeper.chat.context import tokens
 from threadkeeper.chat.context.tokens import DEFAULT_WINDOW, context_window
 from threadkeeper.chat.model import Model
 from threadkeeper.conversation.background import BackgroundTasks
+from threadkeeper.conversation.claims import Claims
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.turn import Answering
 from threadkeeper.conversation.turn_order import Turns
@@ -68,7 +69,7 @@ def test_a_configured_window_replaces_the_known_one(
 ) -> None:
     def answering(**settings: Any) -> Answering:
         model = cast(Model, LoadedModel(demo=demo))
-        return Answering(layer, model, Settings(**settings), Turns(), BackgroundTasks())
+        return Answering(layer, model, Settings(**settings), Turns(Claims(layer)), BackgroundTasks())
 
     assert answering().window_of("gpt-4o-mini") == (DEFAULT_WINDOW if demo else context_window("gpt-4o-mini"))
     looked_up: list[str] = []

@@ -15,14 +15,16 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from datalayer import Limit, Project, StorageUnavailable, User, acting_as
+from datalayer import AssistantSettings, Limit, Project, StorageUnavailable, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter
+from datalayer.schema.chat import feedbacks
 from datalayer.schema.keys import api_replies
 from tests.contracts.test_elements import text_element
 from tests.support.calls import call
 from tests.support.model_server import ModelServer
 from tests.support.pages import read_page
+from tests.support.patience import until
 from tests.support.records import listed, new_id, step, thread
 from tests.web.conftest import Browser, Program, problem
 from threadkeeper.conversation.programs import Programs
@@ -48,7 +50,7 @@ async def ask_thread(
     """The conversations of this process, with the scripted model server."""
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("OPENAI_BASE_URL", model_server.base_url)
-    monkeypatch.setenv("OPENAI_MODELS", "echo,context-echo,slow:20:0.05,401,slow:3:0.01")
+    monkeypatch.setenv("OPENAI_MODELS", "echo,context-echo,slow:20:0.05,401,slow:3:0.01,hang:3,others:images:alone")
     settings = load_settings()
     conversations = Conversations(layer, open_model(settings, layer, []), settings)
     yield Programs(layer, conversations)
@@ -87,6 +89,21 @@ async def test_a_thread_is_made_read_changed_listed_and_deleted(
     late = await program.patch(address, json={"name": "Three"}, headers={"If-Match": etag})
     assert problem(late) == (412, "changed")
     assert (await program.delete(address, headers={"If-Match": etag})).status_code == 412
+    now = changed.headers["etag"]
+    for held, status in (
+        ([("If-Match", f"W/{now}")], 412),
+        ([("If-Match", f'"a,b", {now}')], 200),
+        ([("If-Match", '"a"'), ("If-Match", f'{now}, "b"')], 200),
+        ([("If-Match", "*")], 200),
+        ([("If-Match", "a")], 412),
+    ):
+        again = await program.patch(address, json={"name": "Two"}, headers=held)
+        assert again.status_code == status, held
+    large = {"metadata": {"y": "z" * 9_000}}
+    assert (await program.patch(address, json=large)).status_code == 200
+    grown = await program.patch(address, json={"metadata": {"more": "z" * 9_000}})
+    assert (problem(grown), grown.json()["errors"][0]["field"]) == ((422, "invalid"), "body.metadata")
+    assert (await program.patch(address, json={"metadata": {"y": None}})).json()["metadata"] == {"x": [1]}
 
     for number in range(4):
         await made(program, name=f"More {number}")
@@ -152,11 +169,16 @@ async def test_an_answer_is_streamed_as_it_is_written(program_of: Program) -> No
     found = events("".join(pieces))
     assert found[0][0] == "question"
     texts = [data["text"] for name, data in found if name == "text"]
-    assert len(texts) >= 3, "not all at once"
     name, turn = found[-1]
     assert name == "turn"
     assert "".join(texts) == turn["answer"]["content"] == "".join(f"word-{n} " for n in range(1, 21))
     assert turn["question"]["id"] == found[0][1]["id"]
+    # This model never ends its answer.
+    body = {"content": "Go", "model": "hang:3", "stream": True}
+    async with program.stream("POST", f"/threads/{thread_id}/messages", json=body) as answer:
+        async for piece in answer.aiter_text():
+            if "word-1" in piece:
+                break
 
 
 async def test_an_answer_is_written_to_its_end_if_the_program_goes_away(program_of: Program) -> None:
@@ -228,6 +250,99 @@ async def test_a_key_uses_its_models_alone(program_of: Program) -> None:
     assert (await asked(program, thread_id, "Go", model="context-echo")).status_code == 200
 
 
+async def test_an_assistant_that_a_key_allows_does_not_allow_other_models(
+    program_of: Program, layer: ChainlitLayer
+) -> None:
+    assistant = await layer.create_assistant(AssistantSettings("Travel"), owner="uma")
+    program = await program_of(models=[f"assistant:{assistant.slug}"])
+    thread_id = (await made(program, assistant=assistant.slug))["id"]
+    assert problem(await asked(program, thread_id, "Go", model="context-echo")) == (403, "model-not-allowed")
+    assert (await asked(program, thread_id, "Go")).status_code == 200
+    without = (await made(program))["id"]
+    assert problem(await asked(program, without, "Go")) == (403, "model-not-allowed")
+    # Its title would be made by a model that the key does not allow, at its cost.
+    await until(lambda: not any("give_title" in task.get_name() for task in asyncio.all_tasks()))
+    assert {row.call.kind for row in (await layer.list_calls(CallFilter())).rows} == {"chat"}
+
+
+async def test_a_thread_is_named_after_a_part_of_a_long_question(program_of: Program, layer: ChainlitLayer) -> None:
+    program = await program_of(models=["echo"])
+    thread_id = (await made(program))["id"]
+    assert (await asked(program, thread_id, "word " * 1_000)).status_code == 200
+    with acting_as("uma"):
+        found = await layer.get_thread(thread_id)
+    assert 0 < len(found["name"]) <= 1_000
+
+
+async def test_a_picture_is_an_answer(program_of: Program) -> None:
+    program = await program_of()
+    answer = await asked(program, (await made(program))["id"], "Draw", model="others:images:alone")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["answer"]["status"] == "complete"
+
+
+async def test_a_turn_of_a_program_waits_for_none_of_another_process(
+    program_of: Program, layer: ChainlitLayer, ask_thread: Programs
+) -> None:
+    program = await program_of()
+    thread_id, holder = (await made(program))["id"], new_id()
+    assert await layer.claim_turn(thread_id, holder, 60)
+    assert problem(await asked(program, thread_id, "Go")) == (409, "busy")
+    await layer.release_turn(holder)
+    assert (await asked(program, thread_id, "Go")).status_code == 200
+    # Released at the end of the turn.
+    await until(lambda: is_free(layer, thread_id))
+
+
+async def is_free(layer: ChainlitLayer, thread_id: str) -> bool:
+    """Whether the thread can be claimed."""
+    holder = new_id()
+    claimed = await layer.claim_turn(thread_id, holder, 60)
+    await layer.release_turn(holder)
+    return claimed
+
+
+async def test_the_tokens_of_a_stopped_answer_count(
+    program_of: Program, layer: ChainlitLayer, ask_thread: Programs
+) -> None:
+    await program_of(tokens_per_minute=10)
+    with acting_as("uma"):
+        (key,) = await layer.list_api_keys()
+        user = await layer.get_user("uma")
+        assert user is not None
+        thread_id = await thread(layer, user.id)
+        turn = await ask_thread(thread_id, "Go", model="slow:20:0.05", key=key)
+        async for event in turn.events():
+            if event.kind == "text":
+                break
+        turn.stop()
+        assert (await turn.result()).was_stopped
+    over = await layer.take_rate(key.id, "tokens", 1, 10)
+    assert not over.allowed
+
+
+async def test_what_no_route_takes_is_a_problem(program_of: Program) -> None:
+    program = await program_of()
+    root = str(program.base_url).removesuffix("/api/v1/")
+    for method, path, found in (
+        ("DELETE", "/api/v1/search", (405, "method-not-allowed")),
+        ("PUT", "/interactions/", (405, "method-not-allowed")),
+        ("GET", "/api/v1/nowhere", (404, "not-found")),
+        ("GET", "/interactions/nowhere", (404, "not-found")),
+    ):
+        answer = await program.request(method, root + path)
+        assert problem(answer) == found, path
+        assert ("allow" in answer.headers) is (found[0] == 405)
+    head = await program.head("/threads")
+    assert (head.status_code, head.headers["content-type"]) == (405, "application/problem+json")
+
+
+async def test_a_request_without_the_scope_counts_in_the_rate(program_of: Program) -> None:
+    program = await program_of(scopes=["threads:read"], requests_per_minute=1)
+    assert problem(await program.post("/threads", json={})) == (403, "scope-missing")
+    assert problem(await program.post("/threads", json={})) == (429, "rate-exceeded")
+
+
 async def test_nobody_reaches_the_threads_of_others(program_of: Program, layer: ChainlitLayer) -> None:
     mine, other = await program_of("user"), await program_of("admin")
     thread_id = (await made(mine, name="mine"))["id"]
@@ -275,10 +390,14 @@ async def test_a_revoked_key_and_a_missing_one_are_refused(program_of: Program, 
     assert problem(await program.get("/nowhere")) == (404, "not-found")
 
 
-async def test_a_login_reads_from_our_own_pages_alone(browser_of: Browser) -> None:
-    uma = await browser_of("user")
-    own = {"Sec-Fetch-Site": "same-origin"}
-    assert (await uma.get("/api/v1/threads", headers=own)).status_code == 200
+async def test_a_login_reads_from_our_own_pages_alone(
+    browser_of: Browser, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    uma, own = await browser_of("user"), {"Sec-Fetch-Site": "same-origin"}
+    await thread(layer, people["user"].id, "Mine")
+    await thread(layer, people["admin"].id, "Another user's")
+    read = await uma.get("/api/v1/threads", headers=own)
+    assert [one["name"] for one in read.json()["data"]] == ["Mine"]
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "none"}, {}):
         assert problem(await uma.get("/api/v1/threads", headers=headers)) == (401, "key-missing")
     assert problem(await uma.post("/api/v1/threads", json={}, headers=own)) == (401, "key-missing")
@@ -308,7 +427,14 @@ async def test_other_bad_requests_are_problems(program_of: Program, monkeypatch:
     json_type = {"content-type": "application/json"}
     assert problem(await program.post("/threads", content=b"{", headers=json_type))[0] == 422
     assert problem(await program.get("/threads", params={"limit": 0})) == (422, "invalid")
-    assert problem(await program.get("/threads", params={"cursor": "x"})) == (422, "invalid")
+    for path in ("/threads", "/search?q=x"):
+        unknown = await program.get(path, params={**dict(httpx.URL(path).params), "cursor": "x"})
+        assert problem(unknown) == (422, "invalid")
+        assert [one["field"] for one in unknown.json()["errors"]] == ["query.cursor"]
+    many = await program.post("/threads", json={f"{'x' * 1_000}{number}": 1 for number in range(500)})
+    assert problem(many) == (422, "invalid")
+    assert (len(many.json()["errors"]), len(many.content) < 20_000) == (20, True)
+    assert "and 480 more" in many.json()["detail"]
     assert problem(await program.get(f"/threads/{thread_id}/messages", params={"cursor": "x"})) == (422, "invalid")
     assert problem(await asked(program, thread_id, "  ")) == (422, "invalid")
     unknown = await program.post(f"/threads/{thread_id}/messages", json={"content": "Hi", "model": "none-such"})
@@ -396,6 +522,11 @@ async def test_an_answer_is_voted_on(program_of: Program, layer: ChainlitLayer) 
     address = f"/threads/{thread_id}/messages/{turn['answer']['id']}/feedback"
     voted = await program.put(address, json={"value": "down", "comment": "wrong", "reasons": ["incorrect"]})
     assert voted.status_code == 200, voted.text
+    replaced = await program.put(address, json={"value": "down"})
+    assert replaced.json()["feedback"]["comment"] is None
+    async with layer.database.read() as connection:
+        assert (await connection.execute(select(feedbacks.c.reasons))).scalar() == []
+    voted = await program.put(address, json={"value": "down", "comment": "wrong", "reasons": ["incorrect"]})
     assert (voted.json()["feedback"]["value"], voted.json()["feedback"]["comment"]) == ("down", "wrong")
     for body in ({"value": "down", "reasons": ["ugly"]}, {"value": "up", "reasons": ["incorrect"]}, {"value": "so-so"}):
         assert problem(await program.put(address, json=body)) == (422, "invalid")

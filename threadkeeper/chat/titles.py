@@ -14,6 +14,8 @@ from threadkeeper.chat.model import ErrorKind, Model, ModelError, ModelRequest, 
 logger = logging.getLogger(__name__)
 
 LONGEST_TITLE = 60
+LONGEST_NAME = 1_000
+"""Of a thread that a program names, or that is named after the first question of a program."""
 TIMEOUT_SECONDS = 20.0
 
 _READ_CHARACTERS = 2_000
@@ -35,6 +37,11 @@ _AWAY: frozenset[ErrorKind] = frozenset(
 
 class TitleMissed(Exception):
     """The model was away; later it may give a title."""
+
+
+def first_name(question: str) -> str:
+    """The name of a thread before it has a title: its first question, cut. Chainlit's page cuts none."""
+    return question[:LONGEST_NAME]
 
 
 async def make_title(

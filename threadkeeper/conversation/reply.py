@@ -13,7 +13,7 @@ import time
 from collections.abc import Container, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import chainlit as cl
 from chainlit.chat_context import chat_context
@@ -42,8 +42,20 @@ from threadkeeper.language.chainlit_texts import STOP_NOTICE
 
 logger = logging.getLogger(__name__)
 
-asking_program: ContextVar[tuple[str, str | None] | None] = ContextVar("asking_program", default=None)
-"""The ids of the API key of the program that asks, and of the project that pays, if it is not the default one."""
+
+class AskingProgram(NamedTuple):
+    """The API key of the program that asks.
+
+    `project_id` is that of the project that pays, None for the default one. Without `models`, it may use every model.
+    """
+
+    key_id: str
+    project_id: str | None
+    models: tuple[str, ...]
+
+
+asking_program: ContextVar[AskingProgram | None] = ContextVar("asking_program", default=None)
+"""The program whose question is answered; None for a page."""
 FINAL = "is_final"
 """Metadata key of an error after which the same question would fail again."""
 LEFT_OUT = "left_out_parameters"
@@ -366,7 +378,8 @@ def purpose_of_session(kind: str, thread_id: str, answerer: Answerer) -> Purpose
     """The purpose of a call for the current session, in which this one answers."""
     session = cl.context.session
     user_id = session.user.id if isinstance(session.user, cl.PersistedUser) else None
-    key_id, project_id = asking_program.get() or (None, None)
+    program = asking_program.get()
+    key_id, project_id = (program.key_id, program.project_id) if program else (None, None)
     purpose = Purpose(kind, user_id=user_id, thread_id=thread_id, key_id=key_id, project_id=project_id)
     return answerer.purpose(purpose)
 

@@ -42,6 +42,7 @@ from threadkeeper.conversation.chat_settings import (
     personal_settings,
     take_settings,
 )
+from threadkeeper.conversation.claims import Claims
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.offers import (
@@ -78,7 +79,7 @@ class Conversations:
         self._layer = layer
         self._model = model
         self._settings = settings
-        self._turns = Turns()
+        self._turns = Turns(Claims(layer))
         self._is_warm = False
         self.background = BackgroundTasks()
         self._answering = Answering(layer, model, settings, self._turns, self.background, retriever=retriever)

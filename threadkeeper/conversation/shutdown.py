@@ -22,6 +22,7 @@ async def end_answers(turns: Turns, answering: Answering, background: Background
     is in the queue, which the data layer stores or spools when it closes.
     """
     answering.is_stopping = True
+    turns.claims.stop()
     tasks = [*turns.everything(), *background.running()]
     for task in tasks:
         task.cancel()

@@ -11,6 +11,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from threadkeeper.chat.model import Model, Purpose
 from threadkeeper.chat.titles import TitleMissed, make_title
+from threadkeeper.conversation.reply import asking_program
 from threadkeeper.jobs.titles import TITLE
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,12 @@ class Untitled:
     question: dict[str, Any]
     answer_id: str
     answer: str
+
+
+def may_be_titled(title_model: str) -> bool:
+    """Whether a title may be made now. A key does not pay for a model that it does not allow."""
+    program = asking_program.get()
+    return program is None or not program.models or title_model in program.models
 
 
 async def give_title(

@@ -21,6 +21,7 @@ from threadkeeper.chat.context.reductions import Reduction
 from threadkeeper.chat.context.refusals import REFUSED, refused_ids
 from threadkeeper.chat.context.tokens import window_of
 from threadkeeper.chat.model import Model, ModelError, ModelRequest
+from threadkeeper.chat.titles import first_name
 from threadkeeper.chat.wording import explain, say
 from threadkeeper.conversation.answerers import Answerers, Prepared
 from threadkeeper.conversation.assistants import Answerer
@@ -43,7 +44,7 @@ from threadkeeper.conversation.reply import (
     say_unknown,
 )
 from threadkeeper.conversation.restoring import put_back
-from threadkeeper.conversation.thread_names import Untitled, give_title, tell_name
+from threadkeeper.conversation.thread_names import Untitled, give_title, may_be_titled, tell_name
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.versions import Version, versions_of
 from threadkeeper.settings.settings import Settings
@@ -207,14 +208,14 @@ class Answering:
         The title model does not get a refused question.
         """
         asked = [step for step in steps if step["type"] == "user_message"]
-        name = asked[0]["output"] if asked else message.content
-        if thread["name"] == name:
+        name = first_name(asked[0]["output"] if asked else message.content)
+        if first_name(thread["name"] or "") == name and may_be_titled(self._settings.title_model):
             refused = refused_ids(steps)
             this = {"id": message.id, "output": message.content}
             first = next((step for step in asked if step["id"] not in refused), this)
             thread_id = cl.context.session.thread_id
             purpose = purpose_of_session("title", thread_id, self._turns.of(cl.context.session).answerer)
-            untitled = Untitled(thread_id, name, first, answer_id, answer)
+            untitled = Untitled(thread_id, thread["name"], first, answer_id, answer)
             self._background.start(give_title(self._layer, self._model, self._settings.title_model, purpose, untitled))
 
     def _builder(

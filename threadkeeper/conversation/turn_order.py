@@ -5,7 +5,7 @@ Chainlit remembers one task for each session, and none for an edit, so the runni
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +15,7 @@ from chainlit.session import BaseSession, WebsocketSession
 
 from threadkeeper.conversation.assistants import DEFAULT_CHAT, Answerer
 from threadkeeper.conversation.audience import Audience, open_audience
+from threadkeeper.conversation.claims import Claims
 from threadkeeper.conversation.versions import Version
 
 Task = asyncio.Task[Any]
@@ -27,7 +28,7 @@ class SessionTurns:
     In a `resumed` thread, the earlier questions count as asked; `refused` has those of them that a server refused, even
     if they do not say so themselves. `restored` is the version that the next turn puts back in place of a new answer.
     `answerer` answered the last turn, or will answer the first one; `opened_with` are the StepDicts of its prologue,
-    and `has_profiles` is whether the page has a choice of profiles.
+    and `has_profiles` is whether the page has a choice of profiles. `claimed` is whether the thread is claimed already.
     """
 
     asked: set[str] = field(default_factory=set)
@@ -39,13 +40,19 @@ class SessionTurns:
     restored: Version | None = None
     answerer: Answerer = DEFAULT_CHAT
     has_profiles: bool = False
+    claimed: bool = False
     opened_with: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Turns:
-    """The turns of every session of this process."""
+    """The turns of every session of this process.
 
-    def __init__(self) -> None:
+    Attributes:
+        claims: those of the threads in which they run.
+    """
+
+    def __init__(self, claims: Claims) -> None:
+        self.claims = claims
         self._sessions: WeakKeyDictionary[BaseSession, SessionTurns] = WeakKeyDictionary()
 
     def of(self, session: BaseSession) -> SessionTurns:
@@ -55,7 +62,8 @@ class Turns:
     async def turn(self, session: BaseSession, question_id: str) -> AsyncIterator[bool]:
         """Wait for earlier turns, and run one of the current task. Yields whether the question is asked again.
 
-        A question that is asked again (an edit or a second try) does not wait: it cancels the earlier turns.
+        A question that is asked again (an edit or a second try) cancels the earlier turns of the session. A turn of
+        another page, of a program or of another process is waited for in any case.
         """
         turns, task = self.of(session), asyncio.current_task()
         assert task is not None
@@ -69,7 +77,9 @@ class Turns:
                 for earlier in before if again else []:
                     earlier.cancel()
                 await asyncio.wait(before)
-            yield again
+            waits = turns.resumed or len(turns.asked) > 1
+            async with nullcontext() if turns.claimed else self.claims.turn(session.thread_id, waits=waits):
+                yield again
         finally:
             turns.running = [one for one in turns.running if one is not task]
 

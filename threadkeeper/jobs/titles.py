@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from datalayer import JobContext
 from datalayer.errors import JobLater
 from threadkeeper.chat.model import Model, Purpose
-from threadkeeper.chat.titles import TitleMissed, make_title
+from threadkeeper.chat.titles import TitleMissed, first_name, make_title
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -30,7 +30,11 @@ def register_titles(layer: "ChainlitLayer", model: Model, title_model: str) -> N
         texts = {step["id"]: step["output"] for step in thread["steps"]}
         # Until it has a title, a thread is named after its first question.
         first = next((step["output"] for step in thread["steps"] if step["type"] == "user_message"), None)
-        if thread["name"] != first or not {question_id, answer_id} <= texts.keys():
+        if (
+            first is None
+            or first_name(thread["name"] or "") != first_name(first)
+            or not {question_id, answer_id} <= texts.keys()
+        ):
             return
         texts_of = (texts[question_id], texts[answer_id])
         purpose = Purpose("title", user_id=thread["userId"], thread_id=thread_id)
@@ -39,6 +43,6 @@ def register_titles(layer: "ChainlitLayer", model: Model, title_model: str) -> N
         except TitleMissed as error:
             raise JobLater(str(error), _PAUSES_SECONDS[min(context.interruptions, len(_PAUSES_SECONDS) - 1)]) from error
         if made is not None:
-            await layer.replace_thread_name(thread_id, first, made)
+            await layer.replace_thread_name(thread_id, thread["name"], made)
 
     layer.register_job(TITLE, title)

@@ -7,7 +7,7 @@ import uuid
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from chainlit.types import Pagination, ThreadFilter
+from chainlit.types import ThreadFilter
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
@@ -18,7 +18,7 @@ from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.problems import invalid
 from threadkeeper.web.api.route import ApiRoute
 from threadkeeper.web.api.shapes import LONGEST_QUESTION, Message, Strict
-from threadkeeper.web.api.threads import own_whole_thread
+from threadkeeper.web.api.threads import own_head, own_whole_thread, page_of_threads
 from threadkeeper.web.pages.dependencies import Layer
 
 SETTINGS = "interaction"
@@ -87,10 +87,9 @@ async def list_interactions(
     limit: Annotated[int, Query(ge=1, le=_LARGEST_PAGE)] = 20,
 ) -> Interactions:
     """The interactions with their settings and messages, last activity first, empty ones too."""
-    found = await layer.list_threads(Pagination(first=limit, cursor=cursor), ThreadFilter(userId=caller.user_id))
-    whole = [await layer.get_thread(one["id"]) for one in found.data]
+    found = await page_of_threads(layer, ThreadFilter(userId=caller.user_id), cursor, limit)
     return Interactions(
-        data=[_interaction(one) for one in whole if one is not None],
+        data=[_interaction(one) for one in await layer.get_threads([one["id"] for one in found.data])],
         next_cursor=found.pageInfo.endCursor if found.pageInfo.hasNextPage else None,
     )
 
@@ -122,7 +121,7 @@ async def create_interaction_message(
     request: Request, caller: Writer, layer: Layer, interaction_id: UUID, given: NewInteractionMessage
 ) -> InteractionMessages:
     """Ask with the whole interaction as context, and wait for the answer: gives the question and the answer."""
-    thread = await own_whole_thread(layer, caller, str(interaction_id), what="interaction")
+    thread = await own_head(layer, caller, str(interaction_id), what="interaction")
     turn = await end_of(
         await begin_turn(request, caller, thread["id"], given.content, _settings(thread).model), layer, thread["id"]
     )

@@ -116,8 +116,8 @@ async def vote(
     step_id = await layer.vote_on_answer(message_id, int(given.value == "up"))
     if step_id is None:
         raise not_found("answer")
-    if given.reasons or given.comment is not None:
-        await layer.give_reasons(step_id, given.reasons, given.comment)
+    # A PUT replaces the whole vote, with what an earlier one of the same value said.
+    await layer.give_reasons(step_id, given.reasons, given.comment or "")
     return _answer(await own_whole_thread(layer, caller, thread_id), message_id)
 
 

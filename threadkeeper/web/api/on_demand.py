@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -23,12 +24,18 @@ class ApiOnDemand:
     @cached_property
     def router(self) -> APIRouter:
         """All routes of the API."""
-        router = APIRouter()
+        router = APIRouter(redirect_slashes=False)
         router.include_router(self._build(), prefix=root_path())
         return router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.router(scope, receive, send)
+        try:
+            await self.router(scope, receive, send)
+        except HTTPException as error:
+            # No route takes the path or the method.
+            from threadkeeper.web.api.problems import problem_of  # noqa: PLC0415  it came with the router
+
+            await problem_of(error).response()(scope, receive, send)
 
 
 def api_on_demand(build: Callable[[], APIRouter]) -> APIRouter:

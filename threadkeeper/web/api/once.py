@@ -16,6 +16,8 @@ from threadkeeper.web.auth.keys import carried_secret
 LONGEST_KEY = 200
 _STATE = "threadkeeper.once"
 _DONE = "threadkeeper.done"
+Begun = tuple[str, str, str]
+"""The id of an API key, an `Idempotency-Key`, and the digest of its request."""
 _KEPT_HEADERS = ("location", "etag", "content-type")
 
 
@@ -57,7 +59,7 @@ async def _begin(request: Request, caller: Caller, idempotency_key: str | None) 
     with acting_as(SYSTEM):
         reply = await layer.begin_reply(caller.key.id, idempotency_key, digest)
     if reply is None:
-        request.scope[_STATE] = (caller.key.id, idempotency_key)
+        request.scope[_STATE] = (caller.key.id, idempotency_key, digest)
         return
     if reply.digest != digest:
         raise invalid("header.idempotency-key", "it was sent before with another request")
@@ -70,9 +72,9 @@ async def _begin(request: Request, caller: Caller, idempotency_key: str | None) 
 Once = once_with("threads:write")
 
 
-def begun(request: Request) -> tuple[str, str] | None:
-    """The id of the API key and the `Idempotency-Key` whose first answer is made now."""
-    found: tuple[str, str] | None = request.scope.get(_STATE)
+def begun(request: Request) -> Begun | None:
+    """The request whose first answer is made now."""
+    found: Begun | None = request.scope.get(_STATE)
     return found
 
 
@@ -86,15 +88,16 @@ def is_done(request: Request) -> bool:
     return _DONE in request.scope
 
 
-async def keep(layer: ChainlitLayer, request: Request, name: tuple[str, str], response: Response, body: str) -> None:
+async def keep(layer: ChainlitLayer, request: Request, name: Begun, response: Response, body: str) -> None:
     """Store the first answer. It is deleted with its thread."""
     kept = {key: value for key, value in response.headers.items() if key in _KEPT_HEADERS}
     thread_id: str | None = request.scope.get(_DONE)
     with acting_as(SYSTEM):
-        await layer.end_reply(*name, ApiReply("", response.status_code, kept, body), thread_id)
+        key_id, named, digest = name
+        await layer.end_reply(key_id, named, ApiReply(digest, response.status_code, kept, body), thread_id)
 
 
-async def drop(layer: ChainlitLayer, name: tuple[str, str]) -> None:
+async def drop(layer: ChainlitLayer, name: Begun) -> None:
     """Forget the request: nothing was done, so it may be sent again."""
     with acting_as(SYSTEM):
         await layer.drop_reply(*name)

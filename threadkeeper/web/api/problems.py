@@ -41,6 +41,9 @@ _OF_LAYER: tuple[tuple[type[DataLayerError], int, str], ...] = (
     (DataLayerError, 500, "error"),
 )
 _KINDS = {400: "malformed", 401: "key-invalid", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+_MOST_FIELDS = 20
+_LONGEST_FIELD = 200
+_LONGEST_DETAIL = 500
 _UNAVAILABLE = "The storage cannot be reached at the moment. Please try again."
 _FAILED = "Something went wrong. The reason is in the server's log."
 
@@ -107,16 +110,28 @@ def problem_of(error: Exception) -> Problem:
     elif isinstance(error, KeyRefused):
         problem = Problem(error.status, error.kind, error.sentence, headers=error.headers)
     elif isinstance(error, RequestValidationError):
-        found = [(".".join(map(str, one["loc"])), str(one["msg"])) for one in error.errors()]
-        problem = Problem(422, "invalid", "; ".join(f"{field}: {detail}" for field, detail in found), found)
+        problem = _of_fields(error)
     elif isinstance(error, HTTPException):
-        problem = Problem(error.status_code, _KINDS.get(error.status_code, "error"), str(error.detail))
+        kind, headers = _KINDS.get(error.status_code, "error"), error.headers
+        problem = Problem(error.status_code, kind, str(error.detail), headers=headers)
     elif isinstance(error, DataLayerError):
         problem = _of_layer(error)
     if problem is None:
         logger.error("a request of a program failed", exc_info=error)
         return Problem(500, "error", _FAILED)
     return problem
+
+
+def _of_fields(error: RequestValidationError) -> Problem:
+    """The problem of fields that are not valid; of very many, the first ones are told."""
+    errors = error.errors()
+    found = [
+        (".".join(map(str, one["loc"]))[:_LONGEST_FIELD], str(one["msg"])[:_LONGEST_DETAIL])
+        for one in errors[:_MOST_FIELDS]
+    ]
+    sentence = "; ".join(f"{field}: {detail}" for field, detail in found)
+    more = len(errors) - len(found)
+    return Problem(422, "invalid", f"{sentence}; and {more} more" if more else sentence, found)
 
 
 def _of_layer(error: DataLayerError) -> Problem | None:

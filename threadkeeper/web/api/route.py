@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
 from datalayer import DataLayerError, Rate
-from threadkeeper.web.api.once import Replayed, begun, drop, is_done, keep
+from threadkeeper.web.api.once import Begun, Replayed, begun, drop, is_done, keep
 from threadkeeper.web.api.problems import Problem, problem_of
 from threadkeeper.web.auth.keys import rate_of
 
@@ -72,9 +72,7 @@ async def _end_once(request: Request, response: Response, *, is_kept: bool) -> N
         logger.error("the first answer to an Idempotency-Key was not stored: %s", error)
 
 
-async def _keep_stream(
-    request: Request, name: tuple[str, str], response: Response, whole: Callable[[], Awaitable[str]]
-) -> None:
+async def _keep_stream(request: Request, name: Begun, response: Response, whole: Callable[[], Awaitable[str]]) -> None:
     """Store what a stream has at its end, whether or not the program reads it."""
     try:
         body = await whole()

@@ -22,14 +22,11 @@ from threadkeeper.web.api import (
     usage,
 )
 from threadkeeper.web.api.documentation import documentation_router
-from threadkeeper.web.api.problems import not_found
-from threadkeeper.web.api.route import PREFIX, ApiRoute
 from threadkeeper.web.auth.keys import KeyGate
 from threadkeeper.web.pages.dependencies import share
 from threadkeeper.web.pages.shell import PageWriter
 
 ShownSettings = Callable[[], Sequence[dict[str, str]]]
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def api_router(
@@ -77,14 +74,4 @@ def api_router(
     for part in parts:
         router.include_router(part)
     router.include_router(documentation_router([route for part in parts for route in part.routes]))
-    router.include_router(_nothing_else)
     return router
-
-
-_nothing_else = APIRouter(prefix=PREFIX, route_class=ApiRoute, include_in_schema=False)
-
-
-@_nothing_else.api_route("/{path:path}", methods=_METHODS)
-async def answer_unknown(path: str) -> None:
-    """Chainlit's last route would answer with its page."""
-    raise not_found(f"resource: /{path[:200]}")

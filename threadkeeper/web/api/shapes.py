@@ -184,7 +184,7 @@ def message_of(step: Mapping[str, Any], vote: Mapping[str, Any] | None) -> Messa
         usage=metadata.get("usage"),
         feedback=None
         if not vote
-        else Vote(id=vote["id"], value="up" if vote["value"] else "down", comment=vote.get("comment")),
+        else Vote(id=vote["id"], value="up" if vote["value"] else "down", comment=vote.get("comment") or None),
     )
 
 

@@ -1,12 +1,15 @@
 """Threads: list, make, read, change and delete one's own."""
 
+import re
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from chainlit.types import Pagination, ThreadFilter
+from chainlit.types import PaginatedResponse, Pagination, ThreadDict, ThreadFilter
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import Field
 
-from datalayer import Forbidden, NotFound
+from datalayer import Forbidden, InvalidRecord, NotFound
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import known_id
 from threadkeeper.settings.root_path import root_path, under_root
@@ -32,13 +35,17 @@ router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
 Cursor = Annotated[str | None, Query(max_length=300, description="The `next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
-IfMatch = Annotated[str | None, Header(max_length=500, description="The `ETag` of the thread as it was read.")]
+IfMatch = Annotated[
+    list[Annotated[str, Field(max_length=500)]] | None,
+    Header(max_length=20, description="The `ETag` of the thread as it was read; or several, or `*`."),
+]
+_TAG = re.compile(r'(?:W/)?"[^"]*"|\*')
 
 
 @router.get("/threads")
 async def list_threads(caller: Reader, layer: Layer, cursor: Cursor = None, limit: Limit = 20) -> ThreadPage:
     """The threads of the user, last activity first."""
-    found = await layer.list_threads(Pagination(first=limit, cursor=cursor), ThreadFilter(userId=caller.user_id))
+    found = await page_of_threads(layer, ThreadFilter(userId=caller.user_id), cursor, limit)
     return ThreadPage(
         data=[thread_of(one, is_listed=True) for one in found.data],
         next_cursor=found.pageInfo.endCursor if found.pageInfo.hasNextPage else None,
@@ -57,7 +64,7 @@ async def search(
     if not q.strip():
         raise invalid("query.q", "it has no word")
     which = ThreadFilter(userId=caller.user_id, search=q)
-    found = await layer.list_threads(Pagination(first=limit, cursor=cursor), which)
+    found = await page_of_threads(layer, which, cursor, limit)
     excerpts = {one.thread_id: one for one in await layer.excerpts(q, [one["id"] for one in found.data])}
     hits = [
         Hit(
@@ -67,6 +74,20 @@ async def search(
         for one in found.data
     ]
     return HitPage(data=hits, next_cursor=found.pageInfo.endCursor if found.pageInfo.hasNextPage else None)
+
+
+async def page_of_threads(
+    layer: ChainlitLayer, which: ThreadFilter, cursor: str | None, limit: int
+) -> PaginatedResponse[ThreadDict]:
+    """A page of threads without their messages.
+
+    Raises:
+        Problem: the cursor is not valid.
+    """
+    try:
+        return await layer.list_threads(Pagination(first=limit, cursor=cursor), which)
+    except InvalidRecord:
+        raise invalid("query.cursor", "it is not the `next_cursor` of a page") from None
 
 
 @router.post("/threads", status_code=201, dependencies=[Once])
@@ -110,7 +131,11 @@ async def change_thread(
     """Rename a thread, or change its metadata and tags. With `If-Match`, only if nobody changed it meanwhile."""
     found = await own_thread(layer, caller, thread_id)
     demand_version(found, if_match)
-    metadata = checked_metadata(given.metadata) if given.metadata is not None else None
+    metadata = None
+    if given.metadata is not None:
+        metadata = checked_metadata(given.metadata)
+        merged = {key: value for key, value in {**found.metadata, **metadata}.items() if value is not None}
+        checked_metadata(merged)
     await layer.update_thread(found.id, name=given.name, metadata=metadata, tags=given.tags)
     changed = await own_thread(layer, caller, thread_id)
     response.headers["ETag"] = etag_of(changed)
@@ -155,15 +180,26 @@ async def own_whole_thread(
 
 async def own_thread(layer: ChainlitLayer, caller: Caller, thread_id: str) -> Thread:
     """As `own_whole_thread`, without its contents."""
-    return thread_of(await own_whole_thread(layer, caller, thread_id))
+    return thread_of(await own_head(layer, caller, thread_id))
 
 
-def demand_version(thread: Thread, if_match: str | None) -> None:
-    """Require that the thread is still as its reader saw it.
+async def own_head(layer: ChainlitLayer, caller: Caller, thread_id: str, *, what: str = "thread") -> dict[str, Any]:
+    """As `own_whole_thread`, without steps and elements."""
+    known = known_id(thread_id)
+    found = None if known is None else await layer.get_thread_head(known)
+    if found is None or found["userIdentifier"] != caller.identifier:
+        raise not_found(what)
+    return found
+
+
+def demand_version(thread: Thread, if_match: Sequence[str] | None) -> None:
+    """Require that the thread is still as its reader saw it. A weak tag (`W/`) matches nothing (RFC 9110, 13.1.1).
 
     Raises:
         Problem: it was changed.
     """
-    known = {one.strip().removeprefix("W/") for one in (if_match or "").split(",")}
-    if if_match is not None and not known & {"*", etag_of(thread)}:
+    if if_match is None:
+        return
+    known = {tag for line in if_match for tag in _TAG.findall(line)}
+    if not known & {"*", etag_of(thread)}:
         raise Problem(412, "changed", "The thread was changed meanwhile. Read it again.", [("header.if-match", "old")])

@@ -126,10 +126,6 @@ class KeyGate:
             sentence = "Send an API key as `Authorization: Bearer tk_…` or as `x-api-key: tk_…`."
             raise KeyRefused(401, "key-missing", sentence)
         key = await self._known(secret, connection.client.host if connection.client else "")
-        if not set(scopes) & set(key.scopes):
-            raise lacks_scope(key, *scopes)
-        if scopes == ("admin",) and key.role != "admin":
-            raise KeyRefused(403, "scope-missing", f"{key.owner} is not an admin any more.")
         if key.requests_per_minute is not None:
             with acting_as(SYSTEM):
                 rate = await self._layer.take_rate(key.id, "requests", 1, key.requests_per_minute)
@@ -137,6 +133,11 @@ class KeyGate:
             if not rate.allowed:
                 sentence = f"The key {key.prefix}… allows {rate.limit} requests a minute."
                 raise KeyRefused(429, "rate-exceeded", sentence, retry_after=rate.retry_after)
+        # After the rate, so that requests without the scope count too.
+        if not set(scopes) & set(key.scopes):
+            raise lacks_scope(key, *scopes)
+        if scopes == ("admin",) and key.role != "admin":
+            raise KeyRefused(403, "scope-missing", f"{key.owner} is not an admin any more.")
         return key
 
     async def _known(self, secret: str, address: str) -> ApiKey:

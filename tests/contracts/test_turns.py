@@ -1,0 +1,64 @@
+"""Claims of threads: one turn has a thread at a time, over all processes, and a dead process loses its claims."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import select, update
+
+import datalayer
+from datalayer import Forbidden, InvalidRecord, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.schema.turns import turn_claims
+from tests.support.records import new_id, thread, user_id
+
+
+async def test_one_turn_has_a_thread(layer: ChainlitLayer, database_url: str) -> None:
+    other, thread_id = datalayer.create_data_layer(database_url), new_id()
+    holders = [new_id() for _ in range(10)]
+    claimed = await asyncio.gather(
+        *((layer, other)[at % 2].claim_turn(thread_id, holder, 60) for at, holder in enumerate(holders))
+    )
+    assert sum(claimed) == 1
+    holder = holders[claimed.index(True)]
+    assert await other.claim_turn(thread_id, holder, 60), "its own"
+    assert await layer.claim_turn(new_id(), new_id(), 60), "another thread"
+    await layer.release_turn(new_id())
+    assert not await other.claim_turn(thread_id, new_id(), 60)
+    await layer.release_turn(holder)
+    assert await other.claim_turn(thread_id, new_id(), 60)
+    await other.close()
+
+
+async def test_a_claim_that_nobody_keeps_ends(layer: ChainlitLayer) -> None:
+    dead, alive, late = new_id(), new_id(), new_id()
+    threads = {holder: new_id() for holder in (dead, alive)}
+    for holder, thread_id in threads.items():
+        assert await layer.claim_turn(thread_id, holder, 60)
+    async with layer.database.write() as connection:
+        await connection.execute(update(turn_claims).values(until=turn_claims.c.until - 61))
+    assert await layer.keep_turns([alive, new_id()], 60) == {alive}
+    assert not await layer.claim_turn(threads[alive], late, 60)
+    async with layer.database.read() as connection:
+        assert (await connection.execute(select(turn_claims.c.holder))).scalars().all() == [alive], "rows of ended ones"
+    assert await layer.claim_turn(threads[dead], late, 60)
+    async with layer.database.write() as connection:
+        await connection.execute(update(turn_claims).values(until=turn_claims.c.until - 61))
+    assert await layer.claim_turn(threads[dead], dead, 60), "taken over without a look at it in between"
+    assert await layer.keep_turns([late], 60) == set()
+
+
+async def test_claims_go_with_their_thread_and_are_for_the_system(layer: ChainlitLayer) -> None:
+    thread_id, holder = await thread(layer, await user_id(layer, "alice")), new_id()
+    assert await layer.claim_turn(thread_id, holder, 60)
+    assert (await layer.delete_thread_with_receipt(thread_id)).rows["turn_claims"] == 1
+    with pytest.raises(InvalidRecord):
+        await layer.claim_turn("no id", holder, 60)
+    for actor in ("alice", None):
+        with acting_as(actor):
+            for call in (
+                layer.claim_turn(thread_id, holder, 60),
+                layer.keep_turns([holder], 60),
+                layer.release_turn(holder),
+            ):
+                with pytest.raises(Forbidden):
+                    await call

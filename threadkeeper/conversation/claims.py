@@ -1,0 +1,138 @@
+"""One turn at a time in a thread, over all processes: a turn claims its thread in the database.
+
+The claims of a process that died end within seconds.
+"""
+
+import asyncio
+import contextvars
+import logging
+import uuid
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import DataLayerError
+from datalayer.ownership import SYSTEM, acting_as
+
+logger = logging.getLogger(__name__)
+
+CLAIM_SECONDS = 10.0
+_KEEP_EVERY_SECONDS = 3.0
+_LOOK_EVERY_SECONDS = 0.3
+_PATIENCE_SECONDS = 2.0
+
+
+class Claims:
+    """The claims of the turns of this process, which it keeps until they are released."""
+
+    def __init__(self, layer: ChainlitLayer) -> None:
+        self._layer = layer
+        self._held: set[str] = set()
+        self._keeper: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def take(self, thread_id: str) -> str | None:
+        """Claim the thread; gives the id of the claim, or None if another turn has the thread.
+
+        Raises:
+            DataLayerError: the claim cannot be stored.
+        """
+        holder = str(uuid.uuid4())
+        with acting_as(SYSTEM):
+            if not await self._layer.claim_turn(thread_id, holder, CLAIM_SECONDS):
+                return None
+        self._held.add(holder)
+        if self._keeper is None:
+            keeping = self._keep()
+            self._keeper = asyncio.get_running_loop().create_task(keeping, context=contextvars.Context())
+        return holder
+
+    def release(self, holder: str) -> None:
+        """End the claim, in the background."""
+        self._held.discard(holder)
+        self._start(self._release(holder))
+
+    @asynccontextmanager
+    async def turn(self, thread_id: str, *, waits: bool) -> AsyncIterator[None]:
+        """Run the turn of a page when no other turn has the thread.
+
+        If the claim cannot be stored, the turn runs without it: its own reads and writes tell the user.
+
+        Args:
+            waits: whether the thread is stored already, so that another turn may have it. The first turn of a new
+                thread claims it, and does not wait for the claim.
+        """
+        if waits:
+            holder = await self._wait(thread_id)
+            try:
+                yield
+            finally:
+                if holder is not None:
+                    self.release(holder)
+            return
+        claiming = asyncio.create_task(self._try(thread_id), name="claim-turn")
+        try:
+            yield
+        finally:
+            self._start(self._release_claimed(claiming))
+
+    def stop(self) -> None:
+        """Keep no claims any more."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            self._keeper = None
+
+    async def _wait(self, thread_id: str) -> str | None:
+        """Claim the thread when it is free; None if that cannot be known now."""
+        while True:
+            try:
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    holder = await self.take(thread_id)
+            except (DataLayerError, TimeoutError) as error:
+                logger.warning("a turn runs without a claim: %s", error or "no answer", extra={"thread_id": thread_id})
+                return None
+            if holder is not None:
+                return holder
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+    async def _try(self, thread_id: str) -> str | None:
+        try:
+            return await self.take(thread_id)
+        except DataLayerError as error:
+            logger.warning("a turn runs without a claim: %s", error, extra={"thread_id": thread_id})
+            return None
+
+    async def _release_claimed(self, claiming: "asyncio.Task[str | None]") -> None:
+        if (holder := await claiming) is not None:
+            self.release(holder)
+
+    async def _release(self, holder: str) -> None:
+        try:
+            with acting_as(SYSTEM):
+                await self._layer.release_turn(holder)
+        except DataLayerError as error:
+            logger.warning("the claim of a turn ends by itself: %s", error)
+
+    async def _keep(self) -> None:
+        """Keep the claims until there are none. One that was lost stays lost: its turn ends all the same."""
+        while self._held:
+            await asyncio.sleep(_KEEP_EVERY_SECONDS)
+            held = set(self._held)
+            if not held:
+                break
+            try:
+                with acting_as(SYSTEM):
+                    lost = held - await self._layer.keep_turns(held, CLAIM_SECONDS)
+            except DataLayerError as error:
+                logger.warning("the claims of %d turns are not kept: %s", len(held), error)
+                continue
+            if lost := lost & self._held:
+                logger.warning("%d turns lost their threads, because their claims were not kept in time", len(lost))
+                self._held -= lost
+        self._keeper = None
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
