@@ -347,6 +347,7 @@ async def reload_during_an_answer(journey: Journey) -> None:
     await page.locator("#stop-button").click()
     await expect(visitor.answers).to_contain_text(say("stopped_before", "en"))
     await expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    await expect(page.locator(".positive-feedback-off")).to_be_hidden()
 
 
 async def meet_an_error(journey: Journey) -> None:

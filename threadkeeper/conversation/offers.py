@@ -13,7 +13,7 @@ from threadkeeper.chat.context.refusals import WITHOUT_FILES, refused_ids
 from threadkeeper.chat.context.steps import is_notice, metadata_of
 from threadkeeper.chat.wording import say
 from threadkeeper.citations import CITED, SOURCES
-from threadkeeper.conversation.notices import notice
+from threadkeeper.conversation.notices import last_notice, notice
 from threadkeeper.conversation.reply import FINAL, say_error
 from threadkeeper.conversation.turn_order import SessionTurns, Turns
 from threadkeeper.conversation.versions import Versions
@@ -187,7 +187,7 @@ def drops_files(thread: Mapping[str, Any], question: Mapping[str, Any]) -> bool:
 
 async def say_stopped(question_id: str, language: str, turns: Turns, session: Any, *, model: str) -> None:
     """Say that an answer was stopped before its first word, with the button that asks again."""
-    message = notice(say("stopped_before", language))
+    message = last_notice(say("stopped_before", language))
     await message.send()
     await offer(turns, session, [try_again(question_id, language, model=model)], message.id)
 

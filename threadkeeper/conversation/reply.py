@@ -31,7 +31,7 @@ from threadkeeper.chat.model import Delta, Finish, Purpose
 from threadkeeper.chat.wording import AnswerMark, mark_answer, say, say_contents, say_nearly_used, unmark_answer
 from threadkeeper.citations import CITED, SOURCES
 from threadkeeper.conversation.assistants import DEFAULT_CHAT, Answerer
-from threadkeeper.conversation.notices import notice
+from threadkeeper.conversation.notices import last_notice
 from threadkeeper.conversation.passages import NO_PASSAGES, Passages, citation_facts, passages_of, send_cited
 from threadkeeper.conversation.pictures import send_pictures
 from threadkeeper.conversation.thought_step import ThoughtStep, is_thought
@@ -281,7 +281,7 @@ class Reply:
             await asyncio.shield(send_pictures(self._layer, outcome.pictures, self.message, self._language))
         if outcome.not_shown:
             contents = say_contents(outcome.not_shown, self._language)
-            await notice(say("notice_not_shown", self._language, contents=contents)).send()
+            await last_notice(say("notice_not_shown", self._language, contents=contents)).send()
         new = [number for number in (self.message.metadata or {}).get(CITED) or () if number not in self._cited]
         if new and not stopping:
             await asyncio.shield(send_cited(self._layer, self.passages, new, self.message, self._language))

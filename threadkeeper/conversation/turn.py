@@ -30,7 +30,7 @@ from threadkeeper.conversation.chat_settings import Choices
 from threadkeeper.conversation.cutting import cut_what_followed, steps_before
 from threadkeeper.conversation.failures import Failures
 from threadkeeper.conversation.left_out import LeftOutNotices
-from threadkeeper.conversation.notices import notice
+from threadkeeper.conversation.notices import last_notice
 from threadkeeper.conversation.offers import buttons_of, offer, prompt_buttons, renew_version_buttons, say_stopped
 from threadkeeper.conversation.passages import facts_of_elements
 from threadkeeper.conversation.question import QuestionReader, say_notices
@@ -262,7 +262,7 @@ class Answering:
             return
         if prepared.idk is not None:
             # The answer stays as it is: what it has was found in passages.
-            await notice(prepared.idk).send()
+            await last_notice(prepared.idk).send()
             return
         choices, passages = prepared.choices, prepared.passages
         model = await self.answerers.pick(answerer, message, language)
