@@ -17,7 +17,7 @@ from datalayer.errors import Forbidden, InvalidRecord, NotFound
 from datalayer.keys import rates, replies, rows
 from datalayer.keys.secrets import PREFIX_LENGTH, hash_of, new_secret
 from datalayer.ownership import SYSTEM, acting_user, demand_system, recorded
-from datalayer.records.keys import KEY_SCOPES, ApiKey, ApiReply, KeyScope, Rate, RateKind
+from datalayer.records.keys import KEY_SCOPES, ROLES_OF_SCOPES, ApiKey, ApiReply, KeyScope, Rate, RateKind
 from datalayer.review import audit
 from datalayer.store import DataStore
 
@@ -47,7 +47,7 @@ class Keys(DataStore):
 
         Args:
             name: for lists; several keys may have the same.
-            scopes: what the key allows, from `KEY_SCOPES`; "admin" only for users who are admins.
+            scopes: what the key allows, from `KEY_SCOPES`; those of `ROLES_OF_SCOPES` only for users of these roles.
             user: the identifier of the key's user; None for the acting user.
             project: the slug of the project that pays; None for the default project.
             models: the only models that the key may use; all without any.
@@ -77,8 +77,9 @@ class Keys(DataStore):
             of_user = await rows.owner(connection, whose)
             if actor is not SYSTEM and of_user.identifier != actor:
                 raise Forbidden("a user makes keys only for themselves")
-            if "admin" in cleaned and of_user.role != "admin":
-                raise InvalidRecord(f"the scope admin is for admins: {of_user.identifier} is none")
+            for scope in cleaned:
+                if of_user.role not in (roles := ROLES_OF_SCOPES.get(scope, (of_user.role,))):
+                    raise InvalidRecord(f"the scope {scope} is for {' and '.join(roles)}: {of_user.identifier} is none")
             pays = None
             if project is not None:
                 pays = await rows.project_id(connection, project, None if actor is SYSTEM else of_user)

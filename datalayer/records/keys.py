@@ -1,11 +1,13 @@
 """Frozen records of API keys and their rates. Times are UTC texts, as in `records/usage.py`."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-KeyScope = Literal["threads:read", "threads:write", "assistants", "gateway", "usage:read", "admin"]
+KeyScope = Literal["threads:read", "threads:write", "assistants", "gateway", "usage:read", "reviews", "admin"]
 
-KEY_SCOPES: tuple[KeyScope, ...] = ("threads:read", "threads:write", "assistants", "gateway", "usage:read", "admin")
+KEY_SCOPES: tuple[KeyScope, ...] = get_args(KeyScope)
+ROLES_OF_SCOPES: dict[KeyScope, tuple[str, ...]] = {"reviews": ("reviewer", "admin"), "admin": ("admin",)}
+"""The roles whose users can have a scope; the other scopes are for everyone."""
 
 RateKind = Literal["requests", "tokens"]
 

@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 from datalayer import AssistantSettings, Limit, Project, StorageUnavailable, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records.keys import KEY_SCOPES
 from datalayer.records.usage import CallFilter
 from datalayer.schema.chat import feedbacks
 from datalayer.schema.keys import api_replies
@@ -26,6 +27,7 @@ from tests.support.model_server import ModelServer
 from tests.support.pages import read_page
 from tests.support.patience import until
 from tests.support.records import listed, new_id, step, thread
+from tests.support.reviewing import talk
 from tests.web.conftest import Browser, Program, problem
 from threadkeeper.conversation.programs import Programs
 from threadkeeper.conversation.session import Conversations
@@ -664,11 +666,12 @@ async def test_a_failure_after_the_question_is_stored_is_not_asked_again(
 async def test_the_examples_of_the_documentation_run(
     program_of: Program, layer: ChainlitLayer, people: dict[str, User]
 ) -> None:
-    program = await program_of("admin", scopes=["threads:read", "threads:write", "usage:read", "assistants", "admin"])
+    program = await program_of("admin", scopes=KEY_SCOPES)
     lab = await layer.put_project(Project(new_id(), "The lab", "lab"))
     when, cost = "2026-03-03T09:00:00.000000Z", Decimal("0.01")
     night = call(when, project_id=lab.id, tags=("night", "batch"), prompt_tokens=1, total_cost=cost)
     await layer.record_call(night)
+    await talk(layer, "uma", thumb=0)
     examples = "\n".join(re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL))
     base = str(program.base_url).removesuffix("/api/v1/")
     values = {"THREADKEEPER_URL": base, "THREADKEEPER_KEY": program.headers["x-api-key"], "NO_PROXY": "*"}
@@ -679,4 +682,5 @@ async def test_the_examples_of_the_documentation_run(
     assert said[:1] == ["You said: What is a data layer?"], done.stderr
     assert said[1] == "new 0 of 0", done.stderr
     assert said[2:4] == [f"{when} openai gpt-x 0.01", "['0', '0.01', '0', '0', '0', '0', '0']"], done.stderr
+    assert said[4:] == ["1 preference pairs, 3 users"], done.stderr
     assert done.returncode == 0, done.stderr

@@ -121,7 +121,7 @@ async def test_a_disabled_user_and_a_former_admin_are_out_within_seconds(
     await layer.set_role("ada", "reviewer")
     clock.now += 3
     former = await refused(gate, bearer(secret), "admin")
-    assert (former.status, former.sentence) == (403, "ada is not an admin any more.")
+    assert (former.status, former.sentence) == (403, "ada has no role for the scope admin any more.")
     await layer.set_disabled("ada", True)
     clock.now += 3
     assert (await refused(gate, bearer(secret), "admin")).status == 401

@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI
 
 from datalayer import acting_as, acting_user
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.keys import KEY_SCOPES
+from datalayer.records.keys import KEY_SCOPES, ROLES_OF_SCOPES
 from tests.support.records import new_id
 from tests.web.conftest import NAMES, Browser
 from threadkeeper.web.api.on_demand import ApiOnDemand
@@ -142,6 +142,18 @@ WHO_MAY = {
     "POST /api/v1/assistants/{slug}/trainings": ASSISTANT_KEYS,
     "GET /api/v1/assistants/{slug}/trainings/{training_id}": ASSISTANT_KEYS,
     "POST /api/v1/assistants/{slug}/trainings/{training_id}/cancel": ASSISTANT_KEYS,
+    "GET /api/v1/reviews/answers": REVIEW_KEYS,
+    "PUT /api/v1/reviews/answers/{answer_id}/verdict": REVIEW_KEYS,
+    "DELETE /api/v1/reviews/answers/{answer_id}/verdict": REVIEW_KEYS,
+    "GET /api/v1/reviews/threads/{thread_id}": REVIEW_KEYS,
+    "GET /api/v1/reviews/queue": REVIEW_KEYS,
+    "POST /api/v1/reviews/queue/next": REVIEW_KEYS,
+    "GET /api/v1/reviews/exports/{kind}": REVIEW_KEYS,
+    "GET /api/v1/users": ADMIN_KEYS,
+    "POST /api/v1/users": ADMIN_KEYS,
+    "GET /api/v1/users/{user_id}": ADMIN_KEYS,
+    "PATCH /api/v1/users/{user_id}": ADMIN_KEYS,
+    "DELETE /api/v1/users/{user_id}": ADMIN_KEYS,
     "GET /api/v1/usage": USAGE_KEYS,
     "GET /api/v1/statistics": USAGE_KEYS,
     "GET /api/v1/prices": USAGE_KEYS,
@@ -327,7 +339,7 @@ async def test_a_key_reaches_the_routes_of_its_scopes_alone(
             secrets = {
                 scope: (await layer.create_api_key("x", [scope]))[1]
                 for scope in KEY_SCOPES
-                if scope != "admin" or role == "admin"
+                if role in ROLES_OF_SCOPES.get(scope, (role,))
             }
         for scope, secret in secrets.items():
             program = await browser_of(None)

@@ -58,4 +58,5 @@ Writer = Annotated[Caller, caller_with("threads:write")]
 UsageReader = Annotated[Caller, caller_with("usage:read")]
 AssistantCaller = Annotated[Caller, caller_with("assistants")]
 # What these read leaves rows in the audit or is about everyone: no link on a page of ours may do it.
+ReviewCaller = Annotated[Caller, caller_with("reviews", from_pages=False)]
 AdminCaller = Annotated[Caller, caller_with("admin", from_pages=False)]

@@ -15,11 +15,13 @@ from threadkeeper.web.api import (
     interactions,
     messages,
     projects,
+    reviews,
     sources,
     threads,
     trainings,
     transactions,
     usage,
+    users,
 )
 from threadkeeper.web.api.documentation import documentation_router
 from threadkeeper.web.auth.keys import KeyGate
@@ -70,6 +72,7 @@ def api_router(
         *(threads.router, messages.router, elements.router, interactions.router),
         *(usage.router, transactions.router, projects.router),
         *(assistants.router, sources.files, sources.router, trainings.router),
+        *(reviews.router, users.router),
     )
     for part in parts:
         router.include_router(part)

@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection
 from datalayer import SYSTEM, ApiKey, DataLayerError, Rate, acting_as, acting_user
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
-from datalayer.records.keys import KeyScope
+from datalayer.records.keys import ROLES_OF_SCOPES, KeyScope
 from threadkeeper.login.throttle import LONGEST_PAUSE_SECONDS, LoginThrottle, TooManyTries
 from threadkeeper.web.auth.bearer import bearer_token
 
@@ -134,10 +134,11 @@ class KeyGate:
                 sentence = f"The key {key.prefix}… allows {rate.limit} requests a minute."
                 raise KeyRefused(429, "rate-exceeded", sentence, retry_after=rate.retry_after)
         # After the rate, so that requests without the scope count too.
-        if not set(scopes) & set(key.scopes):
+        found = [scope for scope in scopes if scope in key.scopes]
+        if not found:
             raise lacks_scope(key, *scopes)
-        if scopes == ("admin",) and key.role != "admin":
-            raise KeyRefused(403, "scope-missing", f"{key.owner} is not an admin any more.")
+        if not any(key.role in ROLES_OF_SCOPES.get(scope, (key.role,)) for scope in found):
+            raise KeyRefused(403, "scope-missing", f"{key.owner} has no role for the scope {found[0]} any more.")
         return key
 
     async def _known(self, secret: str, address: str) -> ApiKey:

@@ -8,14 +8,14 @@ from datalayer import ApiKey, InvalidRecord
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import known_id, utc_now
 from datalayer.keys.keys import LONGEST_NAME
-from datalayer.records.keys import KeyScope
+from datalayer.records.keys import KEY_SCOPES, ROLES_OF_SCOPES, KeyScope
+from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
 from threadkeeper.web.pages.zone import Zone
 
-OFFERED: tuple[KeyScope, ...] = ("threads:read", "threads:write", "assistants", "gateway", "usage:read")
 _LONGEST_DATE = 10
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -24,6 +24,11 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 async def own_keys(layer: ChainlitLayer) -> list[ApiKey]:
     """The acting user's keys that are not revoked, newest first."""
     return [key for key in await layer.list_api_keys() if key.revoked_at is None]
+
+
+def offered(person: Person) -> list[KeyScope]:
+    """The scopes that a user of this role can have."""
+    return [scope for scope in KEY_SCOPES if person.role in ROLES_OF_SCOPES.get(scope, (person.role,))]
 
 
 def is_expired(key: ApiKey) -> bool:
@@ -37,7 +42,7 @@ async def make_key(
     name = form.one("name", longest=LONGEST_NAME).strip()
     if not name:
         raise InvalidInput("me_key_no_name")
-    scopes = [scope for scope in form.all("scope") if scope in OFFERED]
+    scopes = [scope for scope in offered(person) if scope in form.all("scope")]
     if not scopes:
         raise InvalidInput("me_key_no_scope")
     expires_at = _end_of(form.one("expires", longest=_LONGEST_DATE), zone)

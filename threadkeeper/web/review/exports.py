@@ -80,7 +80,7 @@ async def export(
         values |= {"chosen": {"kind": kind, "format": format_, "purpose": purpose or ""}}
         values |= {"empty": _why_empty(kind, values["counted"])}
         return pages.page(request, "review/export.html", values, person=person, zone=zone)
-    body = write(_again(record, records))
+    body = write(again(record, records))
     # Read the first part before the response starts: an export that fails at once gets its own status.
     first = await anext(body, b"")
     name = f"{kind.replace('_', '-')}-{datetime.now(UTC).date()}.{suffix}"
@@ -112,7 +112,8 @@ def _why_empty(kind: str, counted: AnswerCount) -> str:
     return f"export_empty_{kind}{'_one' if counted.count == 1 else ''}"
 
 
-async def _again(first: dict[str, Any], rest: Any) -> Records:
+async def again(first: dict[str, Any], rest: Any) -> Records:
+    """The records from the first one on, which was read already."""
     async with aclosing(rest):
         yield first
         async for record in rest:

@@ -1,0 +1,141 @@
+"""The API for reviewers and admins: answers, threads, verdicts, the queue, exports; users with a receipt."""
+
+import json
+from typing import Any
+
+import pytest
+
+from datalayer import InvalidRecord, User, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.records import new_id
+from tests.support.reviewing import talk
+from tests.web.conftest import Program, problem
+from threadkeeper.review_policy import ReviewPolicy
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+PASSWORD = "the difference engine"
+
+
+async def audited(layer: ChainlitLayer) -> list[tuple[str, str | None, str | None]]:
+    """What is in the audit of the review, oldest first: what, who, why."""
+    found = [(one.action, one.actor, one.purpose) for one in reversed((await layer.list_audit()).entries)]
+    return [one for one in found if one[0] != "create_key"]
+
+
+async def test_a_reviewer_finds_reads_judges_and_exports(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    turn = await talk(layer, "uma", thumb=0, comment="no", tags=["geo"])
+    await talk(layer, "ada", "another question", at="2026-03-02T10:00:00.000000Z")
+    rita = await program_of("reviewer", scopes=["reviews"])
+    with acting_as("uma"), pytest.raises(InvalidRecord, match="reviews"):
+        await layer.create_api_key("mine", ["reviews"])
+
+    first = (await rita.get("/reviews/answers", params={"limit": 1})).json()
+    (rest,) = (await rita.get("/reviews/answers", params={"cursor": first["next_cursor"]})).json()["data"]
+    assert (first["data"][0]["user"], rest["id"], rest["thumb"], rest["comment"]) == ("ada", turn.answer, "down", "no")
+    for filters, number in (
+        ({"thumb": "down"}, 1), ({"user": "ada"}, 1), ({"tag": "geo"}, 1), ({"words": "capital"}, 1),
+        ({"is_reviewed": "true"}, 0), ({"since": "2026-03-02"}, 1), ({"until": "2026-03-01"}, 0),
+        ({"min_cost": "1"}, 0),
+    ):  # fmt: skip
+        assert len((await rita.get("/reviews/answers", params=filters)).json()["data"]) == number, filters
+    assert problem(await rita.get("/reviews/answers", params={"thumb": "sideways"})) == (422, "invalid")
+    assert await audited(layer) == [], "a list opens no thread"
+
+    opened = (await rita.get(f"/reviews/threads/{turn.thread}", params={"purpose": "quality"})).json()
+    assert [one["content"] for one in opened["messages"]] == ["what is the capital of France", "It is Lyon."]
+    assert [(one["user"], one["value"], one["comment"]) for one in opened["votes"]] == [("uma", "down", "no")]
+    assert await audited(layer) == [("read", "rita", "quality")]
+    assert problem(await rita.get(f"/reviews/threads/{new_id()}")) == (404, "not-found")
+
+    here = f"/reviews/answers/{turn.answer}/verdict"
+    given = {"label": "wrong", "reasons": ["incorrect"], "note": "Lyon?", "better_answer": "It is Paris."}
+    kept = (await rita.put(here, json=given)).json()
+    assert (kept["reviewer"], kept["label"], kept["better_answer"]) == ("rita", "wrong", "It is Paris.")
+    for field, value in (("label", "so-so"), ("reasons", ["boring"])):
+        refused = await rita.put(here, json=given | {field: value})
+        assert refused.json()["errors"][0]["field"] == f"body.{field}"
+    assert problem(await rita.put(f"/reviews/answers/{new_id()}/verdict", json=given)) == (404, "not-found")
+
+    pairs = await rita.get("/reviews/exports/pairs", params={"purpose": "training"})
+    (pair,) = map(json.loads, pairs.text.splitlines())
+    assert (pair["chosen"], pair["rejected"], pair["source"]) == ("It is Paris.", "It is Lyon.", "verdict")
+    assert pairs.headers["content-disposition"].startswith('attachment; filename="pairs-')
+    assert await audited(layer) == [("read", "rita", "quality"), ("export", "rita", "training")]
+    table = await rita.get("/reviews/exports/conversations", params={"format": "csv", "user": "uma"})
+    assert (table.headers["content-type"], len(table.text.splitlines())) == ("text/csv; charset=utf-8", 2)
+    assert problem(await rita.get("/reviews/exports/pairs", params={"user": "ada"})) == (404, "export-empty")
+    assert problem(await rita.get("/reviews/exports/everything")) == (422, "invalid")
+
+    assert problem(await rita.post("/reviews/queue/next")) == (404, "queue-empty")
+    with acting_as("rita"):
+        await layer.fill_queue(percent=100)
+    once = {"Idempotency-Key": "1"}
+    taken = await rita.post("/reviews/queue/next", headers=once)
+    assert (taken.json()["locked_by"], taken.json()["user"]) == ("rita", "ada")
+    assert (await rita.post("/reviews/queue/next", headers=once)).headers["idempotency-replayed"] == "true"
+    assert len((await rita.get("/reviews/queue")).json()["data"]) == 1
+    assert (await rita.delete(here)).status_code == 204
+    assert problem(await rita.delete(here)) == (404, "not-found")
+
+    with acting_as("ada"):
+        _, secret = await layer.create_api_key("later no admin", ["reviews", "admin"])
+    await layer.add_account("root", "no real hash", "admin")
+    await layer.set_role("ada", "user")
+    for path in ("/reviews/answers", "/users"):
+        assert problem(await rita.get(path, headers={"x-api-key": secret})) == (403, "scope-missing")
+
+
+@pytest.mark.parametrize("review_policy", [ReviewPolicy(asks_purpose=True)])
+async def test_a_purpose_is_required_where_the_server_asks_for_one(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    turn = await talk(layer, "uma")
+    rita = await program_of("reviewer", scopes=["reviews"])
+    (row,) = (await rita.get("/reviews/answers")).json()["data"]
+    assert (row["question"], row["answer"], row["thread_name"]) == (None, None, None)
+    for path in (f"/reviews/threads/{turn.thread}", "/reviews/exports/conversations"):
+        refused = await rita.get(path)
+        assert refused.json()["errors"][0]["field"] == "query.purpose"
+    assert await audited(layer) == []
+    assert (await rita.get(f"/reviews/threads/{turn.thread}", params={"purpose": "quality"})).status_code == 200
+
+
+async def test_an_admin_adds_changes_and_deletes_users(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    ada = await program_of("admin", scopes=["admin"])
+    new: dict[str, Any] = {"identifier": "grace", "password": PASSWORD, "role": "reviewer"}
+    made = await ada.post("/users", json=new, headers={"Idempotency-Key": "1"})
+    assert (made.status_code, made.json()["role"], made.json()["is_disabled"]) == (201, "reviewer", False), made.text
+    assert PASSWORD not in made.text
+    here = made.headers["location"].removeprefix("/api/v1")
+    assert problem(await ada.post("/users", json=new)) == (409, "exists")
+    for field, value in (("identifier", "a\nb"), ("password", "short"), ("role", "king")):
+        refused = await ada.post("/users", json=new | {field: value})
+        assert refused.json()["errors"][0]["field"] == f"body.{field}"
+    first = (await ada.get("/users", params={"limit": 3})).json()
+    rest = (await ada.get("/users", params={"cursor": first["next_cursor"]})).json()
+    assert [one["identifier"] for one in first["data"] + rest["data"]] == ["ada", "grace", "rita", "uma"]
+
+    old = {"If-Match": made.headers["etag"]}
+    changed = await ada.patch(here, json={"role": "user", "is_disabled": True}, headers=old)
+    assert (changed.json()["role"], changed.json()["is_disabled"]) == ("user", True)
+    assert problem(await ada.patch(here, json={"role": "admin"}, headers=old)) == (412, "changed")
+    before = (await layer.get_account("grace")).password_hash  # type: ignore[union-attr]
+    assert (await ada.patch(here, json={"is_disabled": False, "password": PASSWORD * 2})).json()["is_disabled"] is False
+    assert (await layer.get_account("grace")).password_hash != before  # type: ignore[union-attr]
+
+    me = f"/users/{people['admin'].id}"
+    assert problem(await ada.patch(me, json={"role": "user"})) == (409, "only-admin")
+    assert problem(await ada.patch(me, json={"is_disabled": True})) == (409, "only-admin")
+    assert problem(await ada.delete(me)) == (409, "only-admin")
+
+    with acting_as("grace"):
+        turn = await talk(layer, "grace")
+    receipt = (await ada.delete(here)).json()
+    assert (receipt["what"], receipt["owner"], receipt["deleted_by"]) == ("user", "grace", "ada")
+    assert receipt["threads"] == [turn.thread]
+    assert problem(await ada.get(here)) == (404, "not-found")
+    assert problem(await ada.get("/users/no-id")) == (404, "not-found")

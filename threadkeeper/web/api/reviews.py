@@ -1,0 +1,160 @@
+"""Reviews: find answers, open threads, give verdicts, take from the queue, and export; for reviewers and admins.
+
+Opening and exporting threads of others adds the rows to the audit that the pages add.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from datalayer.records.review import Verdict
+from threadkeeper.web.api.access import ReviewCaller
+from threadkeeper.web.api.answers_query import Answers
+from threadkeeper.web.api.messages import messages_of
+from threadkeeper.web.api.once import note_done, once_with
+from threadkeeper.web.api.paging import Cursor, Limit
+from threadkeeper.web.api.problems import Problem, invalid, not_found
+from threadkeeper.web.api.review_shapes import (
+    AnswerList,
+    GivenVerdict,
+    QueueItem,
+    QueueList,
+    ReviewedThread,
+    ShownVerdict,
+    answer_of,
+    item_of,
+    reviewed_thread_of,
+    verdict_of,
+)
+from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.pages.dependencies import Layer
+from threadkeeper.web.pages.downloads import Download, attachment
+from threadkeeper.web.review.exports import INSTALL, again, writers
+from threadkeeper.web.review.notices import LONGEST_PURPOSE
+from threadkeeper.web.review.policy import Policy, needs_purpose
+
+router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
+
+_ITEMS_SHOWN = 100
+Purpose = Annotated[
+    str | None,
+    Query(max_length=LONGEST_PURPOSE, description="Why; its owner sees it. Some servers require it."),
+]
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.get("/reviews/answers")
+async def list_answers(
+    *, _caller: ReviewCaller, layer: Layer, policy: Policy, which: Answers, cursor: Cursor = None, limit: Limit = 20
+) -> AnswerList:
+    """The answers that match the filters, newest first. Where opening a thread needs a purpose, without contents."""
+    found = await layer.list_answers(which, cursor=cursor, limit=limit, excerpts=not policy.asks_purpose)
+    return AnswerList(
+        data=[answer_of(row) for row in found.rows], next_cursor=found.next_cursor, is_partial=found.is_partial
+    )
+
+
+@router.get("/reviews/threads/{thread_id}")
+async def open_thread(
+    caller: ReviewCaller, layer: Layer, policy: Policy, thread_id: str, purpose: Purpose = None
+) -> ReviewedThread:
+    """A thread with its messages, votes and verdicts. Reading another user's adds a row to the audit."""
+    purpose = (purpose or "").strip() or None
+    if purpose is None and await needs_purpose(policy, layer, caller.person, thread_id):
+        raise invalid("query.purpose", "this server requires it")
+    found = await layer.open_thread_for_review(thread_id, purpose=purpose, purpose_required=policy.asks_purpose)
+    if found is None:
+        raise not_found("thread")
+    return reviewed_thread_of(found, messages_of(found.thread))
+
+
+@router.put("/reviews/answers/{answer_id}/verdict")
+async def judge(
+    _caller: ReviewCaller, layer: Layer, policy: Policy, answer_id: str, given: GivenVerdict
+) -> ShownVerdict:
+    """Give a verdict on an answer, in place of one's earlier one."""
+    if given.label not in policy.labels:
+        raise invalid("body.label", f"it is not on offer: {', '.join(policy.labels)}")
+    if unknown := [one for one in given.reasons if one not in policy.reasons]:
+        raise invalid("body.reasons", f"{unknown[0][:60]!r} is not on offer: {', '.join(policy.reasons)}")
+    better = given.better_answer if (given.better_answer or "").strip() else None
+    note = (given.note or "").strip() or None
+    kept = await layer.put_verdict(Verdict(answer_id, given.label, tuple(given.reasons), note, better))
+    return verdict_of(kept)
+
+
+@router.delete("/reviews/answers/{answer_id}/verdict", status_code=204)
+async def withdraw_verdict(_caller: ReviewCaller, layer: Layer, answer_id: str) -> None:
+    """Delete one's verdict on an answer. Its history is kept."""
+    if not await layer.remove_verdict(answer_id):
+        raise not_found("verdict")
+
+
+@router.get("/reviews/queue")
+async def read_queue(_caller: ReviewCaller, layer: Layer, policy: Policy) -> QueueList:
+    """The first hundred answers that wait for a verdict, one's own first."""
+    found = await layer.list_queue(limit=_ITEMS_SHOWN, excerpts=not policy.asks_purpose)
+    return QueueList(data=[item_of(one) for one in found])
+
+
+@router.post("/reviews/queue/next", dependencies=[once_with("reviews", from_pages=False)])
+async def take_next(request: Request, _caller: ReviewCaller, layer: Layer, policy: Policy) -> QueueItem:
+    """Take the next answer of the queue, which no other reviewer gets meanwhile."""
+    item = await layer.take_next(lock_seconds=policy.lock_seconds)
+    if item is None:
+        raise Problem(404, "queue-empty", "No answer waits for a verdict.")
+    note_done(request)
+    return item_of(item)
+
+
+@router.get(
+    "/reviews/exports/{kind}",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {
+                "application/jsonl": _FILE,
+                "text/csv": _FILE,
+                "application/vnd.apache.parquet": _FILE,
+            }
+        }
+    },
+)
+async def export(
+    *,
+    _caller: ReviewCaller,
+    layer: Layer,
+    policy: Policy,
+    which: Answers,
+    kind: Literal["conversations", "pairs", "fine_tuning"],
+    format: Annotated[Literal["jsonl", "csv", "parquet"], Query(description="Of the file.")] = "jsonl",  # noqa: A002
+    purpose: Purpose = None,
+) -> Response:
+    """The threads, preference pairs or training examples of the answers that match the filters, as a file.
+
+    Each thread of another user in it adds a row to the audit.
+    """
+    purpose = (purpose or "").strip() or None
+    if policy.asks_purpose and purpose is None:
+        raise invalid("query.purpose", "this server requires it")
+    sources: dict[str, Callable[..., AsyncIterator[dict[str, Any]]]] = {
+        "conversations": layer.export_conversations,
+        "pairs": partial(layer.export_pairs, bad_labels=policy.bad_labels),
+        "fine_tuning": partial(layer.export_fine_tuning, bad_labels=policy.bad_labels),
+    }
+    known = writers()
+    if format not in known:
+        raise invalid("query.format", f"this server cannot write it: {INSTALL['command']}")
+    write, media_type, suffix = known[format]
+    records = sources[kind](which, pseudonym_key=policy.pseudonym_key, purpose=purpose)
+    record = await anext(records, None)
+    if record is None:
+        raise Problem(404, "export-empty", "No answer that matches the filters gives a record.")
+    body = write(again(record, records))
+    # Read the first part before the response starts: an export that fails at once gets its own status.
+    first = await anext(body, b"")
+    name = f"{kind.replace('_', '-')}-{datetime.now(UTC).date()}.{suffix}"
+    return Download(body, first, media_type=media_type, headers=attachment(name))

@@ -1,0 +1,170 @@
+"""Users, for admins: list, add, change the role, disable, set a password, and delete with a receipt."""
+
+import hashlib
+from dataclasses import replace
+from functools import cache
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from datalayer import SYSTEM, Receipt, User, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.login.passwords import LONGEST_IDENTIFIER, LONGEST_PASSWORD, Passwords, Refused, check_identifier
+from threadkeeper.settings.root_path import root_path, under_root
+from threadkeeper.web.api.access import AdminCaller
+from threadkeeper.web.api.once import note_done, once_with
+from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, page_of
+from threadkeeper.web.api.problems import Problem, invalid, not_found
+from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.shapes import Strict
+from threadkeeper.web.pages.dependencies import Layer
+
+router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
+
+Role = Literal["user", "reviewer", "admin"]
+Password = Annotated[str, Field(min_length=8, max_length=LONGEST_PASSWORD)]
+
+
+class NewUser(Strict):
+    identifier: Annotated[str, Field(min_length=1, max_length=LONGEST_IDENTIFIER)]
+    password: Password
+    role: Role = "user"
+
+
+class ChangedUser(Strict):
+    """Fields that are left out stay. A new password ends all logins of the user."""
+
+    role: Role | None = None
+    is_disabled: bool | None = None
+    password: Password | None = None
+
+
+class ShownUser(BaseModel):
+    id: str
+    identifier: str
+    role: str
+    is_disabled: bool
+    created_at: str | None
+    signs_in_with: str = Field(description="`credentials`, or the provider of the login.")
+
+
+class UserPage(BaseModel):
+    data: list[ShownUser]
+    next_cursor: str | None
+
+
+@router.get("/users")
+async def list_users(_caller: AdminCaller, layer: Layer, cursor: Cursor = None, limit: Limit = 20) -> UserPage:
+    """All users, by identifier; disabled ones too."""
+    page, following = page_of(await layer.list_users(), lambda one: one.id, cursor, limit)
+    return UserPage(data=[_shown(one) for one in page], next_cursor=following)
+
+
+@router.post("/users", status_code=201, dependencies=[once_with("admin", from_pages=False)])
+async def create_user(
+    request: Request, _caller: AdminCaller, layer: Layer, given: NewUser, response: Response
+) -> ShownUser:
+    """Add a user who logs in with a password."""
+    try:
+        identifier = check_identifier(given.identifier)
+    except Refused as refused:
+        raise invalid("body.identifier", f"{refused}") from None
+    with acting_as(SYSTEM):
+        made = await layer.add_account(identifier, await _hash(given.password), given.role)
+    note_done(request)
+    response.headers["Location"] = under_root(f"{PREFIX}/users/{made.id}", root_path())
+    response.headers["ETag"] = _etag(made)
+    return _shown(made)
+
+
+@router.get("/users/{user_id}")
+async def read_user(_caller: AdminCaller, layer: Layer, user_id: str, response: Response) -> ShownUser:
+    """A user."""
+    found = await _user(layer, user_id)
+    response.headers["ETag"] = _etag(found)
+    return _shown(found)
+
+
+@router.patch("/users/{user_id}")
+async def change_user(
+    *,
+    _caller: AdminCaller,
+    layer: Layer,
+    user_id: str,
+    given: ChangedUser,
+    response: Response,
+    if_match: IfMatch = None,
+) -> ShownUser:
+    """Give a user another role or a password, or disable or enable the user."""
+    found = await _user(layer, user_id)
+    demand_match(if_match, _etag(found))
+    if given.is_disabled or given.role not in (None, "admin"):
+        await _demand_other_admin(layer, found)
+    with acting_as(SYSTEM):
+        if given.role is not None:
+            await layer.set_role(found.identifier, given.role)
+        if given.is_disabled is not None and given.is_disabled != (found.disabled_at is not None):
+            await layer.set_disabled(found.identifier, given.is_disabled)
+        if given.password is not None:
+            await layer.set_password(found.identifier, await _hash(given.password))
+    changed = await _user(layer, user_id)
+    response.headers["ETag"] = _etag(changed)
+    return _shown(changed)
+
+
+@router.delete("/users/{user_id}")
+async def delete_user(caller: AdminCaller, layer: Layer, user_id: str, if_match: IfMatch = None) -> Receipt:
+    """Delete a user with all threads, votes and files, for ever; gives the receipt."""
+    found = await _user(layer, user_id)
+    demand_match(if_match, _etag(found))
+    await _demand_other_admin(layer, found)
+    with acting_as(SYSTEM):
+        receipt = await layer.delete_user(found.identifier)
+    return replace(receipt, deleted_by=caller.identifier)
+
+
+async def _user(layer: ChainlitLayer, user_id: str) -> User:
+    identifier = (await layer.names_of_users([user_id])).get(user_id)
+    account = None if identifier is None else await layer.get_account(identifier)
+    if account is None:
+        raise not_found("user")
+    return account.user
+
+
+async def _demand_other_admin(layer: ChainlitLayer, user: User) -> None:
+    """Require that an admin is left without this user.
+
+    Raises:
+        Problem: the user is the only one.
+    """
+    if await layer.admins() == [user.identifier]:
+        sentence = f"{user.identifier} is the only admin. Make another user an admin first."
+        raise Problem(409, "only-admin", sentence)
+
+
+async def _hash(password: str) -> str:
+    try:
+        return await _passwords().hash(password)
+    except Refused as refused:
+        raise invalid("body.password", f"{refused}") from None
+
+
+@cache
+def _passwords() -> Passwords:
+    return Passwords()
+
+
+def _shown(user: User) -> ShownUser:
+    return ShownUser(
+        id=user.id,
+        identifier=user.identifier,
+        role=user.role,
+        is_disabled=user.disabled_at is not None,
+        created_at=user.created_at,
+        signs_in_with=str(user.metadata.get("provider") or "credentials"),
+    )
+
+
+def _etag(user: User) -> str:
+    return f'"{hashlib.sha256(f"{user.role} {user.disabled_at}".encode()).hexdigest()[:32]}"'
