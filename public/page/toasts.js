@@ -3,11 +3,12 @@ import { rename } from "./dialogs.js";
 import { texts } from "./server.js";
 
 const TOAST = "[data-sonner-toast]";
-const MISSING = "Couldn't resume chat: Thread not found.";
+// The second is that of a shared link; its end is the text of the HTTP status, which HTTP/2 does not send.
+const MISSING = /^(?:Couldn't resume chat: Thread not found\.|Failed to load thread: (?:.*not found.*)?)$/i;
 
 const translate = async (toast) => {
   const title = toast?.querySelector("[data-title]");
-  if (title?.textContent === MISSING) rename(title, (await texts()).texts.thread_missing);
+  if (MISSING.test(title?.textContent ?? "")) rename(title, (await texts()).texts.thread_missing);
 };
 
 export const watchToasts = () => {

@@ -186,6 +186,9 @@ async def miss(journey: Journey) -> None:
     ) as reader:
         await reader.open(f"/thread/{private}")
         await expect(reader.toast).to_have_text("此对话不存在，或者您无权打开。")
+        with reader.watch.expecting("404", "not found"):
+            await reader.open(f"/share/{private}")
+            await expect(reader.toast).to_have_text("此对话不存在，或者您无权打开。")
 
 
 async def share(journey: Journey, thread_id: str) -> None:

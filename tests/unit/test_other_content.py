@@ -85,7 +85,7 @@ def test_the_user_is_told_in_both_languages() -> None:
     error = ModelError("not_shown", "", {"kinds": ("sound", "calls")})
     assert explain(error, "en", model="m") == (
         "The model “m” answered only with sound and a call of a tool, which this chat does not show. "
-        "Ask for an answer in words, or choose another model."
+        "Ask for an answer in words, or choose another model and send the message again."
     )
     assert "音频和工具调用" in explain(error, "zh-CN", model="m")
 
