@@ -1,5 +1,6 @@
 """Reads prices from a CSV or JSON file and reports the problem of every invalid line."""
 
+import codecs
 import csv
 import json
 from collections.abc import Iterator, Mapping
@@ -58,13 +59,13 @@ def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if kind not in (".csv", ".json"):
         raise PriceFileError([f"{path} is not a .csv or .json file."])
     if kind == ".json":
-        read = json.loads(path.read_text("utf-8-sig"))
+        read = json.loads(path.read_text(_encoding(path)))
         if not isinstance(read, list):
             raise PriceFileError([f"{path} must contain a list of objects."])
         for number, entry in enumerate(read, 1):
             yield f"entry {number}", entry if isinstance(entry, dict) else {}
         return
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding=_encoding(path), newline="") as file:
         # Excel writes what the country writes: semicolons where a comma begins decimals, or tabs.
         header = file.readline()
         file.seek(0)
@@ -77,6 +78,12 @@ def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         reader.fieldnames = names
         for entry in reader:
             yield f"line {reader.line_num}", entry
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, or the UTF-16 that Excel calls "Unicode text"."""
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _price(values: Mapping[str, Any], now: str, zone: str) -> Price:
