@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import string
 from decimal import Decimal
 from pathlib import Path
@@ -63,6 +64,10 @@ def test_chinese_has_one_word_for_each_thing() -> None:
     for other, word in (("评论", "留言"), ("提交", "发送"), ("分享", "共享"), ("Unshare", "停止共享")):
         assert other not in texts, word
         assert word in texts
+    handbook = (root / "docs/handbook_zh-CN.md").read_text("utf-8")
+    # Without keys and the names of values and settings.
+    words = re.sub(r'\w+\\?":|\{[^}]*\}|\b[A-Z_]{2,}\b', "", f"{texts} {handbook}")
+    assert re.findall("token|令牌", words, re.IGNORECASE) == [], "词元"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
