@@ -22,6 +22,7 @@ from threadkeeper import metrics
 from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT
 from threadkeeper.chat.wording import say, starters
 from threadkeeper.conversation.assistants import chat_profiles, keep_one_configuration
+from threadkeeper.conversation.kept_exchanges import ExchangeKeeper
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.offers import ASK, CONTINUE, REGENERATE, TRY_AGAIN, VERSION
 from threadkeeper.conversation.page_config import configure_page
@@ -110,7 +111,13 @@ gateway = GatewayOnDemand(
         seconds=settings.gateway_timeout_seconds,
     ),
     key_gate,
-    V1Parts(model_servers(settings), layer, passages, settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT)),
+    V1Parts(
+        model_servers(settings),
+        layer,
+        passages,
+        settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT),
+        ExchangeKeeper(layer, passages),
+    ),
 )
 register_logins(layer, auth_header=settings.auth_header)
 mount(

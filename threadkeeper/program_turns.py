@@ -3,11 +3,14 @@
 The API and the conversation do not know each other; both know this.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from datalayer.records.assistants import Assistant
 from datalayer.records.keys import ApiKey
+from datalayer.records.knowledge import Passage
+from datalayer.records.usage import LlmCall
 
 SYSTEM_PROMPT = "system_prompt"
 """The setting of a thread with its own system prompt."""
@@ -87,4 +90,59 @@ class AskThread(Protocol):
         Raises:
             TurnRefused: there is no such thread, or it answers already, or the key does not allow the model or any
                 more tokens now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message of a user or an assistant: its role, its text, and the addresses of its pictures."""
+
+    role: str
+    text: str
+    pictures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptExchange:
+    """A question of a program and its answer, which the chat did not give, to be kept in a thread.
+
+    Attributes:
+        key: whose user the thread belongs to.
+        thread_id: of the thread.
+        is_new: whether it is to be made; then `before` are its first messages.
+        before: what was said before the question.
+        question: None if the thread has it.
+        answer: the text.
+        model: that was asked.
+        reason: the finish_reason.
+        call: its row; None if no server was asked.
+        assistant: that answered, if one did.
+        passages: that it got, by their numbers.
+        training_id: in which they were found.
+        is_unknown: whether the answer is the `idk` text.
+    """
+
+    key: ApiKey
+    thread_id: str
+    is_new: bool
+    before: Sequence[Said]
+    question: Said | None
+    answer: str
+    model: str
+    reason: str | None = None
+    call: LlmCall | None = None
+    assistant: Assistant | None = None
+    passages: Mapping[int, Passage] = field(default_factory=dict)
+    training_id: str | None = None
+    is_unknown: bool = False
+
+
+class KeepExchange(Protocol):
+    """Keeps an exchange in a thread of the key's user."""
+
+    async def __call__(self, exchange: KeptExchange) -> None:
+        """Returns when it is stored.
+
+        Raises:
+            DataLayerError: it is not stored.
         """

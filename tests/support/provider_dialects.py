@@ -35,6 +35,7 @@ class Dialects:
         router.add_post("/v1/completions", self._completions)
         router.add_post("/v1/responses", self._responses)
         router.add_post("/v1/messages", self._messages)
+        router.add_post("/v1/messages/count_tokens", self._count_tokens)
         router.add_post("/v1beta/models/{call}", self._gemini)
         router.add_post("/v1/images/generations", self._image)
         router.add_post("/v1/audio/transcriptions", self._transcription)
@@ -123,6 +124,10 @@ class Dialects:
             {"type": "message_stop"},
         ]
         return await _stream(request, events, named=True)
+
+    async def _count_tokens(self, request: web.Request) -> web.Response:
+        asked = (await self._record(request)).body["messages"][-1]["content"]
+        return web.json_response({"input_tokens": len(self._pieces(asked))})
 
     async def _gemini(self, request: web.Request) -> web.StreamResponse:
         recorded = await self._record(request)

@@ -4,12 +4,14 @@ import asyncio
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
+import anthropic
 import httpx
 import openai
 import pytest
 
-from datalayer import Limit, Project
+from datalayer import Limit, Project, Provider
 from datalayer.records.usage import STOPPED, Price
 from tests.support.model_server import ModelServer
 from tests.support.records import new_id
@@ -192,6 +194,41 @@ async def test_a_stream_that_its_caller_leaves_is_closed_and_recorded(v1: V1Rig)
     await asyncio.wait_for(v1.model_server.client_left(), 60)
     (call,) = await v1.calls(1)
     assert (call.finish_reason, call.status_code, call.is_estimated) == (STOPPED, 200, True)
+
+
+async def test_the_client_of_anthropic_reaches_a_provider_of_its_projects(
+    v1: V1Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_KEY", SECRET)
+    provider = Provider("Claude", "anthropic", v1.model_server.root, secret="LAB_KEY")
+    project = await v1.layer.put_project(Project(new_id(), "The lab", "lab", providers=(provider,)))
+    secret = await v1.secret(project="lab")
+    options: Any = {"max_retries": 0, "http_client": anthropic.DefaultAsyncHttpxClient(trust_env=False)}
+    client = anthropic.AsyncAnthropic(api_key=secret, base_url=f"{v1.client.base_url}", **options)
+    wrong = client.with_options(api_key="tk_" + "x" * 40)
+    asked: Any = {"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": WORDS}]}
+    with pytest.raises(anthropic.AuthenticationError) as unknown:
+        await wrong.messages.create(**asked)
+    assert unknown.value.body == {"type": "error", "error": {"type": "authentication_error", "message": ANY}}
+    elsewhere = client.with_options(api_key=await v1.secret())
+    with pytest.raises(anthropic.NotFoundError) as missing:
+        await elsewhere.messages.create(**asked)
+    assert "projects set PROJECT --provider" in missing.value.message
+    assert (await client.messages.count_tokens(model="claude", messages=asked["messages"])).input_tokens == 3
+    message = await client.messages.create(**asked)
+    assert [block.text for block in message.content if block.type == "text"] == [f"You said: {WORDS}"]
+    async with client.messages.stream(**asked) as stream:
+        assert await stream.get_final_text() == f"You said: {WORDS}"
+    sent = v1.model_server.requests[-1].headers
+    assert (sent["x-api-key"], "authorization" in sent) == (SECRET, False)
+    *_, call = await v1.calls(3)
+    billed = v1.model_server.ledger[-1]
+    assert (call.kind, call.project_id, call.prompt_tokens) == ("chat", project.id, billed.prompt_tokens)
+    assert call.completion_tokens == billed.completion_tokens
+    bounded = client.with_options(api_key=await v1.secret(project="lab", models=["other"]))
+    with pytest.raises(anthropic.PermissionDeniedError):
+        await bounded.messages.create(**asked)
+    await client.close()
 
 
 async def test_the_example_of_the_documentation_runs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from datalayer import ApiKey, DataLayerError, Project, Provider
 from threadkeeper.chat.metering.cached import CachedValue
@@ -13,6 +14,7 @@ from threadkeeper.gateway.refusals import Refused
 
 DEFAULT = "default"
 _PROJECTS_SECONDS = 3.0
+_ANTHROPIC, _OF_ANTHROPIC = "anthropic", ".anthropic.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,25 @@ class Places:
         if key.project is not None:
             raise Refused(403, "project_not_found", f"The project {wanted!r} of the key {key.prefix}… is gone.")
         return Project(await self._default_project(), "Default", DEFAULT)
+
+    async def anthropic(self, key: ApiKey) -> Place:
+        """The provider of the key's projects that speaks Anthropic's language: named `anthropic`, or at its host.
+
+        Raises:
+            Refused: there is none, or the projects cannot be read now.
+        """
+        paying = await self.paying(key)
+        others = [one for one in await self._all() if one.id != paying.id and may_use(key, one)]
+        for project in (paying, *others):
+            for provider in project.providers:
+                host = (urlsplit(provider.base_url).hostname or "") if provider.base_url else ""
+                if provider.base_url and (provider.slug == _ANTHROPIC or f".{host}".endswith(_OF_ANTHROPIC)):
+                    return Place(project, provider, provider.base_url)
+        sentence = (
+            f"The projects of the key {key.prefix}… have no provider of Anthropic: make one with `threadkeeper "
+            f"projects set PROJECT --provider slug=anthropic,base_url=https://api.anthropic.com,secret=VARIABLE`."
+        )
+        raise Refused(404, "provider_not_found", sentence)
 
     async def _all(self) -> list[Project]:
         try:

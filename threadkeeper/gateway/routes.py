@@ -63,12 +63,12 @@ class GatewayOnDemand:
         """The response to any request below `/v1/`."""
         from threadkeeper.gateway.gateway import with_our_key_alone  # noqa: PLC0415
         from threadkeeper.gateway.v1.endpoint import V1  # noqa: PLC0415
-        from threadkeeper.gateway.v1.errors import error_response, refused_of  # noqa: PLC0415
+        from threadkeeper.gateway.v1.errors import error_response, is_of_anthropic, refused_of  # noqa: PLC0415
 
         try:
             key = await self._keys.key(with_our_key_alone(request), "gateway", "assistants")
         except (KeyRefused, DataLayerError) as error:
-            return error_response(refused_of(error))
+            return error_response(refused_of(error), anthropic=is_of_anthropic(request.path_params["path"]))
         if self._v1 is None:
             self._v1 = V1(self._opened(), self._parts)
         return await self._v1.answer(request, key)

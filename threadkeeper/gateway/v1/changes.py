@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from threadkeeper.gateway.changes import Rewriter
 from threadkeeper.gateway.v1.citing import CitedChat, CitedChunks, CitedResponse, CitedResponseEvents, Citing
 from threadkeeper.gateway.v1.errors import ToldErrors
+from threadkeeper.gateway.v1.keeping import THREAD_ID, Kept
 
 _STREAMED = {"chat/completions": CitedChunks, "responses": CitedResponseEvents}
 _WHOLE = {"chat/completions": CitedChat, "responses": CitedResponse}
 
 
 class AnswerChanges(ToldErrors):
-    """The annotations of the passages that an answer cites, and more headers."""
+    """The annotations of the passages that an answer cites, and the thread in which it is kept."""
 
-    def __init__(self, path: str, citing: Citing | None, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        self._path, self.headers = path, headers
-        self._citing = citing if citing is not None and citing.passages else None
-        self.rewrites = self._citing is not None
+    def __init__(self, path: str, citing: Citing, kept_in: Kept | None = None) -> None:
+        super().__init__()
+        self._path, self._citing = path, citing
+        self._metadata = {} if kept_in is None else {THREAD_ID: kept_in.thread_id}
+        self.headers = () if kept_in is None else kept_in.headers
+        self.rewrites = bool(citing.passages or self._metadata)
 
     def rewriter(self, content_type: str) -> Rewriter | None:
-        if self._citing is None:
-            return None
-        is_stream = content_type.lower().startswith("text/event-stream")
-        return (_STREAMED if is_stream else _WHOLE)[self._path](self._citing)
+        if content_type.lower().startswith("text/event-stream"):
+            return _STREAMED[self._path](self._citing) if self._citing.passages else None
+        return _WHOLE[self._path](self._citing, self._metadata) if self.rewrites else None

@@ -68,13 +68,15 @@ def _page(passage: Passage) -> dict[str, int]:
 
 
 class CitedChat(WholeRewriter):
-    """Puts the annotations into the messages of a chat completion."""
+    """Puts the annotations into the messages of a chat completion, and `metadata` beside them."""
 
-    def __init__(self, citing: Citing) -> None:
+    def __init__(self, citing: Citing, metadata: Mapping[str, str]) -> None:
         super().__init__()
-        self._citing = citing
+        self._citing, self._metadata = citing, metadata
 
     def change(self, answer: dict[str, Any]) -> None:
+        if self._metadata:
+            answer["metadata"] = {**(answer.get("metadata") or {}), **self._metadata}
         for choice in answer.get("choices") or ():
             message = choice["message"]
             if isinstance(message.get("content"), str) and (found := self._citing.of_chat(message["content"])):
@@ -111,13 +113,15 @@ class CitedChunks(FrameRewriter):
 
 
 class CitedResponse(WholeRewriter):
-    """Puts the annotations into the texts of a response."""
+    """Puts the annotations into the texts of a response, and `metadata` beside them."""
 
-    def __init__(self, citing: Citing) -> None:
+    def __init__(self, citing: Citing, metadata: Mapping[str, str]) -> None:
         super().__init__()
-        self._citing = citing
+        self._citing, self._metadata = citing, metadata
 
     def change(self, answer: dict[str, Any]) -> None:
+        if self._metadata:
+            answer["metadata"] = {**(answer.get("metadata") or {}), **self._metadata}
         annotate(answer, self._citing)
 
 

@@ -11,20 +11,12 @@ from typing import Any, TypeGuard
 
 from datalayer.records.assistants import AssistantSettings
 from threadkeeper.gateway.refusals import Refused
+from threadkeeper.program_turns import Said
 
 _TEXTS = ("text", "input_text", "output_text")
 _OF_CHAT = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop")
 _OF_RESPONSES = ("temperature", "top_p")
 _MOST = ("max_completion_tokens", "max_tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A message of a user or an assistant: its role, its text, and the addresses of its pictures."""
-
-    role: str
-    text: str
-    pictures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

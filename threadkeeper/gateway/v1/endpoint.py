@@ -15,13 +15,16 @@ from datalayer.records.keys import KeyScope
 from threadkeeper.chat.assistants import demo_quotes
 from threadkeeper.chat.model import Delta, ModelRequest
 from threadkeeper.gateway.bodies import CallerLeft
+from threadkeeper.gateway.changes import Changes
 from threadkeeper.gateway.gateway import LEFT, Asked, Gateway
 from threadkeeper.gateway.questions import question_of
 from threadkeeper.gateway.refusals import Refused
 from threadkeeper.gateway.v1.assistants import PREFIX, AssistantQuestion, Assistants
 from threadkeeper.gateway.v1.changes import AnswerChanges
+from threadkeeper.gateway.v1.citing import Citing
 from threadkeeper.gateway.v1.conversations import Talk, talk_of
-from threadkeeper.gateway.v1.errors import error_response, refused_of
+from threadkeeper.gateway.v1.errors import OF_ANTHROPIC, ToldErrors, error_response, is_of_anthropic, refused_of
+from threadkeeper.gateway.v1.keeping import Kept, kept, wants_store, without_store
 from threadkeeper.gateway.v1.local import local_response
 from threadkeeper.gateway.v1.models import described, listed
 from threadkeeper.gateway.v1.parts import V1Parts
@@ -30,30 +33,34 @@ from threadkeeper.web.auth.keys import lacks_scope
 
 _TALKED = ("chat/completions", "responses")
 _ASKED = (*_TALKED, "completions", "embeddings")
+_NOTHING_CITED, _OF_ANTHROPIC = ToldErrors(), ToldErrors(anthropic=True)
 
 
 class V1:
     """The endpoint of this process."""
 
     def __init__(self, gateway: Gateway, parts: V1Parts) -> None:
-        self._gateway, self._servers = gateway, parts.servers
+        self._gateway, self._parts, self._servers = gateway, parts, parts.servers
         self._assistants = Assistants(parts)
 
     async def answer(self, request: Request, key: ApiKey) -> Response:
         """The response to a request with a valid key, which has the scope `gateway` or `assistants`."""
+        path = request.path_params["path"].strip("/")
         try:
-            return await self._answer(request, key, request.path_params["path"].strip("/"))
+            return await self._answer(request, key, path)
         except CallerLeft:
             return Response(status_code=LEFT)
         except Exception as error:  # noqa: BLE001  every error gets its shape; unforeseen ones are logged
-            return error_response(refused_of(error))
+            return error_response(refused_of(error), anthropic=is_of_anthropic(path))
 
     async def _answer(self, request: Request, key: ApiKey, path: str) -> Response:
         if request.method == "POST" and path in _ASKED:
             return await self._ask(await wanted(request, key, path, self._gateway.most_bytes))
+        if request.method == "POST" and path in OF_ANTHROPIC:
+            return await self._ask_anthropic(request, key, path)
         if request.method == "GET" and path.partition("/")[0] == "models":
             return await self._models(key, path.partition("/")[2])
-        known = path in _ASKED or path.partition("/")[0] == "models"
+        known = path in (*_ASKED, *OF_ANTHROPIC) or path.partition("/")[0] == "models"
         raise Refused(405 if known else 404, "unknown_url", f"There is no {request.method} /v1/{path[:200]}.")
 
     async def _ask(self, asked: Wanted) -> Response:
@@ -62,10 +69,24 @@ class V1:
             return await self._ask_assistant(asked)
         _demand_scope(asked.key, "gateway")
         _demand_model(asked.key, model)
-        talk = talk_of(asked.path, asked.value) if self._is_demo(model) and asked.path in _TALKED else None
-        if talk is not None:
-            return self._locally(asked, AnswerChanges(asked.path, None), self._demo_words(talk, ""))
-        return await self._pass_on(asked, asked.body, model, AnswerChanges(asked.path, None))
+        is_demo = self._is_demo(model)
+        if asked.path not in _TALKED or not (is_demo or wants_store(asked.value)):
+            return await self._pass_on(asked, asked.body, model, _NOTHING_CITED)
+        talk = talk_of(asked.path, asked.value)
+        kept_in = await kept(self._parts, asked.key, asked.value, talk, model)
+        changes = AnswerChanges(asked.path, Citing({}), kept_in)
+        if is_demo:
+            return self._locally(asked, changes, self._demo_words(talk, ""), kept_in)
+        value = without_store(asked.path, asked.value, kept_in) if kept_in is not None else asked.value
+        return await self._pass_on(replace(asked, value=value), _as_body(value), model, changes, kept_in=kept_in)
+
+    async def _ask_anthropic(self, request: Request, key: ApiKey, path: str) -> Response:
+        """Pass Anthropic's own requests on to a provider of the gateway."""
+        _demand_scope(key, "gateway")
+        place = await self._gateway.places.anthropic(key)
+        below = path if place.base_url.rstrip("/").endswith("/v1") else f"v1/{path}"
+        asked = await self._gateway.asked_at(request, key, place, below)
+        return await self._gateway.pass_on(replace(asked, changes=_OF_ANTHROPIC))
 
     async def _ask_assistant(self, asked: Wanted) -> Response:
         key, name = asked.key, asked.model
@@ -76,24 +97,31 @@ class V1:
         model = self._assistants.model_of(assistant)
         _demand_model(key, f"{PREFIX}{assistant.slug}", model)
         talk = talk_of(asked.path, asked.value)
+        kept_in = await kept(self._parts, key, asked.value, talk, model)
         project = await self._gateway.places.paying(key)
         question = await self._assistants.ask(key, project, assistant, talk)
-        changes = AnswerChanges(asked.path, question.citing)
+        if kept_in is not None:
+            kept_in = replace(kept_in, question=question)
+        changes = AnswerChanges(asked.path, question.citing, kept_in)
         if question.idk is not None:
-            return self._locally(asked, changes, _words(question.idk))
+            return self._locally(asked, changes, _words(question.idk), kept_in)
         if self._is_demo(model):
-            return self._locally(asked, changes, self._demo_words(talk, demo_quotes(question.passages, None)))
-        body = self._assistants.body(asked.path, asked.value, talk, question, self._servers.chat)
+            words = self._demo_words(talk, demo_quotes(question.passages, None))
+            return self._locally(asked, changes, words, kept_in)
+        value = without_store(asked.path, asked.value, kept_in) if kept_in is not None else asked.value
+        body = self._assistants.body(asked.path, value, talk, question, self._servers.chat)
         asked = replace(asked, value=body)
-        return await self._pass_on(asked, _as_body(body), model, changes, question)
+        return await self._pass_on(asked, _as_body(body), model, changes, question=question, kept_in=kept_in)
 
     async def _pass_on(
         self,
         asked: Wanted,
         body: bytes,
         model: str,
-        changes: AnswerChanges,
+        changes: Changes,
+        *,
         question: AssistantQuestion | None = None,
+        kept_in: Kept | None = None,
     ) -> Response:
         """Ask the server of the model."""
         server = self._servers.of(model, asked.path)
@@ -114,14 +142,18 @@ class V1:
                 asked.value,
                 fields=question.fields if question is not None else {},
                 changes=changes,
+                on_end=kept_in.end if kept_in is not None else None,
             )
         )
 
     def _is_demo(self, model: str) -> bool:
         return not self._servers.chat.base_url and model in self._servers.chat.models
 
-    def _locally(self, asked: Wanted, changes: AnswerChanges, words: AsyncIterator[str]) -> Response:
+    def _locally(
+        self, asked: Wanted, changes: AnswerChanges, words: AsyncIterator[str], kept_in: Kept | None
+    ) -> Response:
         is_streaming = asked.value.get("stream") is True
+        words = words if kept_in is None else kept_in.after(words)
         return local_response(asked.path, asked.model, words, changes, is_streaming=is_streaming)
 
     async def _demo_words(self, talk: Talk, quotes: str) -> AsyncIterator[str]:

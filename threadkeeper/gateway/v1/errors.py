@@ -26,12 +26,19 @@ _CODES = {
     "too-many-wrong-keys": "rate_limit_exceeded",
     "over_limit": "insufficient_quota",
 }
+OF_ANTHROPIC = ("messages", "messages/count_tokens")
+"""The paths whose requests and answers have Anthropic's shapes."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 # Waiting some seconds does not help. OpenAI's and Anthropic's clients heed `x-should-retry`.
 _FINAL = ("over_limit", "unpriced")
 _OF_ANTHROPIC = {400: "invalid_request_error", 404: "not_found_error", 413: "request_too_large", **_TYPES}
 _NOT_THE_CALLERS = (401, 403)
 _LONGEST_WORDS = 1_000
+
+
+def is_of_anthropic(path: str) -> bool:
+    """Whether a path behind `/v1/` is one of Anthropic's."""
+    return path.partition("/")[0] == OF_ANTHROPIC[0]
 
 
 def error_response(refused: Refused, *, anthropic: bool = False) -> Response:
@@ -68,16 +75,19 @@ def _body(status: int, code: str, sentence: str, param: str | None, *, anthropic
 
 
 class ToldErrors(Changes):
-    """The changes of `/v1`: refusals of a server get OpenAI's shape, whatever the server writes.
+    """The changes of `/v1`: refusals of a server get the shape of the caller's client, whatever the server writes.
 
     That it refuses the key of the operator is no fault of the caller, whose own key is good: a 401 or 403 becomes 502,
     without the words of the server, which could have a part of that key.
     """
 
+    def __init__(self, *, anthropic: bool = False) -> None:
+        self._anthropic = anthropic
+
     def refusal(self, status: int, body: bytes) -> tuple[int, bytes] | None:
         if status in _NOT_THE_CALLERS:
             sentence = f"The model server refuses the request of this server (HTTP {status}). Its log says more."
-            return 502, _body(502, "model_server_refused", sentence, None, anthropic=False)
+            return 502, _body(502, "model_server_refused", sentence, None, anthropic=self._anthropic)
         value = as_json(body)
         if isinstance(value, dict) and isinstance(error := value.get("error"), dict) and error.get("message"):
             return None
@@ -85,4 +95,4 @@ class ToldErrors(Changes):
         said = read_error(value) if value is not None else None
         sentence = (said.message if said else "")[:_LONGEST_WORDS] or f"The model server answers with HTTP {status}."
         code = (said.code if said else "") or "model_server_error"
-        return status, _body(status, code, sentence, None, anthropic=False)
+        return status, _body(status, code, sentence, None, anthropic=self._anthropic)

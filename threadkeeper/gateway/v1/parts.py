@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from threadkeeper.gateway.v1.servers import DEMO, ModelServers
+from threadkeeper.program_turns import KeepExchange
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -21,9 +22,11 @@ class V1Parts:
         layer: has the assistants; None offers none.
         retriever: finds their passages.
         default_prompt: of assistants without one.
+        keep: keeps exchanges as threads; None ignores `store`.
     """
 
     servers: ModelServers = DEMO
     layer: ChainlitLayer | None = None
     retriever: Retriever | None = None
     default_prompt: str = ""
+    keep: KeepExchange | None = None
