@@ -21,10 +21,11 @@ from datalayer.background import answer_follower, search_indexer
 from datalayer.writes import queue
 from tests import chainlit_root
 from tests.support import missing
-from tests.support.azurite import AzuriteMissing, AzuriteServer, azurite, install
+from tests.support.azurite import AzuriteServer, azurite, install
 from tests.support.compiled_statements import shared_compiled_statements
 from tests.support.in_memory import folder_in_memory
 from tests.support.model_server import ModelServer
+from tests.support.npm import NpmMissing
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import Cluster, Databases, find_binaries
@@ -246,7 +247,7 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite
     """Azure Blob Storage. Without it, the test is skipped, or fails if CI is set."""
     try:
         install()
-    except AzuriteMissing as error:
+    except NpmMissing as error:
         missing.skip_or_fail(f"AZURITE: the tests of Azure Blob Storage were skipped: {error}")
     with azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server

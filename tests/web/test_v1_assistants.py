@@ -1,5 +1,9 @@
 """Assistants at `/v1`: their prompt, parameters and passages, their citations as annotations, and who may ask them."""
 
+import asyncio
+import json
+import os
+import subprocess
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -9,8 +13,10 @@ import pytest
 
 from datalayer import Assistant, AssistantAccess, AssistantSettings, Limit
 from datalayer.chainlit_layer import ChainlitLayer
+from tests.support import missing, node_openai
 from tests.support.knowledge import train_files
 from tests.support.model_server import API_KEY, ModelServer
+from tests.support.npm import NpmMissing
 from tests.support.records import new_id
 from tests.support.v1 import V1Rig, scripted
 from threadkeeper.chat.assistants import CITE
@@ -25,7 +31,7 @@ from threadkeeper.settings.settings import Settings
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 ANSWER = "say:The harbour opens at six [1]."
 REWRITES = "say:When does the harbour open in the morning?"
-MODELS = ("echo", "context-echo", ANSWER)
+MODELS = ("echo", "context-echo", ANSWER, "gpt-r", "429:1:7", "401")
 QUESTION = "When does the harbour open in the morning?"
 FILES = {"harbour.txt": "The harbour opens at six in the morning.", "cats.txt": "Cats sleep all day."}
 
@@ -151,9 +157,9 @@ async def test_an_assistant_is_for_its_users_and_for_keys_with_the_scope(v1: V1R
         with pytest.raises(openai.PermissionDeniedError):
             await client.chat.completions.create(model=name, **ask)
     for slug in (other.slug, "no-such"):
-        with pytest.raises(openai.NotFoundError) as missing:
+        with pytest.raises(openai.NotFoundError) as absent:
             await both.chat.completions.create(model=f"assistant:{slug}", **ask)
-        assert missing.value.code == "model_not_found"
+        assert absent.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError) as empty:
         await both.chat.completions.create(model=f"assistant:{own.slug}", messages=[])
     assert empty.value.param == "messages"
@@ -172,3 +178,34 @@ async def test_a_limit_refuses_an_assistant_before_it_is_asked(v1: V1Rig) -> Non
         await v1.client_with(secret).chat.completions.create(model=f"assistant:{assistant.slug}", messages=messages)
     assert unpriced.value.code == "unpriced"
     assert asked(v1) == []
+
+
+async def test_the_client_of_openai_for_node_gets_the_same(v1: V1Rig) -> None:
+    try:
+        folder = node_openai.install()
+    except NpmMissing as error:
+        missing.skip_or_fail(f"NODE: {error}, so the client of OpenAI for Node.js was not run")
+    assistant = await made(v1)
+    name = f"assistant:{assistant.slug}"
+    secret = await v1.secret("gateway", "assistants")
+    process = await asyncio.create_subprocess_exec(
+        *("node", str(node_openai.SCRIPT), str(folder), f"{v1.client.base_url}/v1", secret, name),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "NO_PROXY": "*"},
+    )
+    printed, complaint = await process.communicate()
+    assert process.returncode == 0, complaint.decode()
+    found = json.loads(printed)
+    said = "You said: alpha beta"
+    assert (found["plain"], found["stream"]["text"], found["response"]) == (said, said, said)
+    assert found["stream"]["annotations"] == []
+    assert found["cited"]["content"] == found["citedStream"]["text"] == "The harbour opens at six [1]."
+    (annotation,) = found["cited"]["annotations"]
+    assert annotation["file_citation"]["filename"] == "harbour.txt"
+    assert found["citedStream"]["annotations"] == [annotation]
+    assert (found["models"], found["vectors"]) == ([*MODELS, "words", name], 2)
+    assert found["missing"] == ["NotFoundError", 404, "model_not_found", "model"]
+    assert found["denied"] == ["AuthenticationError", 401, "invalid_api_key", None]
+    assert found["limited"][:3] == ["RateLimitError", 429, "rate_limit_exceeded"]
+    assert found["failed"][:3] == ["InternalServerError", 502, "model_server_refused"]
