@@ -231,13 +231,16 @@ async def test_the_client_of_anthropic_reaches_a_provider_of_its_projects(
     await client.close()
 
 
-async def test_the_example_of_the_documentation_runs(
-    v1: V1Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "address"), [("docs/openai.md", "https://chat.example.com"), ("README.md", "http://127.0.0.1:8000")]
+)
+async def test_the_examples_of_the_documentation_run(
+    v1: V1Rig, name: str, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "openai.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / name).read_text(encoding="utf-8")
     example = page.split("```python\n")[1].split("```")[0]
     assert len([line for line in example.splitlines() if line]) == 5
-    for shown, real in (("https://chat.example.com", str(v1.client.base_url)), ("tk_…", await v1.secret())):
+    for shown, real in ((address, str(v1.client.base_url)), ("tk_…", await v1.secret())):
         assert shown in example
         example = example.replace(shown, real)
     monkeypatch.setenv("NO_PROXY", "*")
