@@ -47,7 +47,9 @@ from threadkeeper.gateway.routes import GatewayOnDemand, gateway_router
 from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.gateway.v1.servers import model_servers
+from threadkeeper.jobs.answers import register_answers
 from threadkeeper.jobs.registration import register_jobs
+from threadkeeper.jobs.webhooks import register_webhooks
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.login.accounts import ensure_admin
@@ -100,6 +102,9 @@ knowledge = knowledge_on_demand(settings, layer, secrets)
 register_jobs(layer, settings, model, knowledge)
 passages = retriever(settings, layer, knowledge, model)
 conversations = Conversations(layer, model, settings, passages)
+programs, webhook_places = Programs(layer, conversations), Places(url_hosts(settings.api_webhook_hosts))
+register_answers(layer, programs)
+register_webhooks(layer, webhook_places)
 gate, key_gate = Gate(layer), KeyGate(layer)
 gateway = GatewayOnDemand(
     layer,
@@ -124,7 +129,7 @@ mount(
     chainlit.server.app,
     *all_routers(
         layer,
-        ask_thread=Programs(layer, conversations),
+        ask_thread=programs,
         key_gate=key_gate,
         metrics_token=plain(settings.metrics_token),
         redirect_seconds=settings.files_redirect_seconds,
@@ -137,6 +142,7 @@ mount(
         try_assistant=trial(settings, model, passages),
         knowledge_limits=load_limits(settings),
         knowledge_places=Places(url_hosts(settings.knowledge_url_hosts)),
+        webhook_places=webhook_places,
         shown_settings=shown_settings,
     ),
     gateway_router(gateway),

@@ -71,6 +71,20 @@ class ProgramTurn(Protocol):
         """End the turn, as Stop on a page: the answer keeps the text so far."""
 
 
+class BackgroundTurns(Protocol):
+    """Answers questions that are stored."""
+
+    async def answer(self, thread_id: str, question_id: str, *, key: ApiKey) -> ProgramTurn | TurnResult:
+        """Start the turn of a stored question, or give the answer if it is stored.
+
+        What an earlier turn of the question left that was cut, or that failed, is deleted before.
+
+        Raises:
+            TurnRefused: the thread or the question was deleted, or the thread answers already, or the key does not
+                allow the model.
+        """
+
+
 class AskThread(Protocol):
     """Asks a question in a thread of the acting user, as a page of the chat would."""
 
@@ -90,6 +104,16 @@ class AskThread(Protocol):
         Raises:
             TurnRefused: there is no such thread, or it answers already, or the key does not allow the model or any
                 more tokens now.
+        """
+
+    async def store(self, thread_id: str, text: str, *, model: str | None, key: ApiKey) -> str:
+        """Store a question that `BackgroundTurns.answer` answers later; gives its id.
+
+        Args:
+            thread_id, text, model, key: as for a question that is answered at once.
+
+        Raises:
+            TurnRefused: there is no such thread, or the key does not allow the model or any more tokens now.
         """
 
 

@@ -31,6 +31,7 @@ USUAL = {
     **dict.fromkeys(("knowledge_max_rows", "knowledge_load_seconds", "knowledge_keep_trainings"), "9"),
     **dict.fromkeys(("knowledge_fetch_seconds", "knowledge_fetch_pages"), "9"),
     "knowledge_url_hosts": "docs.example.com, http://wiki.corp.example:8080=10.1.0.0/16",
+    "api_webhook_hosts": "hooks.example.com",
     "knowledge_chunk_tokens": "512",
     "knowledge_chunk_overlap": "0",
     "knowledge_embedding_model": "text-embedding-3-small",

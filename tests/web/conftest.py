@@ -31,7 +31,9 @@ from threadkeeper.conversation.session import Conversations
 from threadkeeper.gateway.routes import GatewayOnDemand, gateway_router
 from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.gateway.v1.parts import V1Parts
+from threadkeeper.jobs.answers import register_answers
 from threadkeeper.jobs.trainings import register_trainings
+from threadkeeper.jobs.webhooks import register_webhooks
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loaders.base import LoadOptions
@@ -162,6 +164,12 @@ async def ask_thread(layer: ChainlitLayer) -> AsyncIterator[Programs]:
 
 
 @pytest.fixture
+def webhook_places() -> Places:
+    """Where webhooks may be sent: nowhere."""
+    return Places()
+
+
+@pytest.fixture
 def whole_app(
     layer: ChainlitLayer,
     gateway: GatewayOnDemand,
@@ -170,12 +178,15 @@ def whole_app(
     chainlit_app: FastAPI,
     extra_routers: list[APIRouter],
     review_policy: ReviewPolicy,
+    webhook_places: Places,
     monkeypatch: pytest.MonkeyPatch,
 ) -> FastAPI:
     monkeypatch.setattr("chainlit.data._data_layer", layer)
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
     register_logins(layer, authenticator=Authenticator(layer, passwords))
     register_trainings(layer, nobody_trains)
+    register_answers(layer, ask_thread)
+    register_webhooks(layer, webhook_places)
     ours = all_routers(
         layer,
         ask_thread=ask_thread,
@@ -187,6 +198,7 @@ def whole_app(
         assistant_models=MODELS,
         knowledge_limits=KNOWLEDGE_LIMITS,
         knowledge_places=KNOWLEDGE_PLACES,
+        webhook_places=webhook_places,
         shown_settings=shown_settings,
         try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
     )

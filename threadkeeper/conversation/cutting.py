@@ -5,6 +5,7 @@ from typing import Any
 import chainlit as cl
 
 from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.conversation.reply import asking_program
 
 
 async def cut_what_followed(layer: ChainlitLayer, thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
@@ -24,7 +25,27 @@ async def cut_what_followed(layer: ChainlitLayer, thread: dict[str, Any], messag
 
 
 def steps_before(thread: dict[str, Any], message: cl.Message) -> list[dict[str, Any]]:
-    """The steps without the new question and its run. Ids decide, because clocks can differ."""
+    """The steps without the new question and its run. Ids decide, because clocks can differ.
+
+    Behind a question that waited for its answer there may be later ones.
+    """
     run = cl.context.current_run
     own = {message.id, run.id if run else None}
-    return [step for step in thread["steps"] if step["id"] not in own]
+    steps: list[dict[str, Any]] = thread["steps"]
+    program = asking_program.get()
+    if program is not None and program.is_stored:
+        steps = _steps_of_earlier_questions(steps, message.id)
+    return [step for step in steps if step["id"] not in own]
+
+
+def _steps_of_earlier_questions(steps: list[dict[str, Any]], question_id: str) -> list[dict[str, Any]]:
+    """The steps before a stored question. Answers that came behind it stand after their own, earlier questions."""
+    at = next((at for at, step in enumerate(steps) if step["id"] == question_id), len(steps))
+    asked = {step["id"]: step["id"] for step in steps[:at] if step["type"] == "user_message"}
+    late: dict[str, list[dict[str, Any]]] = {}
+    for step in steps[at + 1 :]:
+        # A run is a step of its question, and an answer one of its run.
+        if (question := asked.get(step.get("parentId") or "")) is not None:
+            asked[step["id"]] = question
+            late.setdefault(question, []).append(step)
+    return [one for step in steps[:at] for one in (step, *late.get(step["id"], ()))]

@@ -1,7 +1,7 @@
 """The turn of a program: the emitter of its session, which turns the events of a page into those of the program."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 from chainlit.emitter import ChainlitEmitter
@@ -17,6 +17,22 @@ async def send_to_pages(thread_id: str, owner: str | None, event: str, data: Any
         if page.thread_id == thread_id and getattr(page.user, "identifier", None) == owner:
             send: Any = page.emit
             await send(event, data)
+
+
+def answer_of(steps: Sequence[dict[str, Any]], question_id: str) -> tuple[str | None, list[dict[str, Any]]]:
+    """The id of the whole answer to a question, or None; and the steps of its turns without one.
+
+    An answer is not whole while it is streamed, or if its process was stopped or died; nor is an error.
+    """
+    runs = [step for step in steps if step["type"] == "run" and step.get("parentId") == question_id]
+    parents = {question_id, *(run["id"] for run in runs)}
+    said = [step for step in steps if step["type"] != "run" and step.get("parentId") in parents]
+    for step in said:
+        status = (step.get("metadata") or {}).get("status")
+        is_message = step["type"] == "assistant_message" and not step.get("isError") and not is_notice(step)
+        if is_message and status not in (None, "cut", "error") and not step.get("streaming"):
+            return step["id"], []
+    return None, [*said, *runs]
 
 
 class Turn(ChainlitEmitter):

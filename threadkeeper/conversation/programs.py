@@ -24,10 +24,10 @@ from threadkeeper.chat.context.refusals import FAILED, refused_ids
 from threadkeeper.chat.titles import first_name
 from threadkeeper.conversation.assistants import answerer_of, profile_of_thread
 from threadkeeper.conversation.chat_settings import MODEL, personal_settings
-from threadkeeper.conversation.program_turn import Turn
+from threadkeeper.conversation.program_turn import Turn, answer_of, send_to_pages
 from threadkeeper.conversation.reply import AskingProgram, asking_program
 from threadkeeper.conversation.session import Conversations
-from threadkeeper.program_turns import TurnEvent, TurnRefused
+from threadkeeper.program_turns import TurnEvent, TurnRefused, TurnResult
 
 
 class Programs:
@@ -50,42 +50,87 @@ class Programs:
         if claim is None:
             raise TurnRefused("busy", "The thread answers another question. Ask again when it has ended.", 1)
         try:
-            return await self._begin(thread_id, text, model, key, claim)
+            thread = await self._own(await self._layer.get_thread(thread_id), key)
+            question = _question(thread_id, text, model, key)
+            await self._demand(thread, question, key)
+            return await self._begin(thread, question, key, claim)
         except BaseException:
             claims.release(claim)
             raise
 
-    async def _begin(self, thread_id: str, text: str, model: str | None, key: ApiKey, claim: str) -> Turn:
-        thread = await self._layer.get_thread(thread_id)
+    async def store(self, thread_id: str, text: str, *, model: str | None, key: ApiKey) -> str:
+        """As `threadkeeper.program_turns.AskThread.store`."""
+        thread = await self._own(await self._layer.get_thread_head(thread_id), key)
+        question = _question(thread_id, text, model, key)
+        await self._demand(thread, question, key)
+        await self._name(thread, text)
+        await self._layer.create_step(question)
+        await send_to_pages(thread_id, key.owner, "new_message", question)
+        return str(question["id"])
+
+    async def answer(self, thread_id: str, question_id: str, *, key: ApiKey) -> Turn | TurnResult:
+        """As `threadkeeper.program_turns.BackgroundTurns.answer`."""
+        claims = self._turns.claims
+        claim = None if self._turns.tasks_of(thread_id) else await claims.take(thread_id)
+        if claim is None:
+            raise TurnRefused("busy", "The thread answers another question.", 1)
+        try:
+            thread = await self._own(await self._layer.get_thread(thread_id), key)
+            question = next((one for one in thread["steps"] if one["id"] == question_id), None)
+            if question is None:
+                raise TurnRefused("not-found", "The question was deleted before it was answered.")
+            whole, rest = answer_of(thread["steps"], question_id)
+            if whole is not None:
+                claims.release(claim)
+                return TurnResult(question_id, whole)
+            for step in rest:
+                await self._layer.delete_step(step["id"])
+                await send_to_pages(thread_id, key.owner, "delete_message", step)
+            left = {step["id"] for step in rest}
+            thread["steps"] = [step for step in thread["steps"] if step["id"] not in left]
+            await self._demand_model(profile_of_thread(thread), question.get("modes"), key)
+            return await self._begin(thread, question, key, claim, is_stored=True)
+        except BaseException:
+            claims.release(claim)
+            raise
+
+    async def _own(self, thread: dict[str, Any] | None, key: ApiKey) -> dict[str, Any]:
         if thread is None or thread["userIdentifier"] != key.owner:
             raise TurnRefused("not-found", "There is no such thread.")
-        modes = {MODEL: model} if model is not None else None
-        profile = profile_of_thread(thread)
-        await self._demand_model(profile, modes, key)
+        return thread
+
+    async def _demand(self, thread: dict[str, Any], question: dict[str, Any], key: ApiKey) -> None:
+        """Require that the key may ask the question now."""
+        await self._demand_model(profile_of_thread(thread), question["modes"], key)
         await self._demand_rate(key)
-        program = AskingProgram(key.id, await self._project_of(key), key.models)
+
+    async def _begin(
+        self, thread: dict[str, Any], question: dict[str, Any], key: ApiKey, claim: str, *, is_stored: bool = False
+    ) -> Turn:
+        program = AskingProgram(key.id, await self._project_of(key), key.models, is_stored)
         user = await self._layer.get_user(key.owner)
-        session = HTTPSession(id=str(uuid.uuid4()), client_type="webapp", thread_id=thread_id, user=user)
+        session = HTTPSession(id=str(uuid.uuid4()), client_type="webapp", thread_id=thread["id"], user=user)
         session.has_first_interaction = True
-        session.chat_profile = profile
+        session.chat_profile = profile_of_thread(thread)
         metadata = thread.get("metadata") or {}
         session.chat_settings = dict(metadata.get("chat_settings") or personal_settings(user))
-        self._take_up(session, thread)
-        turn = Turn(session, str(uuid.uuid4()), self._text_so_far)
+        self._take_up(session, thread, question["id"])
+        turn = Turn(session, question["id"], self._text_so_far)
         # In a context of its own: the turn goes on when its request has ended.
         context = contextvars.copy_context()
-        task = context.run(asyncio.create_task, self._run(turn, thread, text, modes, (key, program)))
+        task = context.run(asyncio.create_task, self._run(turn, thread, question, (key, program)))
         turn.task = task
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._end(turn, claim, done))
         return turn
 
-    def _take_up(self, session: HTTPSession, thread: dict[str, Any]) -> None:
+    def _take_up(self, session: HTTPSession, thread: dict[str, Any], question_id: str) -> None:
         """Let the session go on with a stored thread."""
         turns = self._turns.of(session)
         turns.claimed = turns.resumed = True
         turns.refused = refused_ids(thread["steps"])
         turns.asked.update(step["id"] for step in thread["steps"] if step["type"] == "user_message")
+        turns.asked.discard(question_id)
 
     def _text_so_far(self, answer_id: str) -> str:
         """The text of an answer that is being written, without the marks of the page."""
@@ -126,42 +171,31 @@ class Programs:
         self,
         turn: Turn,
         thread: dict[str, Any],
-        text: str,
-        modes: dict[str, str] | None,
+        question: dict[str, Any],
         asker: tuple[ApiKey, AskingProgram],
     ) -> None:
         key, program = asker
         acting_user.set(key.owner)
         asking_program.set(program)
         context_var.set(ChainlitContext(turn.session, turn))
-        message = cl.Message.from_dict(
-            cast(
-                Any,
-                {
-                    "id": turn.question_id,
-                    "threadId": turn.session.thread_id,
-                    "name": key.owner,
-                    "type": "user_message",
-                    "output": text,
-                    "createdAt": utc_now(),
-                    "modes": modes,
-                },
-            )
-        )
-        if not thread.get("name"):
-            # As Chainlit names it; the title comes after the answer.
-            await self._layer.update_thread(turn.session.thread_id, name=first_name(text))
+        message = cl.Message.from_dict(cast(Any, question))
+        await self._name(thread, message.content)
         await message.send()
         turn.add(TurnEvent("question", id=message.id))
         # As Chainlit does around the handler of a message.
         try:
             async with cl.Step(name="on_message", type="run", parent_id=message.id) as run:
-                run.input = text
+                run.input = message.content
                 await self._conversations.answer(message)
             turn.failure_kind = str((message.metadata or {}).get(FAILED) or "")
         finally:
             # A stopped answer has used tokens too.
             await asyncio.shield(self._count_tokens(turn, key))
+
+    async def _name(self, thread: dict[str, Any], question: str) -> None:
+        """Name a thread without a name after its question, as Chainlit does. The title comes after the answer."""
+        if not thread.get("name"):
+            await self._layer.update_thread(thread["id"], name=first_name(question))
 
     async def _count_tokens(self, turn: Turn, key: ApiKey) -> None:
         if key.tokens_per_minute is None or not turn.used_tokens:
@@ -178,3 +212,18 @@ class Programs:
         cleaning = asyncio.get_running_loop().create_task(turn.session.delete())
         self._tasks.add(cast("asyncio.Task[None]", cleaning))
         cleaning.add_done_callback(self._tasks.discard)
+
+
+def _question(thread_id: str, text: str, model: str | None, key: ApiKey) -> dict[str, Any]:
+    """The StepDict of a new question."""
+    return {
+        "id": str(uuid.uuid4()),
+        "threadId": thread_id,
+        "parentId": None,
+        "name": key.owner,
+        "type": "user_message",
+        "input": "",
+        "output": text,
+        "createdAt": utc_now(),
+        "modes": {MODEL: model} if model is not None else None,
+    }

@@ -44,14 +44,13 @@ logger = logging.getLogger(__name__)
 
 
 class AskingProgram(NamedTuple):
-    """The API key of the program that asks.
-
-    `project_id` is that of the project that pays, None for the default one. Without `models`, it may use every model.
-    """
+    """The API key of the program that asks, without `models` for all of them; the project that pays, None for the
+    default one; and whether its question was stored in the thread before, where it waited."""
 
     key_id: str
     project_id: str | None
     models: tuple[str, ...]
+    is_stored: bool = False
 
 
 asking_program: ContextVar[AskingProgram | None] = ContextVar("asking_program", default=None)

@@ -85,7 +85,7 @@ _CHECKS: dict[Check, str] = {
     _follows(lambda text: rules.at_home(Path(text))): "data_dir",
     _follows(lambda text: rules.short(rules.names(text))): "review_labels review_reasons",
     _follows(lambda text: rules.pairs(rules.names(text))): "assistant_owners",
-    _follows(lambda text: url_hosts(rules.names(text))): "knowledge_url_hosts",
+    _follows(lambda text: url_hosts(rules.names(text))): "knowledge_url_hosts api_webhook_hosts",
     _whole(1): """
         openai_context_tokens max_tokens usage_payload_days attachment_max_files attachment_max_megabytes
         attachment_max_total_megabytes attachment_max_characters attachment_max_pdf_pages

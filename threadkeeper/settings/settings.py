@@ -248,6 +248,11 @@ class Settings(BaseSettings):
         "fetched by https unless it begins with `http://`. A host of a private network names the network: "
         "`wiki.corp.example=10.1.0.0/16`.",
     )
+    api_webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts to which programs can send webhooks, separated by commas, in the form of "
+        "`KNOWLEDGE_URL_HOSTS`. If unset, none.",
+    )
     knowledge_fetch_seconds: Count = Field(
         default=120, description="Maximum time to fetch one data source, in seconds."
     )
@@ -390,7 +395,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("openai_models", "attachment_kinds", "review_labels", "review_reasons", "assistant_owners"),
-        "knowledge_url_hosts",
+        *("knowledge_url_hosts", "api_webhook_hosts"),
         mode="before",
     )
     @classmethod
@@ -407,7 +412,7 @@ class Settings(BaseSettings):
     def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return rules.pairs(value)
 
-    @field_validator("knowledge_url_hosts")
+    @field_validator("knowledge_url_hosts", "api_webhook_hosts")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         url_hosts(value)

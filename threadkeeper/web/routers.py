@@ -44,6 +44,7 @@ def all_routers(
     try_assistant: TryAssistant | None = None,
     knowledge_limits: LoadLimits | None = None,
     knowledge_places: Places | None = None,
+    webhook_places: Places | None = None,
     shown_settings: Callable[[], Sequence[dict[str, str]]] = tuple,
 ) -> list[APIRouter]:
     """Our routers, for `mount`.
@@ -63,6 +64,7 @@ def all_routers(
         try_assistant: asks an assistant whose settings are not saved yet; None offers no trial.
         knowledge_limits: of the files that assistants know.
         knowledge_places: from which data sources are fetched.
+        webhook_places: to which webhooks of programs are sent.
         shown_settings: gives the settings, for admins, as `settings.report.shown_settings` does.
     """
     pages = PageWriter(theme, time_zone=time_zone)
@@ -97,6 +99,7 @@ def all_routers(
             review_policy=policy,
             knowledge_limits=limits,
             knowledge_places=places,
+            webhook_places=webhook_places or Places(),
             shown_settings=shown_settings,
             asked_reasons=asked_reasons,
         )

@@ -6,12 +6,16 @@ import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.jobs.answers import ANSWER, KEY, QUESTION, THREAD, WEBHOOK_URL
+from threadkeeper.knowledge.fetching.base import FetchFailed
+from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused, TurnResult
 from threadkeeper.web.api.access import Caller, Reader, Writer
+from threadkeeper.web.api.jobs import address_of, shown_job
 from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.problems import Problem, invalid, not_found, problem_of
 from threadkeeper.web.api.route import PREFIX, ApiRoute
@@ -21,6 +25,7 @@ from threadkeeper.web.api.shapes import (
     MessagePage,
     NewMessage,
     NewVote,
+    ShownJob,
     Turn,
     is_answer,
     message_of,
@@ -30,6 +35,7 @@ from threadkeeper.web.pages.dependencies import Layer
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
+Prefer = Annotated[list[str] | None, Header(max_length=20, description="`respond-async`: as `background`.")]
 _ROLES = ("user_message", "assistant_message")
 _REFUSED = {"not-found": 404, "busy": 409, "model-not-allowed": 403, "rate-exceeded": 429}
 _OF_LIMITS = ("over_limit", "in_flight", "unpriced")
@@ -60,10 +66,15 @@ async def list_messages(
     "/threads/{thread_id}/messages",
     dependencies=[Once],
     response_model=Turn,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        202: {"model": ShownJob, "description": "The answer is written in the background."},
+    },
 )
-async def ask(request: Request, caller: Writer, layer: Layer, thread_id: str, given: NewMessage) -> Any:
-    """Ask a question, and wait for its answer, or get it as it is written (`stream`).
+async def ask(
+    *, request: Request, caller: Writer, layer: Layer, thread_id: str, given: NewMessage, prefer: Prefer = None
+) -> Any:
+    """Ask a question, and wait for its answer, or get it as it is written (`stream`), or later (`background`).
 
     It is answered as in the chat: with the thread as context, by its assistant, within the limits. The answer is
     written to its end also if the program goes away.
@@ -73,10 +84,61 @@ async def ask(request: Request, caller: Writer, layer: Layer, thread_id: str, gi
     or `problem`.
     """
     own_id = await demand_own_thread(layer, caller, thread_id)
+    if given.background or _wants_job(prefer):
+        return await _answer_later(request, caller, layer, own_id, given)
+    if given.webhook is not None:
+        raise invalid("body.webhook", "it is for answers in the background: set `background`")
     turn = await begin_turn(request, caller, own_id, given.content, given.model)
     if given.stream:
         return StreamedTurn(turn, layer, own_id)
     return await end_of(turn, layer, own_id)
+
+
+def _wants_job(prefer: Sequence[str] | None) -> bool:
+    """Whether one of the headers `Prefer` (RFC 7240) has `respond-async`."""
+    preferences = [one.split(";")[0].strip().lower() for line in prefer or () for one in line.split(",")]
+    return "respond-async" in preferences
+
+
+async def _answer_later(
+    request: Request, caller: Caller, layer: ChainlitLayer, thread_id: str, given: NewMessage
+) -> Response:
+    """Store the question, and start the job that answers it."""
+    if given.stream:
+        raise invalid("body.stream", "an answer in the background is not streamed")
+    if given.webhook is not None:
+        try:
+            places: Places = request.state.webhook_places
+            places.parse(given.webhook)
+        except FetchFailed:
+            raise invalid("body.webhook", "its host is not one of API_WEBHOOK_HOSTS, or it is no address") from None
+    assert caller.key is not None
+    asks = _checked(request, given.content, given.model)
+    try:
+        question_id = await asks.store(thread_id, given.content, model=given.model, key=caller.key)
+    except TurnRefused as refused:
+        raise _refusal(refused) from None
+    note_done(request, thread_id)
+    arguments = {THREAD: thread_id, QUESTION: question_id, KEY: caller.key.id, WEBHOOK_URL: given.webhook}
+    job = await layer.start_job(ANSWER, arguments, key=question_id)
+    shown = await shown_job(layer, job)
+    return JSONResponse(shown.model_dump(), 202, headers={"Location": address_of(job)})
+
+
+def _checked(request: Request, content: str, model: str | None) -> AskThread:
+    """Who asks this question. Raises Problem: it has no text, or its model is not on offer."""
+    if not content.strip():
+        raise invalid("body.content", "it has no text")
+    asks: AskThread = request.state.ask_thread
+    if model is not None and model not in asks.models:
+        raise invalid("body.model", f"it is not on offer: {', '.join(asks.models)}")
+    return asks
+
+
+def _refusal(refused: TurnRefused) -> Problem:
+    wait = refused.retry_after
+    headers = None if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
+    return Problem(_REFUSED[refused.kind], refused.kind, refused.sentence, headers=headers)
 
 
 async def begin_turn(request: Request, caller: Caller, thread_id: str, content: str, model: str | None) -> ProgramTurn:
@@ -85,18 +147,12 @@ async def begin_turn(request: Request, caller: Caller, thread_id: str, content: 
     Raises:
         Problem: it has no text, its model is not on offer, or it is refused.
     """
-    if not content.strip():
-        raise invalid("body.content", "it has no text")
     assert caller.key is not None
-    asks: AskThread = request.state.ask_thread
-    if model is not None and model not in asks.models:
-        raise invalid("body.model", f"it is not on offer: {', '.join(asks.models)}")
+    asks = _checked(request, content, model)
     try:
         turn = await asks(thread_id, content, model=model, key=caller.key)
     except TurnRefused as refused:
-        wait = refused.retry_after
-        headers = None if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
-        raise Problem(_REFUSED[refused.kind], refused.kind, refused.sentence, headers=headers) from None
+        raise _refusal(refused) from None
     note_done(request, thread_id)
     return turn
 

@@ -13,6 +13,7 @@ from threadkeeper.web.api import (
     assistants,
     elements,
     interactions,
+    jobs,
     messages,
     projects,
     reviews,
@@ -40,6 +41,7 @@ def api_router(
     review_policy: ReviewPolicy,
     knowledge_limits: LoadLimits,
     knowledge_places: Places,
+    webhook_places: Places,
     shown_settings: ShownSettings = tuple,
     asked_reasons: Sequence[str] = (),
 ) -> APIRouter:
@@ -53,6 +55,7 @@ def api_router(
         review_policy: the operator's settings for the review.
         knowledge_limits: of the files that assistants know.
         knowledge_places: from which data sources are fetched.
+        webhook_places: to which webhooks are sent.
         shown_settings: gives the settings as `settings.report.shown_settings` does.
         asked_reasons: the reasons that a thumbs-down can have.
     """
@@ -64,12 +67,13 @@ def api_router(
         review_policy=review_policy,
         knowledge_limits=knowledge_limits,
         knowledge_places=knowledge_places,
+        webhook_places=webhook_places,
         shown_settings=shown_settings,
         asked_reasons=tuple(asked_reasons),
     )
     router = APIRouter(dependencies=[Depends(shared)])
     parts = (
-        *(threads.router, messages.router, elements.router, interactions.router),
+        *(threads.router, messages.router, jobs.router, elements.router, interactions.router),
         *(usage.router, transactions.router, projects.router),
         *(assistants.router, sources.files, sources.router, trainings.router),
         *(reviews.router, users.router),

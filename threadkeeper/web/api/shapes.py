@@ -79,6 +79,13 @@ class NewMessage(Strict):
         None, description="One of the models on offer. An assistant with a model of its own keeps it."
     )
     stream: bool = Field(default=False, description="Answer as server-sent events.")
+    background: bool = Field(
+        default=False,
+        description="Answer in the background: gives a job at once. The header `Prefer: respond-async` does the same.",
+    )
+    webhook: Annotated[str, Field(max_length=2_000)] | None = Field(
+        None, description="Of an answer in the background: an address that is told when it has ended."
+    )
 
 
 class Vote(BaseModel):
@@ -110,6 +117,31 @@ class Turn(BaseModel):
     question: Message
     answer: Message
     notices: list[str]
+
+
+class Webhook(BaseModel):
+    url: str
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    tries: int
+    detail: str | None = Field(description="What became of each try.")
+
+
+class ShownJob(BaseModel):
+    """An answer in the background. `answer_id` is null until the job is done; `error` says why it failed."""
+
+    id: str
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    created_at: str
+    ended_at: str | None
+    thread_id: str
+    question_id: str
+    answer_id: str | None
+    error: str | None
+    webhook: Webhook | None
+
+
+class WebhookSecret(BaseModel):
+    secret: str = Field(description="`whsec_…`, as libraries of Standard Webhooks take it.")
 
 
 class NewVote(Strict):

@@ -1,0 +1,222 @@
+"""Answers in the background: jobs that are polled, cancelled and told by webhooks."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from datalayer import acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.jobs.runner import Times
+from tests.support.model_server import ModelServer
+from tests.support.patience import until
+from tests.support.records import new_id
+from tests.web.conftest import Program, problem
+from tests.web.test_api import ask_thread, made  # noqa: F401  the conversations with the scripted model server
+from threadkeeper.jobs import webhooks
+from threadkeeper.knowledge.fetching.hosts import url_hosts
+from threadkeeper.knowledge.fetching.places import Places
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+Json = dict[str, Any]
+
+
+@dataclass
+class Receiver:
+    """Takes webhooks, and answers them with `statuses` one after another, then with 200."""
+
+    port: int = 0
+    statuses: list[int] = field(default_factory=list)
+    got: list[tuple[Any, bytes]] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.got.append((request.headers.copy(), await request.read()))
+        status = self.statuses.pop(0) if self.statuses else 200
+        return web.Response(status=status, headers={"Location": "/elsewhere"} if status == 302 else None)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    taken, app = Receiver(), web.Application()
+    app.router.add_route("*", "/{path:.*}", taken.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    taken.port = runner.addresses[0][1]
+    yield taken
+    await runner.cleanup()
+
+
+@pytest.fixture
+def webhook_places(receiver: Receiver) -> Places:
+    # The other name has no network, so its addresses must be public.
+    own = f"http://127.0.0.1:{receiver.port}=127.0.0.0/8"
+    return Places(url_hosts([own, f"http://localhost:{receiver.port}"]))
+
+
+@pytest.fixture
+async def runs_jobs(layer: ChainlitLayer) -> AsyncIterator[None]:
+    layer.run_jobs(Times(look=0.05, beat=0.05, away=0.05))
+    yield
+    await layer.stop_jobs()
+
+
+async def started(program: httpx.AsyncClient, thread_id: str, **fields: Any) -> Json:
+    body = {"content": "Go", "background": True, **fields}
+    answer = await program.post(f"/threads/{thread_id}/messages", json=body)
+    assert answer.status_code == 202, answer.text
+    found: Json = answer.json()
+    assert answer.headers["location"] == f"/api/v1/jobs/{found['id']}"
+    return found
+
+
+async def ended(program: httpx.AsyncClient, job: Json, *states: str) -> Json:
+    async def in_state() -> Json | None:
+        found: Json = (await program.get(f"/jobs/{job['id']}")).json()
+        return found if found["state"] in (states or ("done",)) else None
+
+    return await until(in_state)
+
+
+async def messages(program: httpx.AsyncClient, thread_id: str) -> list[Json]:
+    found: list[Json] = (await program.get(f"/threads/{thread_id}/messages")).json()["data"]
+    return found
+
+
+@pytest.mark.usefixtures("runs_jobs")
+async def test_questions_are_answered_in_the_background_one_after_another(
+    program_of: Program, model_server: ModelServer
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    first = await started(program, thread_id, content="One", model="slow:20:0.05")
+    assert (first["answer_id"], first["error"], first["webhook"]) == (None, None, None)
+    address, body = f"/threads/{thread_id}/messages", {"content": "Two", "model": "context-echo"}
+    once = {"Prefer": "wait=5, respond-async", "Idempotency-Key": "two"}
+    second = await program.post(address, json=body, headers=once)
+    assert second.status_code == 202
+    again = await program.post(address, json=body, headers=once)
+    assert (again.json(), again.headers["location"]) == (second.json(), second.headers["location"])
+    stored = await messages(program, thread_id)
+    assert [one["content"] for one in stored if one["role"] == "user"] == ["One", "Two"], "at once"
+    done = await ended(program, second.json())
+    assert (await ended(program, first))["ended_at"] <= done["ended_at"]
+    stored = await messages(program, thread_id)
+    answer = next(one for one in stored if one["id"] == done["answer_id"])
+    sent = [one["content"] for one in json.loads(answer["content"])[1:]]
+    assert sent == ["One", "".join(f"word-{n} " for n in range(1, 21)), "Two"]
+    assert [one["role"] for one in stored] == ["user", "user", "assistant", "assistant"]
+    assert [one.model for one in model_server.requests if one.model != "echo"] == ["slow:20:0.05", "context-echo"]
+
+
+@pytest.mark.usefixtures("runs_jobs")
+async def test_a_job_is_cancelled_or_fails_with_a_reason(program_of: Program, layer: ChainlitLayer) -> None:
+    program, other = await program_of(), await program_of("admin")
+    thread_id = (await made(program))["id"]
+    job = await started(program, thread_id, model="hang:3")
+
+    assert problem(await other.get(f"/jobs/{job['id']}")) == (404, "not-found")
+    assert problem(await other.delete(f"/jobs/{job['id']}")) == (404, "not-found")
+    assert problem(await program.get(f"/jobs/{new_id()}")) == (404, "not-found")
+    await ended(program, job, "running")
+    assert (await program.delete(f"/jobs/{job['id']}")).status_code == 202
+    assert (await ended(program, job, "cancelled"))["answer_id"] is None
+    failing = await started(program, thread_id, model="401")
+    failed = await ended(program, failing, "failed")
+    assert failed["error"] == (await messages(program, thread_id))[-1]["content"]
+    with acting_as("uma"):
+        retried = await layer.retry_job(failing["id"])
+    assert retried.state == "waiting"
+    await ended(program, failing, "failed")
+    errors = [one for one in await messages(program, thread_id) if one["is_error"]]
+    assert len(errors) == 1, "the error of before is deleted"
+    (deleted,) = [await started(program, thread_id, model="hang:3")]
+    waits = await started(program, thread_id)
+    assert (await program.post(f"/jobs/{deleted['id']}/cancel")).status_code == 202
+    assert (await ended(program, waits))["answer_id"]
+
+
+async def test_a_job_of_a_revoked_key_or_a_deleted_question_fails(program_of: Program, layer: ChainlitLayer) -> None:
+    program, revoked = await program_of(), await program_of()
+    thread_id = (await made(program))["id"]
+    lost, without = await started(program, thread_id), await started(revoked, thread_id)
+    with acting_as("uma"):
+        await layer.delete_step(lost["question_id"])
+        keys = {key.prefix: key for key in await layer.list_api_keys()}
+        await layer.revoke_api_key(keys[revoked.headers["x-api-key"][:10]].id)
+    layer.run_jobs(Times(look=0.05, beat=0.05))
+    assert "deleted" in (await ended(program, lost, "failed"))["error"]
+    assert "revoked" in (await ended(program, without, "failed"))["error"]
+    await layer.stop_jobs()
+
+
+async def test_what_is_no_question_for_later_is_refused(program_of: Program, receiver: Receiver) -> None:
+    program = await program_of(models=["echo"])
+    thread_id = (await made(program))["id"]
+    address = f"/threads/{thread_id}/messages"
+    for body, found in (
+        ({"background": True, "stream": True}, "body.stream"),
+        ({"webhook": f"http://127.0.0.1:{receiver.port}/"}, "body.webhook"),
+        ({"background": True, "webhook": "https://example.com/"}, "body.webhook"),
+        ({"background": True, "webhook": "file:///etc/passwd"}, "body.webhook"),
+        ({"background": True, "content": " "}, "body.content"),
+    ):
+        refused = await program.post(address, json={"content": "Go", **body})
+        assert problem(refused) == (422, "invalid")
+        assert refused.json()["errors"][0]["field"] == found
+    later = {"content": "Go", "background": True, "model": "context-echo"}
+    assert problem(await program.post(address, json=later)) == (403, "model-not-allowed")
+    assert await messages(program, thread_id) == []
+
+
+@pytest.mark.usefixtures("runs_jobs")
+async def test_a_webhook_is_signed_and_tried_again(
+    program_of: Program, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "_PAUSES_SECONDS", (0.0,) * 4)
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    receiver.statuses = [500, 302]
+    url = f"http://127.0.0.1:{receiver.port}/hook?a=b"
+    job = await started(program, thread_id, webhook=url)
+
+    async def told(state: str, which: Json = job) -> Json | None:
+        found: Json = (await program.get(f"/jobs/{which['id']}")).json()
+        return found if found["webhook"]["state"] == state else None
+
+    done = await until(lambda: told("done"))
+    assert (done["webhook"]["url"], done["webhook"]["tries"]) == (url, 3)
+    assert done["webhook"]["detail"] == (
+        "Try 1: 127.0.0.1 answered with 500. Try 2: 127.0.0.1 answered with 302. Try 3: delivered (200)."
+    )
+    assert len(receiver.got) == 3, "redirects are not followed"
+    secret = (await program.get("/webhook-secret")).json()["secret"]
+    other = (await (await program_of()).get("/webhook-secret")).json()["secret"]
+    assert secret != other
+    ids = {headers["webhook-id"] for headers, _ in receiver.got}
+    assert len(ids) == 1
+    headers, body = receiver.got[-1]
+    # As the specification says, and not by our own function.
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.{body.decode()}".encode()
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
+    message = json.loads(body)
+    assert (message["type"], message["data"]["answer_id"]) == ("answer.completed", done["answer_id"])
+
+    receiver.statuses = [503] * 9
+    failing = await started(program, thread_id, webhook=url, model="401")
+    failed = await until(lambda: told("failed", failing))
+    assert (failed["state"], failed["webhook"]["tries"], len(receiver.got)) == ("failed", 5, 8)
+    assert json.loads(receiver.got[-1][1])["type"] == "answer.failed"
+    inside = await started(program, thread_id, webhook=f"http://localhost:{receiver.port}/")
+    refused = await until(lambda: told("failed", inside))
+    assert refused["webhook"]["detail"] == "Try 1: localhost is at an address that is not allowed."
+    assert len(receiver.got) == 8

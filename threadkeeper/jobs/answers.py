@@ -1,0 +1,105 @@
+"""The job that answers a question of a program in the background.
+
+The question is stored before the job begins, and the job has ids alone. So a process that dies loses no question; the
+next one finds the answer if it is stored, and asks the model again only for one that was cut.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from datalayer import ApiKey, JobContext, JobFailed
+from datalayer.cleaning import utc_now
+from datalayer.errors import JobLater, StorageUnavailable
+from datalayer.records.jobs import UNFINISHED
+from threadkeeper.jobs.webhooks import start_webhook
+from threadkeeper.program_turns import BackgroundTurns, ProgramTurn, TurnRefused, TurnResult
+
+if TYPE_CHECKING:
+    # The API uses the name of the kind, and does not wait for Chainlit.
+    from datalayer.chainlit_layer import ChainlitLayer
+
+ANSWER = "answer"
+THREAD, QUESTION, KEY, WEBHOOK_URL = "thread", "question", "key", "webhook"
+"""Keys of the arguments."""
+ANSWERS_AT_ONCE = 32
+_LOOK_EVERY_SECONDS = 0.2
+_MOST_BEFORE = 100
+
+
+def register_answers(layer: "ChainlitLayer", turns: BackgroundTurns) -> None:
+    async def answer(context: JobContext) -> dict[str, Any]:
+        try:
+            result = await _answered(layer, turns, context)
+        except asyncio.CancelledError:
+            if context.cancelled:
+                await start_webhook(layer, context)
+            raise
+        except (JobLater, StorageUnavailable):
+            # The job is begun again.
+            raise
+        except Exception:
+            await start_webhook(layer, context)
+            raise
+        await start_webhook(layer, context)
+        return {"answer": result.answer_id}
+
+    layer.register_job(ANSWER, answer, at_once=ANSWERS_AT_ONCE)
+
+
+async def _answered(layer: "ChainlitLayer", turns: BackgroundTurns, context: JobContext) -> TurnResult:
+    key = await _key(layer, str(context.arguments[KEY]))
+    turn = await _turn(layer, turns, context, key)
+    if turn is None:
+        raise asyncio.CancelledError
+    result = turn if isinstance(turn, TurnResult) else await _end_of(context, turn)
+    if result.answer_id is None:
+        raise JobFailed(result.failure or "There is no answer, because it was stopped or failed.")
+    return result
+
+
+async def _key(layer: "ChainlitLayer", key_id: str) -> ApiKey:
+    """The key that asked, if it is still valid."""
+    key = next((one for one in await layer.list_api_keys() if one.id == key_id), None)
+    if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= utc_now()):
+        raise JobFailed("The API key was revoked or has expired before the question was answered.")
+    return key
+
+
+async def _turn(
+    layer: "ChainlitLayer", turns: BackgroundTurns, context: JobContext, key: ApiKey
+) -> ProgramTurn | TurnResult | None:
+    """The turn of the question, when the thread is free and earlier questions are answered; None if it is cancelled."""
+    thread_id, question_id = str(context.arguments[THREAD]), str(context.arguments[QUESTION])
+    while not context.cancelled:
+        if not await _waits_for_earlier(layer, context.job_id, thread_id):
+            try:
+                return await turns.answer(thread_id, question_id, key=key)
+            except TurnRefused as refused:
+                if refused.kind != "busy":
+                    raise JobFailed(refused.sentence) from refused
+        await asyncio.sleep(_LOOK_EVERY_SECONDS)
+    return None
+
+
+async def _waits_for_earlier(layer: "ChainlitLayer", job_id: str, thread_id: str) -> bool:
+    """Whether an earlier question of the thread waits for its answer."""
+    page = await layer.list_jobs(kinds=[ANSWER], states=UNFINISHED, limit=_MOST_BEFORE)
+    same = [job for job in page.jobs if job.arguments.get(THREAD) == thread_id]
+    # Newest first.
+    return bool(same) and same[-1].id != job_id and any(job.id == job_id for job in same)
+
+
+async def _end_of(context: JobContext, turn: ProgramTurn) -> TurnResult:
+    ending = asyncio.ensure_future(turn.result())
+    try:
+        while not ending.done():
+            await asyncio.wait([ending], timeout=_LOOK_EVERY_SECONDS)
+            if context.cancelled:
+                turn.stop()
+                await asyncio.wait([ending])
+                raise asyncio.CancelledError
+        return await ending
+    except asyncio.CancelledError:
+        # The process stops, or has lost the job: another one asks.
+        turn.stop()
+        raise
