@@ -11,13 +11,15 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp import web
+from sqlalchemy import update
 
 from datalayer import acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.jobs.runner import Times
+from datalayer.schema.jobs import jobs
 from tests.support.model_server import ModelServer
 from tests.support.patience import until
-from tests.support.records import new_id
+from tests.support.records import new_id, step
 from tests.web.conftest import Program, problem
 from tests.web.test_api import ask_thread, made  # noqa: F401  the conversations with the scripted model server
 from threadkeeper.jobs import webhooks
@@ -220,3 +222,29 @@ async def test_a_webhook_is_signed_and_tried_again(
     refused = await until(lambda: told("failed", inside))
     assert refused["webhook"]["detail"] == "Try 1: localhost is at an address that is not allowed."
     assert len(receiver.got) == 8
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_after_a_crash_an_answer_that_is_stored_is_not_asked_for_again(
+    program_of: Program, layer: ChainlitLayer, model_server: ModelServer, is_whole: bool
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    job = await started(program, thread_id)
+    # What a process leaves that is killed before the end of the job, or within the answer.
+    run = step(thread_id, "", type="run", name="on_message", parentId=job["question_id"])
+    status = {"metadata": {"status": "complete"}} if is_whole else {"streaming": True}
+    left = step(thread_id, "The answer", type="assistant_message", parentId=run["id"], **status)
+    with acting_as("uma"):
+        for one in (run, left):
+            await layer.create_step(one)
+    async with layer.database.write() as connection:
+        await connection.execute(update(jobs).values(state="running", replicaId=new_id(), attempt=1))
+    layer.run_jobs(Times(look=0.05, beat=0.05, away=0.05))
+    done = await ended(program, job)
+    await layer.stop_jobs()
+    found = [one["content"] for one in await messages(program, thread_id)]
+    assert found == ["Go", "The answer" if is_whole else "You said: Go"]
+    assert (done["answer_id"] == left["id"]) is is_whole
+    asked = [one for one in model_server.requests if one.body["messages"][-1]["content"] == "Go"]
+    assert len(asked) == (0 if is_whole else 1)
