@@ -22,6 +22,7 @@ from datalayer.writes import queue
 from tests import chainlit_root
 from tests.support import missing
 from tests.support.azurite import AzuriteServer, azurite, install
+from tests.support.cheap_calibration import calibrate_cheaply
 from tests.support.compiled_statements import shared_compiled_statements
 from tests.support.in_memory import folder_in_memory
 from tests.support.model_server import ModelServer
@@ -142,6 +143,12 @@ def patient_reads() -> Iterator[None]:
         for module in (queue, answer_follower, search_indexer):
             patch.setattr(module, "WAIT_SECONDS", PATIENCE_SECONDS)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_calibration() -> None:
+    """Train with few lookups to find the threshold."""
+    calibrate_cheaply()
 
 
 @pytest.fixture(scope="session")
@@ -277,7 +284,7 @@ async def model(model_server: ModelServer) -> "AsyncIterator[Model]":
     # Imported when it is used, like the data layer: most tests need neither.
     from threadkeeper.chat.providers import create_model  # noqa: PLC0415
 
-    connected = create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0)
+    connected = create_model(base_url=model_server.base_url, timeout_seconds=60, max_retries=0)
     yield connected
     await connected.close()
 

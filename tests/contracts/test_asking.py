@@ -10,14 +10,13 @@ import pytest
 
 from datalayer import Assistant, AssistantSettings, Limit
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.support.knowledge import train_files
+from tests.support.knowledge import open_with_shared_worker, train_files
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id
 from threadkeeper.chat.model import Model, ModelError, Purpose
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.trying import Trial
-from threadkeeper.factories import open_knowledge
 from threadkeeper.knowledge.asking import KnowledgeRetriever
 from threadkeeper.knowledge.followups import standalone, with_words_of
 from threadkeeper.knowledge.missing import NoKnowledge
@@ -42,12 +41,12 @@ class Rig:
     def __init__(self, layer: ChainlitLayer, server: ModelServer) -> None:
         self.layer, self.server, self.opened = layer, server, list[KnowledgeService]()
         given: dict[str, Any] = {"openai_base_url": server.base_url, "openai_api_key": API_KEY, "openai_max_retries": 0}
-        self.settings = Settings(knowledge_embedding_model="words", openai_timeout_seconds=2.0, **given)
+        self.settings = Settings(knowledge_embedding_model="words", openai_timeout_seconds=60, **given)
         self.on_demand = KnowledgeOnDemand(self.open)
-        self.model: Model = create_model(api_key=API_KEY, base_url=server.base_url, timeout_seconds=2.0, max_retries=0)
+        self.model: Model = create_model(api_key=API_KEY, base_url=server.base_url, timeout_seconds=60, max_retries=0)
 
     def open(self) -> KnowledgeService:
-        self.opened.append(open_knowledge(self.settings, self.layer, []))
+        self.opened.append(open_with_shared_worker(self.settings, self.layer))
         return self.opened[-1]
 
     def retriever(self, rewrite_model: str = "say:When does the harbour open in winter?") -> KnowledgeRetriever:

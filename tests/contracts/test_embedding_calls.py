@@ -28,7 +28,7 @@ PURPOSE = EmbeddingPurpose(assistant="librarian")
 async def embedder(
     layer: ChainlitLayer, server: ModelServer, name: str = "words", dimensions: int | None = None, **options: Any
 ) -> AsyncIterator[Embedder]:
-    model = create_model(api_key=API_KEY, base_url=server.base_url, timeout_seconds=2.0, embeds=True)
+    model = create_model(api_key=API_KEY, base_url=server.base_url, timeout_seconds=60, embeds=True)
     metered = MeteredModel(model, layer, keep_payloads=False)
     made = Embedder(metered, EmbeddingModel(name, dimensions, 0.3), **options)
     yield made

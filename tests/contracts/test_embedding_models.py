@@ -6,9 +6,8 @@ import pytest
 
 from datalayer import SYSTEM, AssistantSettings, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.support.knowledge import source
+from tests.support.knowledge import open_with_shared_worker, source
 from tests.support.model_server import API_KEY, ModelServer
-from threadkeeper.factories import open_knowledge
 from threadkeeper.knowledge.embedding.base import EmbeddingPurpose
 from threadkeeper.knowledge.missing import NoKnowledge
 from threadkeeper.knowledge.service import KnowledgeService
@@ -23,7 +22,7 @@ TEXT = "The harbour opens at six in the morning."
 async def service(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIterator[KnowledgeService]:
     server = {"openai_base_url": model_server.base_url, "openai_api_key": API_KEY}
     settings = Settings(knowledge_embedding_model="words", **server)  # type: ignore[arg-type]
-    service = open_knowledge(settings, layer, [])
+    service = open_with_shared_worker(settings, layer)
     await service.prepare()
     yield service
     await service.close()
@@ -68,7 +67,7 @@ async def test_a_model_of_this_machine_stands_beside_one_of_a_server(
 
 
 async def test_a_model_that_this_server_cannot_use_fails_the_training_with_its_name(layer: ChainlitLayer) -> None:
-    service = open_knowledge(Settings(), layer, [])
+    service = open_with_shared_worker(Settings(), layer)
     try:
         with pytest.raises(TrainingFailed, match="embedding model words needs a server"):
             await make(layer, service, "lost", "words")

@@ -23,9 +23,10 @@ from threadkeeper.knowledge.fetching.fetcher import Fetcher
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.training import TrainingFailed
 
-HARBOUR = (
-    "<!doctype html><html><head><title>Harbour</title></head><body><article><p>The harbour opens at six in the morning,"
-    " on every day of the year, also on holidays.</p></article></body></html>"
+# A process of its own reads each page, and the library that reads HTML takes most of a second of CPU time to import.
+HARBOUR = "The harbour opens at six in the morning, on every day of the year, also on holidays."
+HTML = (
+    f"<!doctype html><html><head><title>Harbour</title></head><body><article><p>{HARBOUR}</p></article></body></html>"
 )
 
 
@@ -62,7 +63,7 @@ async def rig(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIterator[
 
 
 async def test_a_page_is_fetched_trained_and_found(rig: WebRig) -> None:
-    rig.site.pages["/harbour"] = Page(HARBOUR, headers={"Content-Type": "text/html"}, etag='"1"')
+    rig.site.pages["/harbour"] = Page(HTML, headers={"Content-Type": "text/html"}, etag='"1"')
     rig.site.pages["/boats.pdf"] = Page(pdf("Every boat over twelve metres needs a pilot."))
     rig.site.pages["/notes"] = Page("# Boats\n\nA boat is tied up.", headers={"Content-Type": "text/markdown"})
     page, boats, notes = [await rig.put_address(path, named=path) for path in ("/harbour", "/boats.pdf", "/notes")]
@@ -81,7 +82,7 @@ async def test_a_page_is_fetched_trained_and_found(rig: WebRig) -> None:
     assert stored is not None
     assert stored.fetched is not None
     assert (stored.fetched["etag"], stored.sha256) == ('"1"', found.sha256)
-    assert (await rig.layer.read_source(page.id))[1] == HARBOUR.encode()
+    assert (await rig.layer.read_source(page.id))[1] == HTML.encode()
     assert (await rig.layer.knowledge_states(["librarian"]))["librarian"].changed_sources == 0
     report = await FileCheck(rig.layer.database, rig.layer.blobs, repair=True, grace_seconds=0).run()
     assert report.left == 0

@@ -11,6 +11,7 @@ import pytest
 
 from datalayer import Training
 from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.cheap_calibration import EACH_OF_A_SERVER
 from tests.support.model_server import ModelServer
 from tests.support.training_rig import NOBODY, Rig
 from tests.unit.test_attachments import pdf
@@ -31,7 +32,8 @@ async def rig(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIterator[
     await made.close()
 
 
-async def test_files_are_trained_and_answer(rig: Rig) -> None:
+async def test_files_are_trained_and_answer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threadkeeper.knowledge.threshold._EACH", EACH_OF_A_SERVER)
     await rig.put(
         "harbour.pdf",
         pdf("The harbour opens at six in the morning. " * 3, "Boats over twelve metres need a pilot. " * 3),

@@ -42,7 +42,7 @@ from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.knowledge.source_acts import NewSource, change_source, put_source, remove_source
 
 SLUG = "librarian"
-ROWS = 2_000
+ROWS = 640
 
 
 @pytest.fixture
@@ -135,8 +135,8 @@ async def test_a_running_training_is_cancelled_and_the_current_one_answers(rig: 
     await rig.put("harbour.txt", HARBOUR)
     run(rig)
     first = await ended(rig.layer, await start_training(rig.layer, SLUG))
-    count = 2_000
-    await rig.put("sheet.csv", "text\n" + "\n".join(f"row {number}" for number in range(count)), "datasheet")
+    await rig.put("sheet.csv", "text\n" + "\n".join(f"row {number}" for number in range(ROWS)), "datasheet")
+    goes_on = rig.server.hold_embeddings(after=ROWS // 2)
     second = await start_training(rig.layer, SLUG)
     await until_documents(rig.layer, second, 20)
     if through == "training":
@@ -144,12 +144,13 @@ async def test_a_running_training_is_cancelled_and_the_current_one_answers(rig: 
     else:
         (job,) = (await rig.layer.list_jobs(kinds=[TRAINING], key=second.id)).jobs
         await rig.layer.cancel_job(job.id)
+    goes_on.set()
     assert (await ended(rig.layer, second)).state == "cancelled"
-    assert len(await rig.layer.list_documents(second.id, limit=count)) < count
+    assert len(await rig.layer.list_documents(second.id, limit=ROWS)) < ROWS
     assert await rig.layer.current_training(SLUG) == first
     # What was embedded is taken by the next one.
     third = await ended(rig.layer, await start_training(rig.layer, SLUG))
-    assert (third.state, third.counts.documents) == ("success", count + 1)
+    assert (third.state, third.counts.documents) == ("success", ROWS + 1)
 
 
 async def until_documents(layer: ChainlitLayer, training: Training, count: int) -> None:
@@ -347,11 +348,13 @@ async def test_a_training_whose_process_is_killed_goes_on_in_another(
     servers = Servers(database_url, f"file://{tmp_path / 'blobs'}", rig.server.base_url)
     async with AsyncExitStack() as stack:
         running = [await stack.enter_async_context(servers.running()) for _ in range(1 + others)]
+        goes_on = rig.server.hold_embeddings(after=ROWS // 2)
         started = await start_training(rig.layer, SLUG)
         await until_documents(rig.layer, started, ROWS // 3)
         killed = await runs_it(rig.layer, running)
         killed.kill()
         await killed.wait()
+        goes_on.set()
         assert await rig.layer.current_training(SLUG) == before
         assert (await rig.found("When does the harbour open in the morning?"))[0].startswith("The harbour opens")
         assert ROWS // 3 <= len([text for text in rig.embedded if text.startswith("text: row")]) < ROWS

@@ -35,7 +35,7 @@ QUESTION: list[ChatMessage] = [
 
 @pytest.fixture
 async def model(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIterator[MeteredModel]:
-    inner = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5, max_retries=2)
+    inner = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=60, max_retries=2)
     metered = MeteredModel(inner, layer)
     yield metered
     await metered.close()
@@ -278,7 +278,7 @@ async def test_an_own_price_is_used_and_stored_with_the_call(layer: ChainlitLaye
 async def test_messages_and_answer_are_stored_without_secrets_and_pictures(
     layer: ChainlitLayer, model_server: ModelServer
 ) -> None:
-    inner = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5)
+    inner = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=60)
     model = MeteredModel(inner, layer, redact=lambda text: text.replace(API_KEY, "***"))
     picture = f"data:image/png;base64,{'A' * 400}"
     messages = [user_message(f"My key is {API_KEY}.", picture_parts("a.png", picture))]

@@ -28,7 +28,7 @@ DEPLOYMENT, BEHIND = "first:azure:gpt-4o-mini", "gpt-4o-mini"
 
 @pytest.fixture
 async def model(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIterator[MeteredModel]:
-    metered = MeteredModel(create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0), layer)
+    metered = MeteredModel(create_model(base_url=model_server.base_url, timeout_seconds=60, max_retries=0), layer)
     yield metered
     await metered.close()
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 async def model(model_server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(base_url=model_server.base_url, timeout_seconds=5, max_retries=0)
+    connected = create_model(base_url=model_server.base_url, timeout_seconds=60, max_retries=0)
     yield connected
     await connected.close()
 

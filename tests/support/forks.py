@@ -1,10 +1,11 @@
 """Programs of the application as processes of their own, without the seconds in which each imports its libraries.
 
 One process has imported them and starts a fork of itself for each command and each server. A fork has the directory,
-the settings, the output and the exit code of a new process. It hashes passwords at the least cost. It imports Chainlit,
-which reads settings at its import, and the modules that import Chainlit. Its aiohttp is the real one
-(`threadkeeper/chainlit_imports.py` puts a stand-in into a new process), because `openai` has imported it. Which modules
-a program imports, and when, is tested with new processes in `tests/integration/test_startup.py` and `test_cli.py`.
+the settings, the output and the exit code of a new process. It hashes passwords at the least cost, and finds the
+threshold of a training with few questions. It imports Chainlit, which reads settings at its import, and the modules
+that import Chainlit. Its aiohttp is the real one (`threadkeeper/chainlit_imports.py` puts a stand-in into a new
+process), because `openai` has imported it. Which modules a program imports, and when, is tested with new processes in
+`tests/integration/test_startup.py` and `test_cli.py`.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from tests.support.cheap_calibration import calibrate_cheaply
 from tests.support.cheap_passwords import hash_cheaply
 
 # None of these reads a setting when it is imported, nor starts a thread.
@@ -261,6 +263,7 @@ def _become(
 if __name__ == "__main__":
     _import(*(names.split(",") if names else [] for names in sys.argv[2:]))
     hash_cheaply()
+    calibrate_cheaply()
     gc.collect()
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))

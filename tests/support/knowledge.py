@@ -7,11 +7,15 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from datalayer import DataSource, NewDocument, NewPassage, Training, TrainingSettings
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id
+from tests.support.shared_worker import shared_worker
 from threadkeeper.factories import open_knowledge
+from threadkeeper.knowledge.service import KnowledgeService
 from threadkeeper.settings.settings import Settings
 
 SETTINGS = TrainingSettings("small", 4, 256, 30, 1)
@@ -73,6 +77,13 @@ EMBEDDING = {"KNOWLEDGE_EMBEDDING_MODEL": "words"}
 """The settings of an application whose assistants are trained with the scripted model server."""
 
 
+def open_with_shared_worker(settings: Settings, layer: ChainlitLayer) -> KnowledgeService:
+    """`open_knowledge`, with the embedding worker of all tests: one of its own takes a second of CPU time to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("threadkeeper.knowledge.worker_process.EmbeddingWorker", lambda _idle_seconds: shared_worker)
+        return open_knowledge(settings, layer, [])
+
+
 async def train_files(
     layer: ChainlitLayer,
     assistant: str,
@@ -93,7 +104,7 @@ async def train_files(
     if model_server is not None:
         given = {"openai_base_url": model_server.base_url, "openai_api_key": API_KEY, "openai_max_retries": 0}
         given["knowledge_embedding_model"] = model
-    service = open_knowledge(Settings(**given), layer, [])
+    service = open_with_shared_worker(Settings(**given), layer)
     try:
         await service.prepare()
         for title, content in files.items():

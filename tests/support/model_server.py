@@ -206,6 +206,7 @@ class ModelServer:
     def __post_init__(self) -> None:
         self._served: Counter[str] = Counter()
         self._left = asyncio.Event()
+        self._held: tuple[int, asyncio.Event] | None = None
 
     @property
     def root(self) -> str:
@@ -219,6 +220,11 @@ class ModelServer:
     async def client_left(self) -> None:
         """Wait until a client disconnects before its answer is complete."""
         await self._left.wait()
+
+    def hold_embeddings(self, after: int) -> asyncio.Event:
+        """Answer requests with this many texts, and each later one when the event is set."""
+        self._held = (after, asyncio.Event())
+        return self._held[1]
 
     def forget(self) -> None:
         """Clear the recorded requests and the ledger."""
@@ -268,6 +274,11 @@ class ModelServer:
         texts = [texts] if isinstance(texts, str) else texts
         if recorded.model.split(":")[0].isdigit() and (refusal := self._refusal(recorded)) is not None:
             return refusal
+        if self._held is not None:
+            left, goes_on = self._held
+            if left < len(texts):
+                await goes_on.wait()
+            self._held = (left - len(texts), goes_on)
         size = int(recorded.body.get("dimensions") or 16)
         tokens = sum(len(pieces(text)) for text in texts)
         self._bill(recorded, Billed(recorded.model, tokens, reported=True))

@@ -31,7 +31,7 @@ class Rig:
     ) -> None:
         self.layer, self.server = layer, server
         self.worker = shared_worker
-        model = create_model(api_key=API_KEY, base_url=server.base_url, timeout_seconds=2.0, max_retries=0, embeds=True)
+        model = create_model(api_key=API_KEY, base_url=server.base_url, timeout_seconds=60, max_retries=0, embeds=True)
         self.embedder = Embedder(MeteredModel(model, layer, keep_payloads=False), EmbeddingModel(name, dimensions, 0.2))
         settings = KnowledgeSettings(ChunkSettings(40, 8, window), keep=2)
         self.trainer = Trainer(layer, self.embedder, self.worker, settings, pauses=[0.01], progress_seconds=0)

@@ -29,7 +29,7 @@ def words(count: int) -> str:
 
 async def read(base_url: str, request: ModelRequest, busy_seconds: float = 0) -> list[str]:
     """The pieces of text, as they are read by somebody who is busy with each; the answer may break off."""
-    model = create_model(base_url=base_url, timeout_seconds=5, max_retries=0)
+    model = create_model(base_url=base_url, timeout_seconds=60, max_retries=0)
     pieces: list[str] = []
     try:
         async for event in model.stream(request):

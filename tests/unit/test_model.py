@@ -34,7 +34,7 @@ ECHO = "You said: Grüße, 你好, 👋🏽 and bye"
 
 @pytest.fixture
 async def model(model_server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5)
+    connected = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=60)
     yield connected
     await connected.close()
 
@@ -76,7 +76,7 @@ async def test_stream_returns_the_answer_and_the_servers_usage(model_server: Mod
 @pytest.mark.parametrize("path", ["", "/v2", "/v1/chat"])
 async def test_an_address_without_a_chat_is_told_as_such(model_server: ModelServer, path: str) -> None:
     """And not as a model that does not exist."""
-    misled = create_model(api_key=API_KEY, base_url=model_server.root + path, timeout_seconds=5)
+    misled = create_model(api_key=API_KEY, base_url=model_server.root + path, timeout_seconds=60)
     _, error = await failure(misled, request_for("echo"))
     assert error.kind == "wrong_address"
     await misled.close()

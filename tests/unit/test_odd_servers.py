@@ -34,7 +34,7 @@ from threadkeeper.chat.providers.thought import joined
 
 @pytest.fixture
 async def model(model_server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5)
+    connected = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=60)
     yield connected
     await connected.close()
 
@@ -253,7 +253,7 @@ async def test_what_earlier_processes_know_of_a_server_decides_about_its_first_a
         asked.append(provider)
         return known
 
-    model = create_model(base_url=model_server.base_url, timeout_seconds=5, sent_endings=sent_endings)
+    model = create_model(base_url=model_server.base_url, timeout_seconds=60, sent_endings=sent_endings)
     outcome = await stream_answer(model, request_for("ends:done"), Sink())
     assert (outcome.error and outcome.error.kind) == kind
     assert asked == ["127.0.0.1"]

@@ -37,7 +37,7 @@ KINDS: dict[str, ContentKind] = {
 
 @pytest.fixture
 async def model(model_server: ModelServer) -> AsyncIterator[Model]:
-    connected = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=5)
+    connected = create_model(api_key=API_KEY, base_url=model_server.base_url, timeout_seconds=60)
     yield connected
     await connected.close()
 
