@@ -569,7 +569,9 @@ async def test_the_document_and_its_page_name_every_route(program_of: Program, b
     assert "/api/v1/threads/{thread_id}/messages" in document["paths"]
     for operations in document["paths"].values():
         for operation in operations.values():
-            assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
+            errors = [one for status, one in operation["responses"].items() if int(status) >= 400]
+            assert {*map(str, (401, 403, 404, 413, 422, 429, 503))} <= operation["responses"].keys()
+            assert all(list(one["content"]) == ["application/problem+json"] for one in errors)
     text = json.dumps(document)
     for name in set(re.findall(r"#/components/schemas/(\w+)", text)):
         assert name in document["components"]["schemas"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -10,7 +11,7 @@ from starlette.routing import BaseRoute
 
 from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.problems import MEDIA_TYPE, ProblemDetails
-from threadkeeper.web.api.route import PREFIX
+from threadkeeper.web.api.route import ERRORS, PREFIX
 from threadkeeper.web.pages.dependencies import Pages
 from threadkeeper.web.pages.failures import PageRoute
 
@@ -44,16 +45,28 @@ def document_of(routes: Sequence[BaseRoute], address: str) -> dict[str, Any]:
     components["schemas"] |= {**schema.pop("$defs", {}), "ProblemDetails": schema}
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
-    problem = {
-        "description": "An error.",
-        "content": {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="ProblemDetails")}}},
-    }
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="ProblemDetails")}}}
     for operations in found["paths"].values():
         for method, operation in operations.items():
             if method in _METHODS:
-                operation["responses"].pop("422", None)
-                operation["responses"]["default"] = problem
+                operation["responses"] |= {
+                    str(status): {"description": HTTPStatus(status).phrase, "content": content}
+                    for status in _errors_of(operation)
+                }
     return found
+
+
+def _errors_of(operation: dict[str, Any]) -> list[int]:
+    """The statuses of the errors of an operation: those that every one has, and those of its parameters."""
+    given = {one["name"].lower() for one in operation.get("parameters", ())}
+    found = {401, 403, 404, 413, 422, 429, 503}
+    if "requestBody" in operation:
+        found.add(400)
+    if "if-match" in given:
+        found |= {409, 412}
+    if "idempotency-key" in given:
+        found.add(409)
+    return sorted(found | set(operation.pop(ERRORS, ())))
 
 
 def documentation_router(routes: Sequence[BaseRoute]) -> APIRouter:
@@ -91,7 +104,7 @@ def _operations(document: dict[str, Any]) -> Any:
                     "answers": [
                         (status, _schema_of(answer))
                         for status, answer in operation["responses"].items()
-                        if status != "default"
+                        if int(status) < 400
                     ],
                 }
 

@@ -16,7 +16,7 @@ from threadkeeper.web.api.access import Reader, Writer
 from threadkeeper.web.api.messages import begin_turn, end_of, messages_of
 from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.problems import invalid
-from threadkeeper.web.api.route import ApiRoute
+from threadkeeper.web.api.route import ERRORS, ApiRoute
 from threadkeeper.web.api.shapes import LONGEST_QUESTION, Message, Strict
 from threadkeeper.web.api.threads import own_head, own_whole_thread, page_of_threads
 from threadkeeper.web.pages.dependencies import Layer
@@ -116,7 +116,7 @@ async def list_interaction_messages(caller: Reader, layer: Layer, interaction_id
     return InteractionMessages(data=_interaction(thread).messages)
 
 
-@router.post("/{interaction_id}/messages/", status_code=201, dependencies=[Once])
+@router.post("/{interaction_id}/messages/", status_code=201, dependencies=[Once], openapi_extra={ERRORS: [502]})
 async def create_interaction_message(
     request: Request, caller: Writer, layer: Layer, interaction_id: UUID, given: NewInteractionMessage
 ) -> InteractionMessages:

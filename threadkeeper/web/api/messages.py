@@ -18,7 +18,7 @@ from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.jobs import address_of, shown_job
 from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.problems import Problem, invalid, not_found, problem_of
-from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute
 from threadkeeper.web.api.shapes import (
     LARGEST_PAGE,
     Message,
@@ -36,6 +36,12 @@ from threadkeeper.web.pages.dependencies import Layer
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
 Prefer = Annotated[list[str] | None, Header(max_length=20, description="`respond-async`: as `background`.")]
+_EVENT = {
+    "description": "One event of the stream; `data` is JSON.",
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["event", "data"],
+}
 _ROLES = ("user_message", "assistant_message")
 _REFUSED = {"not-found": 404, "busy": 409, "model-not-allowed": 403, "rate-exceeded": 429}
 _OF_LIMITS = ("over_limit", "in_flight", "unpriced")
@@ -67,9 +73,10 @@ async def list_messages(
     dependencies=[Once],
     response_model=Turn,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/event-stream": {"schema": _EVENT}}},
         202: {"model": ShownJob, "description": "The answer is written in the background."},
     },
+    openapi_extra={ERRORS: [502]},
 )
 async def ask(
     *, request: Request, caller: Writer, layer: Layer, thread_id: str, given: NewMessage, prefer: Prefer = None

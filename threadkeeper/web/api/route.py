@@ -17,6 +17,8 @@ from threadkeeper.web.auth.keys import rate_of
 logger = logging.getLogger(__name__)
 
 PREFIX = "/api/v1"
+ERRORS = "x-errors"
+"""The key, in `openapi_extra` of a route, of the statuses of errors that not every route has."""
 LARGEST_BODY = 1_000_000
 """Bytes."""
 _storing: set[asyncio.Task[None]] = set()
