@@ -38,6 +38,11 @@ async def test_an_assistant_is_made_changed_restored_and_deleted(program_of: Pro
     assert problem(await ada.post("/assistants", json=TRAVEL)) == (409, "exists")
     assert (await ada.get("/assistants/travel")).headers["etag"] == answer.headers["etag"]
 
+    chinese = await ada.post("/assistants", json={"settings": {"name": "旅行"}})
+    assert (chinese.status_code, chinese.json()["slug"]) == (201, "旅行")
+    assert (await ada.get(chinese.headers["location"].removeprefix("/api/v1"))).json() == chinese.json()
+    assert (await ada.delete("/assistants/旅行")).status_code == 204
+
     bad = {
         "settings": {"name": "", "temperature": 9, "max_tokens": 0},
         "access": {"kind": "users", "users": ["nobody"]},

@@ -9,7 +9,6 @@ from datalayer import Forbidden, InvalidAssistant, VersionConflict
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.assistants import Assistant, AssistantSettings
 from threadkeeper.knowledge.acts import demand_editable
-from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.access import AssistantCaller
 from threadkeeper.web.api.assistant_shapes import (
     AssistantPage,
@@ -26,7 +25,7 @@ from threadkeeper.web.api.assistant_shapes import (
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
-from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.pages.dependencies import Layer
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
@@ -65,7 +64,7 @@ async def create_assistant(
     note_done(request)
     # As its owner or an admin sees it.
     made = replace(made, may_edit=True)
-    response.headers["Location"] = under_root(f"{PREFIX}/assistants/{made.slug}", root_path())
+    response.headers["Location"] = location_of(f"/assistants/{made.slug}")
     response.headers["ETag"] = etag_of_assistant(made)
     return assistant_of(made)
 

@@ -14,13 +14,12 @@ from datalayer.billing.billing import DEFAULT_PROJECT
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import NotFound
 from datalayer.records.usage import Project, Provider, UsageTotals
-from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.access import AdminCaller, Caller, UsageReader
 from threadkeeper.web.api.calls_query import Calls, demand_own_filters
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
-from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import Strict, Tag
 from threadkeeper.web.api.usage_shapes import Totals, totals_of
 from threadkeeper.web.auth.roles import reading_usage, sees_all_usage
@@ -131,7 +130,7 @@ async def create_project(
         raise Problem(409, "exists", "There is a project of this slug.", [("body.slug", "it is in use")])
     made = await _put(layer, Project(str(uuid.uuid4()), given.slug, given.slug), given)
     note_done(request)
-    response.headers["Location"] = under_root(f"{PREFIX}/projects/{made.slug}", root_path())
+    response.headers["Location"] = location_of(f"/projects/{made.slug}")
     response.headers["ETag"] = _etag(made)
     return _shown(made, caller)
 

@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
 from datalayer import DataLayerError, Rate
+from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.once import Begun, Replayed, begun, drop, is_done, keep
 from threadkeeper.web.api.problems import Problem, problem_of
 from threadkeeper.web.auth.keys import rate_of
@@ -99,6 +101,11 @@ def _bounded(request: Request, most_bytes: Callable[[Request], int]) -> Receive:
         return message
 
     return receive
+
+
+def location_of(path: str) -> str:
+    """The header `Location` of a path below PREFIX. Slugs of assistants may be in any script."""
+    return quote(under_root(f"{PREFIX}{path}", root_path()))
 
 
 def _rate_headers(rate: Rate) -> dict[str, str]:

@@ -14,7 +14,6 @@ from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loading import LoadLimits, LoadRefused
 from threadkeeper.knowledge.pairs import EditedPair, merged, written
 from threadkeeper.knowledge.wording import say_fetch_failed, say_refused, say_taken
-from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.access import AssistantCaller, Caller
 from threadkeeper.web.api.assistant_shapes import (
     ENGLISH,
@@ -29,7 +28,7 @@ from threadkeeper.web.api.assistants import own_assistant
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, Limit, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
-from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.assistants.knowledge.desk import title_of
 from threadkeeper.web.assistants.knowledge.states import source_rows
 from threadkeeper.web.pages.dependencies import Layer
@@ -177,7 +176,7 @@ async def _changed(
     (shown,) = await _shown(request, layer, slug, [change.source])
     if change.done != "added":
         response.status_code = 200
-    response.headers["Location"] = under_root(f"{PREFIX}/assistants/{slug}/sources/{shown.id}", root_path())
+    response.headers["Location"] = location_of(f"/assistants/{slug}/sources/{shown.id}")
     return ChangedSource(
         source=shown,
         done=change.done,

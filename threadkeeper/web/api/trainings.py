@@ -8,14 +8,13 @@ from datalayer import SYSTEM, AlreadyExists, NotFound, Training, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.knowledge import RUNNING
 from threadkeeper.knowledge import acts
-from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.access import AssistantCaller
 from threadkeeper.web.api.assistant_shapes import ShownTraining, TrainingPage, training_of
 from threadkeeper.web.api.assistants import own_assistant
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, Limit, page_of
 from threadkeeper.web.api.problems import Problem, not_found
-from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.pages.dependencies import Layer
 
 _MOST_LISTED = 1_000
@@ -49,7 +48,7 @@ async def start_training(
     except AlreadyExists:
         raise Problem(409, "running", "A training of the assistant runs already.") from None
     note_done(request)
-    response.headers["Location"] = under_root(f"{PREFIX}/assistants/{slug}/trainings/{training.id}", root_path())
+    response.headers["Location"] = location_of(f"/assistants/{slug}/trainings/{training.id}")
     (shown,) = await _shown(layer, [training])
     return shown
 

@@ -11,12 +11,11 @@ from pydantic import BaseModel, Field
 from datalayer import SYSTEM, Receipt, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.login.passwords import LONGEST_IDENTIFIER, LONGEST_PASSWORD, Passwords, Refused, check_identifier
-from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.access import AdminCaller
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
-from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import Strict
 from threadkeeper.web.pages.dependencies import Layer
 
@@ -73,7 +72,7 @@ async def create_user(
     with acting_as(SYSTEM):
         made = await layer.add_account(identifier, await _hash(given.password), given.role)
     note_done(request)
-    response.headers["Location"] = under_root(f"{PREFIX}/users/{made.id}", root_path())
+    response.headers["Location"] = location_of(f"/users/{made.id}")
     response.headers["ETag"] = _etag(made)
     return _shown(made)
 
