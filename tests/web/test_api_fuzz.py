@@ -32,9 +32,11 @@ from datalayer.records.keys import KEY_SCOPES
 from tests.support.calls import call
 from tests.support.records import new_id
 from tests.support.reviewing import talk
-from tests.web.conftest import KNOWLEDGE_LIMITS, KNOWLEDGE_PLACES, THEME, nobody_trains
+from tests.web.conftest import KNOWLEDGE_LIMITS, KNOWLEDGE_PLACES, SECRET, THEME, nobody_trains
 from threadkeeper.conversation.programs import Programs
+from threadkeeper.jobs.answers import register_answers
 from threadkeeper.jobs.trainings import register_trainings
+from threadkeeper.jobs.webhooks import register_webhooks
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.report import shown_settings
@@ -95,6 +97,9 @@ async def api(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A program of an admin with every scope."""
     monkeypatch.setattr(users, "_passwords", lambda: passwords)
+    monkeypatch.setenv("CHAINLIT_AUTH_SECRET", SECRET)
+    register_answers(layer, ask_thread)
+    register_webhooks(layer, KNOWLEDGE_PLACES)
     with acting_as("ada"):
         _, secret = await layer.create_api_key("a program", KEY_SCOPES)
     app = FastAPI(openapi_url=None)
@@ -106,6 +111,7 @@ async def api(
         review_policy=ReviewPolicy(),
         knowledge_limits=KNOWLEDGE_LIMITS,
         knowledge_places=KNOWLEDGE_PLACES,
+        webhook_places=KNOWLEDGE_PLACES,
         shown_settings=shown_settings,
     )
     app.include_router(router)
