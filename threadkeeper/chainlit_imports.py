@@ -9,6 +9,8 @@ when a client of the service is created or records a step.
 with them both packages. The import of `aiohttp` also reads the certificates of the system twice. Only the clients,
 which nothing here creates, use them.
 
+`httpx._main`: the command line of `httpx`, which imports Rich and Pygments. `httpx` imports it for one function.
+
 `mcp`: Chainlit names its class `ClientSession` in annotations, and imports the package again, in a function, when a
 user connects an MCP server. The package imports a whole server of its own: a seventh of the CPU time of the start.
 
@@ -27,6 +29,7 @@ from typing import Any
 
 _SDK = "traceloop.sdk"
 _CLIENTS = ("aiohttp", "requests")
+_COMMAND_LINE = "httpx._main"
 _MCP = "mcp"
 
 
@@ -54,6 +57,11 @@ class _ClientSession:
     """A name in annotations."""
 
 
+def _httpx() -> None:
+    """The command `httpx`."""
+    _real(_COMMAND_LINE).main()
+
+
 def put_stand_ins() -> set[str]:
     """Install the stand-ins; returns the names of the modules that have one.
 
@@ -69,6 +77,9 @@ def put_stand_ins() -> set[str]:
         if _is_to_come(client, client):
             put.add(client)
             _put(client)
+    if _is_to_come(_COMMAND_LINE, "httpx") and "httpx" not in sys.modules:
+        put.add(_COMMAND_LINE)
+        _put(_COMMAND_LINE, main=_httpx, __path__=[])
     if _is_to_come(_MCP, _MCP):
         put.add(_MCP)
         _put(_MCP, ClientSession=_ClientSession, __path__=[])

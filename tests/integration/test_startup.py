@@ -32,7 +32,7 @@ main()
 _LATER = {"azure", "aioboto3", "boto3", "botocore", "plotly", "pypdf", "pyarrow", "pandas", "numpy", "bpe_openai"}
 _LATER |= {"genai_prices", "traceloop.sdk.tracing", "openai", "asyncpg", "mammoth", "markdownify", "bs4"}
 _LATER |= {"python_calamine", "aiohttp.client", "dbos", "psycopg", "datalayer.jobs.dbos_steps"}
-_LATER |= {"requests.api", "mcp.types"}
+_LATER |= {"requests.api", "mcp.types", "rich", "latex2mathml"}
 _LATER |= {"threadkeeper.web.api.routes", "threadkeeper.gateway.gateway", "ua_parser"}
 _LATER |= {"threadkeeper.gateway.v1.endpoint"}
 
@@ -129,9 +129,9 @@ def test_a_stand_in_loads_the_real_package_on_first_use(tmp_path: Path) -> None:
     program = """
 import sys
 from threadkeeper.chainlit_imports import StandIn, chainlit_is_imported, put_stand_ins
-names = {"traceloop.sdk", "aiohttp", "requests", "mcp"}
+names = {"traceloop.sdk", "aiohttp", "requests", "httpx._main", "mcp"}
 assert put_stand_ins() == names
-import chainlit, engineio.async_client, literalai.client
+import chainlit, engineio.async_client, httpx, literalai.client
 for name in names:
     assert isinstance(sys.modules[name], StandIn), name
 assert "pandas" not in sys.modules
@@ -152,6 +152,11 @@ error = engineio.async_client.aiohttp.ClientError
 import aiohttp
 assert error is aiohttp.ClientError
 assert not isinstance(aiohttp, StandIn)
+sys.argv[1:] = ["--help"]
+try:
+    httpx.main()
+except SystemExit:
+    assert "rich" in sys.modules
 import chainlit.server
 chainlit_is_imported()
 from mcp import ClientSession

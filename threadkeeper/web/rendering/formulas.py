@@ -8,7 +8,6 @@ import html
 import re
 from xml.etree.ElementTree import Element
 
-from latex2mathml.converter import convert_to_element
 from markdown_it.common.utils import escapeHtml
 
 LONGEST = 2_000
@@ -64,6 +63,9 @@ def as_mathml(tex: str, *, is_block: bool) -> str | None:
     """The formula as safe MathML; None if it is invalid or too long, or defines a command."""
     if not tex.strip() or len(tex) > LONGEST or _DEFINES.search(tex):
         return None
+    # Imported for the first formula: most servers wait for it for hours.
+    from latex2mathml.converter import convert_to_element  # noqa: PLC0415
+
     known = _ENVIRONMENT.sub(lambda found: f"\\{found[1]}{{{_ALIKE[found[2]]}}}", tex)
     try:
         return _written(convert_to_element(known, display="block" if is_block else "inline"))
