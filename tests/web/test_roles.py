@@ -18,6 +18,7 @@ from tests.support.records import new_id
 from tests.web.conftest import NAMES, Browser
 from threadkeeper.web.api.on_demand import ApiOnDemand
 from threadkeeper.web.auth.roles import Admin, LoggedIn, Reviewer, reading_usage
+from threadkeeper.web.pages_on_demand import PagesOnDemand
 
 EVERYONE, DATA, PAGE = "everyone", "logged-in users", "logged-in users; visitors are redirected to the login"
 # A form without its token is refused with 403, after the check of the role: others get a 404.
@@ -238,7 +239,9 @@ MOVED = ("/review/statistics",)
 def routes(found: Iterable[Any]) -> Iterator[tuple[str, str]]:
     """The method and path of each route, in nested routers too."""
     for route in found:
-        if (path := getattr(route, "path", None)) is None:
+        if isinstance(route, PagesOnDemand):
+            yield from routes(route.router.routes)
+        elif (path := getattr(route, "path", None)) is None:
             yield from routes(route.original_router.routes)
         elif isinstance(api := getattr(route, "endpoint", None), ApiOnDemand):
             # The API has several paths, and the same routes below all of them.

@@ -24,6 +24,7 @@ from datalayer import (
     VersionConflict,
 )
 from threadkeeper.settings.root_path import root_path
+from threadkeeper.web.pages_on_demand import PagesOnDemand
 from threadkeeper.web.root_path import UnderRootPath
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.untouched import untouched
@@ -47,7 +48,12 @@ _ANSWERS: tuple[tuple[type[DataLayerError], int, str], ...] = (
 )
 
 
-def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware, headers: AsgiMiddleware | None = None) -> None:
+def mount(
+    app: FastAPI,
+    *routers: APIRouter | PagesOnDemand,
+    gate: AsgiMiddleware,
+    headers: AsgiMiddleware | None = None,
+) -> None:
     """Add the routers before Chainlit's routes, below the root path, and the gate before everything.
 
     Args:
@@ -66,7 +72,10 @@ def mount(app: FastAPI, *routers: APIRouter, gate: AsgiMiddleware, headers: Asgi
     chainlit_routes = routes[:]
     root = root_path()
     for router in routers:
-        app.include_router(router, prefix=root)
+        if isinstance(router, PagesOnDemand):
+            routes.append(router)
+        else:
+            app.include_router(router, prefix=root)
     app.state.threadkeeper_routes = routes[len(chainlit_routes) :]
     routes[:] = [*app.state.threadkeeper_routes, *chainlit_routes]
 

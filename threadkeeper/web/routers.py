@@ -11,21 +11,16 @@ from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.program_turns import AskThread
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.api.on_demand import api_on_demand
-from threadkeeper.web.assistants import routes as assistants
-from threadkeeper.web.assistants.knowledge import routes as knowledge
 from threadkeeper.web.assistants.trying import TryAssistant
 from threadkeeper.web.auth.keys import KeyGate
 from threadkeeper.web.chainlit_pages import router as chainlit_pages
 from threadkeeper.web.chainlit_routes import chainlit_router
 from threadkeeper.web.files import files_router
 from threadkeeper.web.health import health_router
-from threadkeeper.web.me import keys as own_keys
-from threadkeeper.web.me import routes as me
 from threadkeeper.web.page_api import page_api_router
 from threadkeeper.web.pages.dependencies import share
 from threadkeeper.web.pages.shell import PageWriter
-from threadkeeper.web.review import routes as review
-from threadkeeper.web.usage import routes as usage
+from threadkeeper.web.pages_on_demand import PagesOnDemand
 
 
 def all_routers(
@@ -46,7 +41,7 @@ def all_routers(
     knowledge_places: Places | None = None,
     webhook_places: Places | None = None,
     shown_settings: Callable[[], Sequence[dict[str, str]]] = tuple,
-) -> list[APIRouter]:
+) -> list[APIRouter | PagesOnDemand]:
     """Our routers, for `mount`.
 
     Args:
@@ -80,11 +75,23 @@ def all_routers(
         knowledge_limits=limits,
         knowledge_places=places,
     )
-    screens = APIRouter(dependencies=[Depends(shared)])
-    for part in (usage, review, me, own_keys, assistants, knowledge):
-        screens.include_router(part.router)
-    screens.include_router(page_api_router(asked_reasons))
-    screens.include_router(chainlit_pages)
+    of_the_chat = APIRouter(dependencies=[Depends(shared)])
+    of_the_chat.include_router(page_api_router(asked_reasons))
+    of_the_chat.include_router(chainlit_pages)
+
+    def build_pages() -> APIRouter:
+        from threadkeeper.web.assistants import routes as assistants  # noqa: PLC0415
+        from threadkeeper.web.assistants.knowledge import routes as knowledge  # noqa: PLC0415
+        from threadkeeper.web.me import keys as own_keys  # noqa: PLC0415
+        from threadkeeper.web.me import routes as me  # noqa: PLC0415
+        from threadkeeper.web.review import routes as review  # noqa: PLC0415
+        from threadkeeper.web.usage import routes as usage  # noqa: PLC0415
+
+        router = APIRouter(dependencies=[Depends(shared)])
+        for part in (usage, review, me, own_keys, assistants, knowledge):
+            router.include_router(part.router)
+        return router
+
     gate = key_gate or KeyGate(layer)
 
     def build_api() -> APIRouter:
@@ -109,6 +116,7 @@ def all_routers(
         files_router(layer, redirect_seconds=redirect_seconds),
         pages.assets.router(),
         *([api_on_demand(build_api)] if ask_thread else []),
-        screens,
+        PagesOnDemand(build_pages),
+        of_the_chat,
         chainlit_router(),
     ]
