@@ -6,7 +6,7 @@ event loop, so a pattern that could take long is refused when the price is added
 
 import re
 from collections.abc import Sequence
-from re import _constants, _parser  # type: ignore[attr-defined]
+from re import _constants, _parser  # type: ignore[attr-defined, unused-ignore]
 from typing import Any
 
 from sqlalchemy import insert, select, update
