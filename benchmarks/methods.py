@@ -172,7 +172,7 @@ METHODS: Sequence[Method] = (
         lambda layer: new_thread(layer, STEPS),
         case="10 steps",
         trips=3,
-        statements=24,
+        statements=25,
         ratio=5.0,
     ),
     Method(
