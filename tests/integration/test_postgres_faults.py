@@ -95,8 +95,7 @@ async def test_statement_timeouts_during_fifty_writers_lose_no_acknowledged_writ
     url: str, witness: ChainlitLayer
 ) -> None:
     database = Database(url)
-    # The lock is what is waited for: a statement itself may take longer than that on a busy machine.
-    await set_for_all(database, statement_timeout="5s", lock_timeout="200ms")
+    await set_for_all(database, statement_timeout="300ms", lock_timeout="200ms")
     layer = create_data_layer(url)
     writers = ManyWriters(layer)
     async with writers.writing():
@@ -120,8 +119,7 @@ async def test_statement_timeouts_during_fifty_writers_lose_no_acknowledged_writ
 
 async def test_a_lock_longer_than_the_patience_is_reported(url: str, witness: ChainlitLayer) -> None:
     database = Database(url)
-    # The lock is what is waited for: a statement itself may take longer than that on a busy machine.
-    await set_for_all(database, statement_timeout="5s", lock_timeout="200ms")
+    await set_for_all(database, statement_timeout="300ms", lock_timeout="200ms")
     layer = create_data_layer(url, patience_seconds=0.5)
     writers = ManyWriters(layer)
     async with writers.writing():
