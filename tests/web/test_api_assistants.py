@@ -73,6 +73,8 @@ async def test_an_assistant_is_made_changed_restored_and_deleted(program_of: Pro
     assert (changed.json()["settings"]["temperature"], changed.json()["settings"]["tips"]) == (0.5, ["Ask more"])
     assert problem(await uma.patch("/assistants/travel", json={"owner": "ada"}, headers=old)) == (412, "changed")
     assert problem(await uma.delete("/assistants/travel", headers=old)) == (412, "changed")
+    weak = {"If-Match": f"W/{changed.headers['etag']}"}
+    assert problem(await uma.delete("/assistants/travel", headers=weak)) == (412, "changed")
     restored = (await uma.post("/assistants/travel/versions/1/restore")).json()
     assert (restored["version"], restored["restored_from"], restored["settings"]["prompt"]) == (3, 1, "Be brief.")
     versions = (await uma.get("/assistants/travel/versions", params={"limit": 2})).json()

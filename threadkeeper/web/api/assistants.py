@@ -1,5 +1,6 @@
 """Assistants: those that the caller may use; admins make them, and their owners and admins change them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -62,11 +63,8 @@ async def create_assistant(
     except Forbidden:
         raise Problem(403, "forbidden", "Only admins make assistants.") from None
     note_done(request)
-    # As its owner or an admin sees it.
-    made = replace(made, may_edit=True)
     response.headers["Location"] = location_of(f"/assistants/{made.slug}")
-    response.headers["ETag"] = etag_of_assistant(made)
-    return assistant_of(made)
+    return _shown(made, response, may_edit=True)
 
 
 @router.get("/assistants/{slug}")
@@ -79,9 +77,7 @@ async def read_assistant(
     version: Annotated[int | None, Query(ge=1, le=_MOST, description="By default the newest.")] = None,
 ) -> ShownAssistant:
     """An assistant."""
-    found = await layer.get_assistant(slug, version)
-    response.headers["ETag"] = etag_of_assistant(found)
-    return assistant_of(found)
+    return _shown(await layer.get_assistant(slug, version), response)
 
 
 @router.patch("/assistants/{slug}")
@@ -95,8 +91,7 @@ async def change_assistant(
     if_match: IfMatch = None,
 ) -> ShownAssistant:
     """Save a new version of an assistant. With `If-Match`, only if nobody saved meanwhile."""
-    found = await own_assistant(layer, slug)
-    demand_match(if_match, etag_of_assistant(found))
+    found = await _unchanged(layer, slug, if_match)
     try:
         saved = await layer.save_assistant(
             slug,
@@ -111,15 +106,13 @@ async def change_assistant(
     except VersionConflict as conflict:
         raise _changed(conflict, if_match) from None
     keeps = caller.role == "admin" or saved.owner == caller.identifier
-    saved = replace(saved, may_edit=keeps)
-    response.headers["ETag"] = etag_of_assistant(saved)
-    return assistant_of(saved)
+    return _shown(saved, response, may_edit=keeps)
 
 
 @router.delete("/assistants/{slug}", status_code=204)
 async def delete_assistant(_caller: AssistantCaller, layer: Layer, slug: str, if_match: IfMatch = None) -> None:
     """Delete an assistant with all that it knows. Its threads stay and are answered without it."""
-    demand_match(if_match, etag_of_assistant(await own_assistant(layer, slug)))
+    await _unchanged(layer, slug, if_match)
     await layer.delete_assistant(slug)
 
 
@@ -146,8 +139,7 @@ async def restore_version(
     if_match: IfMatch = None,
 ) -> ShownAssistant:
     """Save the settings and the picture of an earlier version as a new version."""
-    found = await own_assistant(layer, slug)
-    demand_match(if_match, etag_of_assistant(found))
+    found = await _unchanged(layer, slug, if_match)
     try:
         saved = await layer.restore_assistant(
             slug, version, expected_version=None if if_match is None else found.version
@@ -155,9 +147,7 @@ async def restore_version(
     except VersionConflict as conflict:
         raise _changed(conflict, if_match) from None
     note_done(request)
-    saved = replace(saved, may_edit=True)
-    response.headers["ETag"] = etag_of_assistant(saved)
-    return assistant_of(saved)
+    return _shown(saved, response, may_edit=True)
 
 
 @router.get("/assistants/{slug}/numbers")
@@ -183,8 +173,7 @@ async def put_picture(
     *, request: Request, _caller: AssistantCaller, layer: Layer, slug: str, response: Response, if_match: IfMatch = None
 ) -> ShownAssistant:
     """Give an assistant a picture: PNG, JPEG, GIF or WebP, at most 256 kB. An empty body removes it."""
-    found = await own_assistant(layer, slug)
-    demand_match(if_match, etag_of_assistant(found))
+    found = await _unchanged(layer, slug, if_match)
     try:
         saved = await layer.save_assistant(
             slug, found.settings, expected_version=found.version, picture=await request.body()
@@ -193,9 +182,7 @@ async def put_picture(
         raise invalid("body", "; ".join(error.sentences)) from None
     except VersionConflict as conflict:
         raise _changed(conflict, if_match) from None
-    saved = replace(saved, may_edit=True)
-    response.headers["ETag"] = etag_of_assistant(saved)
-    return assistant_of(saved)
+    return _shown(saved, response, may_edit=True)
 
 
 async def own_assistant(layer: ChainlitLayer, slug: str) -> Assistant:
@@ -211,11 +198,26 @@ async def own_assistant(layer: ChainlitLayer, slug: str) -> Assistant:
         raise Problem(403, "forbidden", "Only its owner and admins may do this with the assistant.") from None
 
 
+async def _unchanged(layer: ChainlitLayer, slug: str, if_match: Sequence[str] | None) -> Assistant:
+    """As `own_assistant`, if it is still as its reader saw it."""
+    found = await own_assistant(layer, slug)
+    demand_match(if_match, etag_of_assistant(found))
+    return found
+
+
+def _shown(found: Assistant, response: Response, *, may_edit: bool | None = None) -> ShownAssistant:
+    """The assistant with its `ETag`. `may_edit`: of the caller, where the layer does not tell."""
+    if may_edit is not None:
+        found = replace(found, may_edit=may_edit)
+    response.headers["ETag"] = etag_of_assistant(found)
+    return assistant_of(found)
+
+
 def _settings(before: AssistantSettings, given: ChangedAssistant) -> AssistantSettings:
     changes: dict[str, Any] = {} if given.settings is None else given.settings.model_dump(exclude_unset=True)
     return replace(before, **changes)
 
 
-def _changed(conflict: VersionConflict, if_match: str | None) -> Problem:
+def _changed(conflict: VersionConflict, if_match: Sequence[str] | None) -> Problem:
     sentence = f"Somebody saved version {conflict.current} meanwhile. Read the assistant again."
     return Problem(409 if if_match is None else 412, "changed", sentence)

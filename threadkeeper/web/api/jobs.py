@@ -1,16 +1,15 @@
 """Jobs of a program: answers in the background. See how far one is, and cancel it."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 
 from datalayer import Job
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.jobs.answers import ANSWER
 from threadkeeper.jobs.webhooks import WEBHOOK, secret_of
-from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.access import Reader, Writer
 from threadkeeper.web.api.once import Once
 from threadkeeper.web.api.problems import Problem, not_found
-from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import ShownJob, Webhook, WebhookSecret
 from threadkeeper.web.pages.dependencies import Layer
 
@@ -36,17 +35,16 @@ async def cancel_job(_caller: Writer, layer: Layer, job_id: str) -> ShownJob:
 
 
 @router.get("/webhook-secret")
-async def read_webhook_secret(caller: Reader, response: Response) -> WebhookSecret:
+async def read_webhook_secret(caller: Reader) -> WebhookSecret:
     """The secret by which the webhooks of this key are signed (Standard Webhooks)."""
     if caller.key is None:
         raise Problem(403, "forbidden", "Each key has a secret of its own: send the key.")
-    response.headers["Cache-Control"] = "no-store"
     return WebhookSecret(secret=secret_of(caller.key.id))
 
 
 def address_of(job: Job) -> str:
     """The path of a job."""
-    return under_root(f"{PREFIX}/jobs/{job.id}", root_path())
+    return location_of(f"/jobs/{job.id}")
 
 
 async def shown_job(layer: ChainlitLayer, job: Job) -> ShownJob:

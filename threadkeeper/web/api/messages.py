@@ -17,10 +17,10 @@ from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused, Turn
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.jobs import address_of, shown_job
 from threadkeeper.web.api.once import Once, note_done
+from threadkeeper.web.api.paging import Limit, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found, problem_of
 from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute
 from threadkeeper.web.api.shapes import (
-    LARGEST_PAGE,
     Message,
     MessagePage,
     NewMessage,
@@ -54,18 +54,12 @@ async def list_messages(
     layer: Layer,
     thread_id: str,
     cursor: Annotated[str | None, Query(max_length=40, description="The `next_cursor` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
+    limit: Limit = 50,
 ) -> MessagePage:
     """The messages of a thread, oldest first."""
     found = messages_of(await own_whole_thread(layer, caller, thread_id))
-    begin = 0
-    if cursor is not None:
-        ids = [one.id for one in found]
-        if cursor not in ids:
-            raise invalid("query.cursor", "it is not a cursor of this thread, or its message was deleted")
-        begin = ids.index(cursor) + 1
-    page = found[begin : begin + limit]
-    return MessagePage(data=page, next_cursor=page[-1].id if begin + limit < len(found) else None)
+    page, following = page_of(found, lambda one: one.id, cursor, limit)
+    return MessagePage(data=page, next_cursor=following)
 
 
 @router.post(

@@ -1,9 +1,12 @@
-"""Cursor pages of lists that are read whole, because they are short."""
+"""Cursor pages of lists that are read whole, because they are short; and the versions of records (`ETag`)."""
 
+import hashlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Header, Query
+from pydantic import Field
 
 from threadkeeper.web.api.problems import Problem, invalid
 from threadkeeper.web.api.shapes import LARGEST_PAGE
@@ -12,7 +15,11 @@ T = TypeVar("T")
 
 Cursor = Annotated[str | None, Query(max_length=2_000, description="The `next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
-IfMatch = Annotated[str | None, Header(max_length=500, description="The `ETag` of the record as it was read.")]
+IfMatch = Annotated[
+    list[Annotated[str, Field(max_length=500)]] | None,
+    Header(max_length=20, description="The `ETag` of the record as it was read; or several, or `*`."),
+]
+_TAG = re.compile(r'(?:W/)?"[^"]*"|\*')
 
 
 def page_of(items: Sequence[T], name: Callable[[T], str], cursor: str | None, limit: int) -> tuple[list[T], str | None]:
@@ -37,13 +44,20 @@ def page_of(items: Sequence[T], name: Callable[[T], str], cursor: str | None, li
     return page, name(page[-1]) if begin + limit < len(items) else None
 
 
-def demand_match(if_match: str | None, etag: str) -> None:
-    """Require that a record is still as its reader saw it.
+def etag(*parts: object) -> str:
+    """The tag of a record of which these parts can be changed."""
+    return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
+
+
+def demand_match(if_match: Sequence[str] | None, tag: str, what: str = "record") -> None:
+    """Require that a record is still as its reader saw it. A weak tag (`W/`) matches nothing (RFC 9110, 13.1.1).
 
     Raises:
         Problem: it was changed.
     """
-    known = {one.strip().removeprefix("W/") for one in (if_match or "").split(",")}
-    if if_match is not None and not known & {"*", etag}:
-        sentence = "The record was changed meanwhile. Read it again."
+    if if_match is None:
+        return
+    known = {one for line in if_match for one in _TAG.findall(line)}
+    if not known & {"*", tag}:
+        sentence = f"The {what} was changed meanwhile. Read it again."
         raise Problem(412, "changed", sentence, [("header.if-match", "it is of an older version")])

@@ -1,6 +1,5 @@
 """Projects with their providers, what was spent on each, and the settings of the server."""
 
-import hashlib
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -17,7 +16,7 @@ from datalayer.records.usage import Project, Provider, UsageTotals
 from threadkeeper.web.api.access import AdminCaller, Caller, UsageReader
 from threadkeeper.web.api.calls_query import Calls, demand_own_filters
 from threadkeeper.web.api.once import note_done, once_with
-from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, page_of
+from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, etag, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import Strict, Tag
@@ -232,4 +231,4 @@ def _shown(project: Project, caller: Caller) -> ShownProject:
 
 
 def _etag(project: Project) -> str:
-    return f'"{hashlib.sha256(repr(replace(project, id="", created_at=None)).encode()).hexdigest()[:32]}"'
+    return etag(replace(project, id="", created_at=None))

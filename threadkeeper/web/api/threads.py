@@ -1,24 +1,20 @@
 """Threads: list, make, read, change and delete one's own."""
 
-import re
 import uuid
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from chainlit.types import PaginatedResponse, Pagination, ThreadDict, ThreadFilter
-from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import Field
+from fastapi import APIRouter, Query, Request, Response
 
 from datalayer import Forbidden, InvalidRecord, NotFound
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import known_id
-from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.once import Once, note_done
-from threadkeeper.web.api.problems import Problem, invalid, not_found
-from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.paging import IfMatch, Limit, demand_match
+from threadkeeper.web.api.problems import invalid, not_found
+from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import (
-    LARGEST_PAGE,
     ChangedThread,
     Hit,
     HitPage,
@@ -34,12 +30,6 @@ from threadkeeper.web.pages.dependencies import Layer
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
 Cursor = Annotated[str | None, Query(max_length=300, description="The `next_cursor` of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
-IfMatch = Annotated[
-    list[Annotated[str, Field(max_length=500)]] | None,
-    Header(max_length=20, description="The `ETag` of the thread as it was read; or several, or `*`."),
-]
-_TAG = re.compile(r'(?:W/)?"[^"]*"|\*')
 
 
 @router.get("/threads")
@@ -105,7 +95,7 @@ async def create_thread(request: Request, caller: Writer, layer: Layer, given: N
     )
     note_done(request, thread_id)
     made = await own_thread(layer, caller, thread_id)
-    response.headers["Location"] = under_root(f"{PREFIX}/threads/{thread_id}", root_path())
+    response.headers["Location"] = location_of(f"/threads/{thread_id}")
     response.headers["ETag"] = etag_of(made)
     return made
 
@@ -130,7 +120,7 @@ async def change_thread(
 ) -> Thread:
     """Rename a thread, or change its metadata and tags. With `If-Match`, only if nobody changed it meanwhile."""
     found = await own_thread(layer, caller, thread_id)
-    demand_version(found, if_match)
+    demand_match(if_match, etag_of(found), "thread")
     metadata = None
     if given.metadata is not None:
         metadata = checked_metadata(given.metadata)
@@ -146,7 +136,7 @@ async def change_thread(
 async def delete_thread(caller: Writer, layer: Layer, thread_id: str, if_match: IfMatch = None) -> None:
     """Delete a thread with its messages and files, for ever."""
     found = await own_thread(layer, caller, thread_id)
-    demand_version(found, if_match)
+    demand_match(if_match, etag_of(found), "thread")
     await layer.delete_thread(found.id)
 
 
@@ -190,16 +180,3 @@ async def own_head(layer: ChainlitLayer, caller: Caller, thread_id: str, *, what
     if found is None or found["userIdentifier"] != caller.identifier:
         raise not_found(what)
     return found
-
-
-def demand_version(thread: Thread, if_match: Sequence[str] | None) -> None:
-    """Require that the thread is still as its reader saw it. A weak tag (`W/`) matches nothing (RFC 9110, 13.1.1).
-
-    Raises:
-        Problem: it was changed.
-    """
-    if if_match is None:
-        return
-    known = {tag for line in if_match for tag in _TAG.findall(line)}
-    if not known & {"*", etag_of(thread)}:
-        raise Problem(412, "changed", "The thread was changed meanwhile. Read it again.", [("header.if-match", "old")])

@@ -1,6 +1,5 @@
 """Users, for admins: list, add, change the role, disable, set a password, and delete with a receipt."""
 
-import hashlib
 from dataclasses import replace
 from functools import cache
 from typing import Annotated, Literal
@@ -13,7 +12,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.login.passwords import LONGEST_IDENTIFIER, LONGEST_PASSWORD, Passwords, Refused, check_identifier
 from threadkeeper.web.api.access import AdminCaller
 from threadkeeper.web.api.once import note_done, once_with
-from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, page_of
+from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, etag, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import Strict
@@ -166,4 +165,4 @@ def _shown(user: User) -> ShownUser:
 
 
 def _etag(user: User) -> str:
-    return f'"{hashlib.sha256(f"{user.role} {user.disabled_at}".encode()).hexdigest()[:32]}"'
+    return etag(user.role, user.disabled_at)
