@@ -7,14 +7,10 @@ The rest of the stream goes through byte for byte. https://platform.openai.com/d
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from threadkeeper.chat.providers.openai_answers import parsed_event
-
-_ENDS_FRAME = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_DATA = re.compile(rb"^data: ?(.*?)\r?$", re.MULTILINE)
-_MOST_HELD = 1024 * 1024
+from threadkeeper.gateway.frames import Frames, data_of
 
 
 def with_usage(body: bytes, question: Any) -> bytes | None:
@@ -36,42 +32,19 @@ def with_usage(body: bytes, question: Any) -> bytes | None:
     return json.dumps({**question, "stream_options": asked}).encode()
 
 
-class UsageFrames:
-    """Takes the extra frame out of a stream. A frame is held back until its last byte has come."""
+class UsageFrames(Frames):
+    """Takes the extra frame out of a stream."""
 
-    def __init__(self) -> None:
-        self._held = b""
-        self._is_passing = False
-
-    def feed(self, chunk: bytes) -> bytes:
-        """The bytes for the caller."""
-        if self._is_passing:
-            return chunk
-        data, passed, begin = self._held + chunk, [], 0
-        for end in _ENDS_FRAME.finditer(data):
-            frame = data[begin : end.end()]
-            begin = end.end()
-            if not _is_extra(frame):
-                passed.append(frame)
-        self._held = data[begin:]
-        if len(self._held) > _MOST_HELD:
-            # No event is so long: this is no stream of chat completions.
-            passed.append(self._held)
-            self._held, self._is_passing = b"", True
-        return b"".join(passed)
-
-    def finish(self) -> bytes:
-        """The rest, after the last byte: a frame whose empty line is missing."""
-        rest, self._held = self._held, b""
-        return b"" if _is_extra(rest) else rest
+    def changed(self, frame: bytes) -> bytes:
+        return b"" if _is_extra(frame) else frame
 
 
 def _is_extra(frame: bytes) -> bool:
     if b'"usage"' not in frame or b'"choices"' not in frame:
         return False
-    found = _DATA.search(frame)
+    data = data_of(frame)
     try:
-        event = parsed_event(found.group(1)) if found else None
+        event = None if data is None else parsed_event(data)
     except (ValueError, RecursionError):
         return False
     return isinstance(event, dict) and event.get("choices") == [] and isinstance(event.get("usage"), dict)

@@ -67,8 +67,8 @@ def _page(passage: Passage) -> dict[str, int]:
     return {} if passage.page is None else {"page": passage.page}
 
 
-class CitedChat(WholeRewriter):
-    """Puts the annotations into the messages of a chat completion, and `metadata` beside them."""
+class CitedAnswer(WholeRewriter):
+    """Puts the annotations into an answer, and `metadata` beside them."""
 
     def __init__(self, citing: Citing, metadata: Mapping[str, str]) -> None:
         super().__init__()
@@ -77,6 +77,17 @@ class CitedChat(WholeRewriter):
     def change(self, answer: dict[str, Any]) -> None:
         if self._metadata:
             answer["metadata"] = {**(answer.get("metadata") or {}), **self._metadata}
+        self.annotate(answer)
+
+    def annotate(self, answer: dict[str, Any]) -> None:
+        """Put the annotations into the answer."""
+        raise NotImplementedError
+
+
+class CitedChat(CitedAnswer):
+    """Annotates the messages of a chat completion."""
+
+    def annotate(self, answer: dict[str, Any]) -> None:
         for choice in answer.get("choices") or ():
             message = choice["message"]
             if isinstance(message.get("content"), str) and (found := self._citing.of_chat(message["content"])):
@@ -112,16 +123,10 @@ class CitedChunks(FrameRewriter):
             yield {**self._head, "choices": [choice]}
 
 
-class CitedResponse(WholeRewriter):
-    """Puts the annotations into the texts of a response, and `metadata` beside them."""
+class CitedResponse(CitedAnswer):
+    """Annotates the texts of a response."""
 
-    def __init__(self, citing: Citing, metadata: Mapping[str, str]) -> None:
-        super().__init__()
-        self._citing, self._metadata = citing, metadata
-
-    def change(self, answer: dict[str, Any]) -> None:
-        if self._metadata:
-            answer["metadata"] = {**(answer.get("metadata") or {}), **self._metadata}
+    def annotate(self, answer: dict[str, Any]) -> None:
         annotate(answer, self._citing)
 
 

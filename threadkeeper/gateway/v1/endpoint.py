@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from datalayer import ApiKey
-from datalayer.records.keys import KeyScope
 from threadkeeper.chat.assistants import demo_quotes
 from threadkeeper.chat.model import Delta, ModelRequest
 from threadkeeper.gateway.bodies import CallerLeft
@@ -29,7 +28,7 @@ from threadkeeper.gateway.v1.local import local_response
 from threadkeeper.gateway.v1.models import described, listed
 from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.gateway.v1.requests import Wanted, place_of, target_at, wanted
-from threadkeeper.web.auth.keys import lacks_scope
+from threadkeeper.web.auth.keys import demand_scope
 
 _TALKED = ("chat/completions", "responses")
 _ASKED = (*_TALKED, "completions", "embeddings")
@@ -67,7 +66,7 @@ class V1:
         model = asked.model
         if model.startswith(PREFIX):
             return await self._ask_assistant(asked)
-        _demand_scope(asked.key, "gateway")
+        demand_scope(asked.key, "gateway")
         _demand_model(asked.key, model)
         is_demo = self._is_demo(model)
         if asked.path not in _TALKED or not (is_demo or wants_store(asked.value)):
@@ -82,7 +81,7 @@ class V1:
 
     async def _ask_anthropic(self, request: Request, key: ApiKey, path: str) -> Response:
         """Pass Anthropic's own requests on to a provider of the gateway."""
-        _demand_scope(key, "gateway")
+        demand_scope(key, "gateway")
         place = await self._gateway.places.anthropic(key)
         below = path if place.base_url.rstrip("/").endswith("/v1") else f"v1/{path}"
         asked = await self._gateway.asked_at(request, key, place, below)
@@ -90,7 +89,7 @@ class V1:
 
     async def _ask_assistant(self, asked: Wanted) -> Response:
         key, name = asked.key, asked.model
-        _demand_scope(key, "assistants")
+        demand_scope(key, "assistants")
         if asked.path not in _TALKED:
             raise Refused(400, "assistant_not_here", f"An assistant does not answer /v1/{asked.path}.", param="model")
         assistant = await self._assistants.find(key, name)
@@ -186,11 +185,6 @@ def _as_body(value: Mapping[str, Any]) -> bytes:
 
 def _may_use(key: ApiKey, model: str) -> bool:
     return not key.models or model in key.models
-
-
-def _demand_scope(key: ApiKey, scope: KeyScope) -> None:
-    if scope not in key.scopes:
-        raise lacks_scope(key, scope)
 
 
 def _demand_model(key: ApiKey, *names: str) -> None:

@@ -6,22 +6,18 @@ What cannot be read goes through as it came.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from threadkeeper.chat.providers.openai_answers import parsed_event
-
-_ENDS_FRAME = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_DATA = re.compile(rb"^data: ?(.*?)\r?$", re.MULTILINE)
-_MOST_HELD = 32 * 1024 * 1024
+from threadkeeper.gateway.frames import Frames, data_of
 
 
-class FrameRewriter:
-    """Changes the events of a stream. A frame is held back until its last byte has come."""
+class FrameRewriter(Frames):
+    """Changes the events of a stream."""
 
-    def __init__(self) -> None:
-        self._held, self._is_passing = b"", False
+    # An event can have a whole response, with pictures.
+    most_held = 32 * 1024 * 1024
 
     def change(self, event: dict[str, Any]) -> Iterable[dict[str, Any]]:
         """The events in place of this one; the same object alone if it stays as it is."""
@@ -31,31 +27,16 @@ class FrameRewriter:
         """The events before the end of the stream."""
         return ()
 
-    def feed(self, chunk: bytes) -> bytes:
-        if self._is_passing:
-            return chunk
-        data, passed, begin = self._held + chunk, [], 0
-        for found in _ENDS_FRAME.finditer(data):
-            passed.append(self._changed(data[begin : found.end()]))
-            begin = found.end()
-        self._held = data[begin:]
-        if len(self._held) > _MOST_HELD:
-            passed.append(self._held)
-            self._held, self._is_passing = b"", True
-        return b"".join(passed)
-
     def finish(self) -> bytes:
-        rest, self._held = self._held, b""
-        changed = self._changed(rest) if rest.strip() else rest
-        return changed + b"".join(map(frame, self.end()))
+        return super().finish() + b"".join(map(frame, self.end()))
 
-    def _changed(self, raw: bytes) -> bytes:
-        found = _DATA.search(raw)
-        if found is None:
+    def changed(self, raw: bytes) -> bytes:
+        data = data_of(raw)
+        if data is None:
             return raw
-        if found.group(1).strip() == b"[DONE]":
+        if data.strip() == b"[DONE]":
             return b"".join(map(frame, self.end())) + raw
-        event = _read(found.group(1))
+        event = _read(data)
         if not isinstance(event, dict):
             return raw
         try:

@@ -17,7 +17,7 @@ from threadkeeper.gateway.v1.assistants import AssistantQuestion
 from threadkeeper.gateway.v1.conversations import Talk
 from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.program_turns import KeepExchange, KeptExchange
-from threadkeeper.web.auth.keys import lacks_scope
+from threadkeeper.web.auth.keys import demand_scope
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +95,7 @@ async def kept(parts: V1Parts, key: ApiKey, value: dict[str, Any], talk: Talk, m
     """
     if not wants_store(value) or parts.keep is None or parts.layer is None:
         return None
-    if "threads:write" not in key.scopes:
-        raise lacks_scope(key, "threads:write")
+    demand_scope(key, "threads:write")
     metadata = value.get("metadata")
     wanted = metadata.get(THREAD_ID) if isinstance(metadata, dict) else None
     if wanted is None:

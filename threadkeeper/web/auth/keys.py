@@ -68,10 +68,17 @@ def carried_secret(connection: HTTPConnection) -> str | None:
     return next(iter(found), None) or None
 
 
-def lacks_scope(key: ApiKey, *scopes: KeyScope) -> KeyRefused:
-    """The refusal of a key that has none of these scopes."""
-    sentence = f"The key {key.prefix}… does not have the scope {' or '.join(scopes)}."
-    return KeyRefused(403, "scope-missing", sentence)
+def demand_scope(key: ApiKey, *scopes: KeyScope) -> list[KeyScope]:
+    """Those of these scopes that the key has.
+
+    Raises:
+        KeyRefused: it has none of them.
+    """
+    found = [scope for scope in scopes if scope in key.scopes]
+    if not found:
+        sentence = f"The key {key.prefix}… does not have the scope {' or '.join(scopes)}."
+        raise KeyRefused(403, "scope-missing", sentence)
+    return found
 
 
 def rate_of(connection: HTTPConnection) -> Rate | None:
@@ -134,9 +141,7 @@ class KeyGate:
                 sentence = f"The key {key.prefix}… allows {rate.limit} requests a minute."
                 raise KeyRefused(429, "rate-exceeded", sentence, retry_after=rate.retry_after)
         # After the rate, so that requests without the scope count too.
-        found = [scope for scope in scopes if scope in key.scopes]
-        if not found:
-            raise lacks_scope(key, *scopes)
+        found = demand_scope(key, *scopes)
         if not any(key.role in ROLES_OF_SCOPES.get(scope, (key.role,)) for scope in found):
             raise KeyRefused(403, "scope-missing", f"{key.owner} has no role for the scope {found[0]} any more.")
         return key
