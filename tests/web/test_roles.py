@@ -16,9 +16,8 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.keys import KEY_SCOPES, ROLES_OF_SCOPES
 from tests.support.records import new_id
 from tests.web.conftest import NAMES, Browser
-from threadkeeper.web.api.on_demand import ApiOnDemand
 from threadkeeper.web.auth.roles import Admin, LoggedIn, Reviewer, reading_usage
-from threadkeeper.web.pages_on_demand import PagesOnDemand
+from threadkeeper.web.on_demand import OnDemand
 
 EVERYONE, DATA, PAGE = "everyone", "logged-in users", "logged-in users; visitors are redirected to the login"
 # A form without its token is refused with 403, after the check of the role: others get a 404.
@@ -239,13 +238,12 @@ MOVED = ("/review/statistics",)
 def routes(found: Iterable[Any]) -> Iterator[tuple[str, str]]:
     """The method and path of each route, in nested routers too."""
     for route in found:
-        if isinstance(route, PagesOnDemand):
-            yield from routes(route.router.routes)
+        # The API is the endpoint of several paths, and has the same routes below all of them.
+        made = getattr(route, "endpoint", route)
+        if isinstance(made, OnDemand):
+            yield from routes(made.router.routes)
         elif (path := getattr(route, "path", None)) is None:
             yield from routes(route.original_router.routes)
-        elif isinstance(api := getattr(route, "endpoint", None), ApiOnDemand):
-            # The API has several paths, and the same routes below all of them.
-            yield from routes(api.router.routes)
         else:
             for method in getattr(route, "methods", None) or ("MOUNT",):
                 yield method, path

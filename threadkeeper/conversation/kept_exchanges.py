@@ -15,11 +15,8 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import chainlit as cl
-from chainlit.chat_context import chat_contexts
 from chainlit.context import ChainlitContext, context_var
 from chainlit.session import HTTPSession
-from chainlit.user_session import user_sessions
-from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.history.answers import IDK, ORIGIN
@@ -31,7 +28,7 @@ from threadkeeper.chat.model import Delta, Finish
 from threadkeeper.conversation.assistants import DEFAULT_CHAT, Answerer
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.passages import Passages
-from threadkeeper.conversation.program_turn import Turn
+from threadkeeper.conversation.program_turn import Turn, end_session, question_step
 from threadkeeper.conversation.reply import Reply
 from threadkeeper.program_turns import KeptExchange, Said
 
@@ -88,9 +85,7 @@ class ExchangeKeeper:
         try:
             yield
         finally:
-            for kept in (chat_contexts, user_sessions):
-                cast("dict[str, Any]", kept).pop(session.id, None)
-            await session.delete()
+            await end_session(session)
 
     async def _answer(self, exchange: KeptExchange) -> None:
         answerer = Answerer(exchange.assistant) if exchange.assistant is not None else DEFAULT_CHAT
@@ -110,19 +105,8 @@ class ExchangeKeeper:
 
 
 async def _send_question(owner: str, said: Said) -> cl.Message:
-    message: cl.Message = cl.Message.from_dict(
-        cast(
-            Any,
-            {
-                "id": str(uuid.uuid4()),
-                "threadId": cl.context.session.thread_id,
-                "name": owner,
-                "type": "user_message",
-                "output": said.text,
-                "createdAt": utc_now(),
-            },
-        )
-    )
+    question = question_step(cl.context.session.thread_id, owner, said.text)
+    message: cl.Message = cl.Message.from_dict(cast(Any, question))
     message.elements = _elements(said.pictures)
     await message.send()
     return message

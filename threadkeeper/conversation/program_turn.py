@@ -1,13 +1,18 @@
 """The turn of a program: the emitter of its session, which turns the events of a page into those of the program."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
+from chainlit.chat_context import chat_contexts
 from chainlit.emitter import ChainlitEmitter
 from chainlit.session import HTTPSession, WebsocketSession, ws_sessions_id
+from chainlit.user_session import user_sessions
+from chainlit.utils import utc_now
 
 from threadkeeper.chat.context.steps import is_notice
+from threadkeeper.conversation.chat_settings import MODEL
 from threadkeeper.program_turns import TurnEvent, TurnResult
 
 
@@ -17,6 +22,28 @@ async def send_to_pages(thread_id: str, owner: str | None, event: str, data: Any
         if page.thread_id == thread_id and getattr(page.user, "identifier", None) == owner:
             send: Any = page.emit
             await send(event, data)
+
+
+def question_step(thread_id: str, owner: str, text: str, *, model: str | None = None) -> dict[str, Any]:
+    """The StepDict of a new question of a program."""
+    return {
+        "id": str(uuid.uuid4()),
+        "threadId": thread_id,
+        "parentId": None,
+        "name": owner,
+        "type": "user_message",
+        "input": "",
+        "output": text,
+        "createdAt": utc_now(),
+        "modes": {MODEL: model} if model is not None else None,
+    }
+
+
+async def end_session(session: HTTPSession) -> None:
+    """Forget the session of a program, as Chainlit does when a page is closed."""
+    for kept in (chat_contexts, user_sessions):
+        cast("dict[str, Any]", kept).pop(session.id, None)
+    await session.delete()
 
 
 def answer_of(steps: Sequence[dict[str, Any]], question_id: str) -> tuple[str | None, list[dict[str, Any]]]:

@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import chainlit as cl
-from chainlit.chat_context import chat_contexts
 from chainlit.context import ChainlitContext, context_var
 from chainlit.session import HTTPSession
-from chainlit.user_session import user_sessions
-from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.ownership import SYSTEM, acting_as, acting_user
@@ -23,8 +20,8 @@ from datalayer.records.keys import ApiKey
 from threadkeeper.chat.context.refusals import FAILED, refused_ids
 from threadkeeper.chat.titles import first_name
 from threadkeeper.conversation.assistants import answerer_of, profile_of_thread
-from threadkeeper.conversation.chat_settings import MODEL, personal_settings
-from threadkeeper.conversation.program_turn import Turn, answer_of, send_to_pages
+from threadkeeper.conversation.chat_settings import personal_settings
+from threadkeeper.conversation.program_turn import Turn, answer_of, end_session, question_step, send_to_pages
 from threadkeeper.conversation.reply import AskingProgram, asking_program
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.program_turns import TurnEvent, TurnRefused, TurnResult
@@ -51,7 +48,7 @@ class Programs:
             raise TurnRefused("busy", "The thread answers another question. Ask again when it has ended.", 1)
         try:
             thread = await self._own(await self._layer.get_thread(thread_id), key)
-            question = _question(thread_id, text, model, key)
+            question = question_step(thread_id, key.owner, text, model=model)
             await self._demand(thread, question, key)
             return await self._begin(thread, question, key, claim)
         except BaseException:
@@ -61,7 +58,7 @@ class Programs:
     async def store(self, thread_id: str, text: str, *, model: str | None, key: ApiKey) -> str:
         """As `threadkeeper.program_turns.AskThread.store`."""
         thread = await self._own(await self._layer.get_thread_head(thread_id), key)
-        question = _question(thread_id, text, model, key)
+        question = question_step(thread_id, key.owner, text, model=model)
         await self._demand(thread, question, key)
         await self._name(thread, text)
         await self._layer.create_step(question)
@@ -206,24 +203,7 @@ class Programs:
     def _end(self, turn: Turn, claim: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._turns.claims.release(claim)
-        for kept in (chat_contexts, user_sessions):
-            kept.pop(turn.session.id, None)
         turn.end(task)
-        cleaning = asyncio.get_running_loop().create_task(turn.session.delete())
-        self._tasks.add(cast("asyncio.Task[None]", cleaning))
+        cleaning = asyncio.get_running_loop().create_task(end_session(cast(HTTPSession, turn.session)))
+        self._tasks.add(cleaning)
         cleaning.add_done_callback(self._tasks.discard)
-
-
-def _question(thread_id: str, text: str, model: str | None, key: ApiKey) -> dict[str, Any]:
-    """The StepDict of a new question."""
-    return {
-        "id": str(uuid.uuid4()),
-        "threadId": thread_id,
-        "parentId": None,
-        "name": key.owner,
-        "type": "user_message",
-        "input": "",
-        "output": text,
-        "createdAt": utc_now(),
-        "modes": {MODEL: model} if model is not None else None,
-    }

@@ -143,7 +143,8 @@ async def _post(places: Places, address: URL, headers: dict[str, str], body: byt
     """Send the message; gives the status of the answer, from 200 to 299. Raises FetchFailed."""
     import aiohttp  # noqa: PLC0415  a server without webhooks does not need it here
 
-    from threadkeeper.knowledge.fetching.addresses import AddressRefused, guarded_sockets  # noqa: PLC0415
+    from threadkeeper.knowledge.fetching.addresses import guarded_sockets  # noqa: PLC0415
+    from threadkeeper.knowledge.fetching.failures import told_failures  # noqa: PLC0415
 
     rule = places.host_of(address)
     connector = aiohttp.TCPConnector(use_dns_cache=False, socket_factory=guarded_sockets(rule.networks))
@@ -154,17 +155,8 @@ async def _post(places: Places, address: URL, headers: dict[str, str], body: byt
         timeout=aiohttp.ClientTimeout(total=_SECONDS),
         headers={"User-Agent": "Threadkeeper"},
     ) as session:
-        try:
+        with told_failures(address):
             async with session.post(address, data=body, headers=headers, allow_redirects=False) as answer:
                 if not 200 <= answer.status < 300:
                     raise FetchFailed("status", host=address.host, status=answer.status)
                 return answer.status
-        except aiohttp.ClientConnectorCertificateError:
-            raise FetchFailed("certificate", host=address.host) from None
-        except aiohttp.ClientConnectorError as error:
-            is_refused = isinstance(error.os_error, AddressRefused)
-            raise FetchFailed("private" if is_refused else "unreachable", host=address.host) from None
-        except TimeoutError:
-            raise FetchFailed("timeout", host=address.host) from None
-        except (aiohttp.ClientError, OSError):
-            raise FetchFailed("unreachable", host=address.host) from None

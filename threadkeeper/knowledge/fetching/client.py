@@ -19,8 +19,9 @@ from aiohttp.abc import AbstractResolver
 from protego import Protego
 from yarl import URL
 
-from threadkeeper.knowledge.fetching.addresses import AddressRefused, guarded_sockets
+from threadkeeper.knowledge.fetching.addresses import guarded_sockets
 from threadkeeper.knowledge.fetching.base import FetchFailed, FetchSettings
+from threadkeeper.knowledge.fetching.failures import told_failures
 from threadkeeper.knowledge.fetching.places import Places, shown
 
 if TYPE_CHECKING:
@@ -122,25 +123,11 @@ class Client:
     async def _ask(self, rule: UrlHost, address: URL, headers: Mapping[str, str], most_bytes: float) -> Answer | URL:
         """The answer of a server, or where it redirects to. One that is busy is asked again, a few times."""
         for last in (*[False] * (_TRIES - 1), True):
-            try:
+            with told_failures(address):
                 async with self._session(rule).get(address, headers=headers, allow_redirects=False) as response:
                     if response.status not in (429, 503) or last:
                         return await _answer(response, most_bytes)
                     seconds = _wait_seconds(response.headers.get("Retry-After"))
-            except aiohttp.ClientConnectorCertificateError:
-                raise FetchFailed("certificate", host=address.host) from None
-            except aiohttp.ClientConnectorError as error:
-                is_refused = isinstance(error.os_error, AddressRefused)
-                raise FetchFailed("private" if is_refused else "unreachable", host=address.host) from error
-            except aiohttp.InvalidURL:
-                raise FetchFailed("address", address=shown(address)) from None
-            except TimeoutError:
-                raise FetchFailed("timeout", host=address.host) from None
-            except (aiohttp.ClientError, OSError) as error:
-                # The text of such an error has the whole address.
-                said = error.message if isinstance(error, aiohttp.ClientResponseError) else error
-                logger.info("%s could not be fetched: %s: %s", address.origin(), type(error).__name__, said)
-                raise FetchFailed("unreachable", host=address.host) from error
             await asyncio.sleep(seconds)
         raise AssertionError
 

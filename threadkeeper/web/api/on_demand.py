@@ -1,32 +1,23 @@
-"""The API, which is imported and built with its first request: a server without programs starts light."""
+"""The API, which is made on demand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from threadkeeper.settings.root_path import root_path
+from threadkeeper.web.on_demand import OnDemand
 
 PATHS = ("/api/v1/{path:path}", "/interactions/{path:path}")
 
 
-class ApiOnDemand:
+class ApiOnDemand(OnDemand):
     """An ASGI application with the routes of `routes.api_router`, below the root path."""
 
-    def __init__(self, build: Callable[[], APIRouter]) -> None:
-        self._build = build
-
-    @cached_property
-    def router(self) -> APIRouter:
-        """All routes of the API."""
-        router = APIRouter(redirect_slashes=False)
-        router.include_router(self._build(), prefix=root_path())
-        return router
+    redirects_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

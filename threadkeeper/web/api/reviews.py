@@ -3,10 +3,7 @@
 Opening and exporting threads of others adds the rows to the audit that the pages add.
 """
 
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -31,8 +28,7 @@ from threadkeeper.web.api.review_shapes import (
 )
 from threadkeeper.web.api.route import PREFIX, ApiRoute
 from threadkeeper.web.pages.dependencies import Layer
-from threadkeeper.web.pages.downloads import Download, attachment
-from threadkeeper.web.review.exports import INSTALL, again, writers
+from threadkeeper.web.review.exports import INSTALL, export_of, writers
 from threadkeeper.web.review.notices import LONGEST_PURPOSE
 from threadkeeper.web.review.policy import Policy, needs_purpose
 
@@ -140,21 +136,9 @@ async def export(
     purpose = (purpose or "").strip() or None
     if policy.asks_purpose and purpose is None:
         raise invalid("query.purpose", "this server requires it")
-    sources: dict[str, Callable[..., AsyncIterator[dict[str, Any]]]] = {
-        "conversations": layer.export_conversations,
-        "pairs": partial(layer.export_pairs, bad_labels=policy.bad_labels),
-        "fine_tuning": partial(layer.export_fine_tuning, bad_labels=policy.bad_labels),
-    }
-    known = writers()
-    if format not in known:
+    if format not in writers():
         raise invalid("query.format", f"this server cannot write it: {INSTALL['command']}")
-    write, media_type, suffix = known[format]
-    records = sources[kind](which, pseudonym_key=policy.pseudonym_key, purpose=purpose)
-    record = await anext(records, None)
-    if record is None:
+    download = await export_of(layer, policy, which, kind, format, purpose=purpose)
+    if download is None:
         raise Problem(404, "export-empty", "No answer that matches the filters gives a record.")
-    body = write(again(record, records))
-    # Read the first part before the response starts: an export that fails at once gets its own status.
-    first = await anext(body, b"")
-    name = f"{kind.replace('_', '-')}-{datetime.now(UTC).date()}.{suffix}"
-    return Download(body, first, media_type=media_type, headers=attachment(name))
+    return download

@@ -17,7 +17,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.review import AnswerCount
+from datalayer.records.review import AnswerCount, AnswerFilter
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages.dependencies import Layer, Pages
@@ -60,26 +60,36 @@ async def export(
     if policy.asks_purpose and purpose is None:
         raise InvalidInput("bad_purpose")
     kind, format_ = form.one("kind", longest=40), form.one("format", longest=40)
-    sources: dict[str, Callable[..., Records]] = {
-        "conversations": layer.export_conversations,
-        "pairs": partial(layer.export_pairs, bad_labels=policy.bad_labels),
-        "fine_tuning": partial(layer.export_fine_tuning, bad_labels=policy.bad_labels),
-    }
-    if kind not in sources:
+    if kind not in KINDS:
         raise InvalidInput("bad_choice", value=kind)
     known = writers()
     if format_ == "parquet" and format_ not in known:
         raise InvalidInput("export_no_parquet", **INSTALL)
     if format_ not in known:
         raise InvalidInput("bad_format", value=format_)
-    write, media_type, suffix = known[format_]
-    records = sources[kind](query.which, pseudonym_key=policy.pseudonym_key, purpose=purpose)
-    record = await anext(records, None)
-    if record is None:
+    download = await export_of(layer, policy, query.which, kind, format_, purpose=purpose)
+    if download is None:
         values = await _values(layer, policy, query)
         values |= {"chosen": {"kind": kind, "format": format_, "purpose": purpose or ""}}
         values |= {"empty": _why_empty(kind, values["counted"])}
         return pages.page(request, "review/export.html", values, person=person, zone=zone)
+    return download
+
+
+async def export_of(
+    layer: ChainlitLayer, policy: ReviewPolicy, which: AnswerFilter, kind: str, format_: str, *, purpose: str | None
+) -> Download | None:
+    """The file of an export: one of `KINDS`, in a format of `writers`. None if it has no record."""
+    sources: dict[str, Callable[..., Records]] = {
+        "conversations": layer.export_conversations,
+        "pairs": partial(layer.export_pairs, bad_labels=policy.bad_labels),
+        "fine_tuning": partial(layer.export_fine_tuning, bad_labels=policy.bad_labels),
+    }
+    write, media_type, suffix = writers()[format_]
+    records = sources[kind](which, pseudonym_key=policy.pseudonym_key, purpose=purpose)
+    record = await anext(records, None)
+    if record is None:
+        return None
     body = write(again(record, records))
     # Read the first part before the response starts: an export that fails at once gets its own status.
     first = await anext(body, b"")
