@@ -14,6 +14,7 @@ from datalayer import StorageUnavailable, create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
 from datalayer.errors import TimedOut
+from datalayer.writes import queue
 from tests.support.many_writers import ManyWriters
 from tests.support.postgres import Cluster
 from tests.support.records import new_id, step, thread, user_id
@@ -92,8 +93,10 @@ async def test_a_read_on_a_killed_connection_is_retried_on_another(url: str, lay
 
 
 async def test_statement_timeouts_during_fifty_writers_lose_no_acknowledged_write(
-    url: str, witness: ChainlitLayer
+    url: str, witness: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The lock is held until the read below has given up, which waits for the writes that wait for the lock.
+    monkeypatch.setattr(queue, "WAIT_SECONDS", 1.0)
     database = Database(url)
     await set_for_all(database, statement_timeout="300ms", lock_timeout="200ms")
     layer = create_data_layer(url)
