@@ -40,6 +40,8 @@ IN_THE_BROWSERS_LOOP = pytest.mark.asyncio(loop_scope="session")
 # The headless shell has no windows, and takes a sixth less CPU time for the same pages.
 _NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_MILLISECONDS = PATIENCE_SECONDS * 1000
+# A question that is sent leaves its box at once.
+_CLICKS, _CLEARED_MILLISECONDS = 6, 5_000
 _INTERRUPTED = re.compile(r"interrupted by another navigation|net::ERR_ABORTED")
 # Engine.IO answers this if a page is left while its socket is upgraded from polling. The next page has its own socket.
 _POLL_OF_A_SOCKET_LEFT = re.compile(r"status of 400 .*/ws/socket\.io/\?\S*transport=polling\S*&sid=")
@@ -231,8 +233,16 @@ class Visitor:
         if model:
             await self.choose_model(model)
         number = await self.answers.count()
-        await self.page.locator("#chat-input").fill(text)
-        await self.page.locator("#chat-submit").click()
+        box = self.page.locator("#chat-input")
+        await box.fill(text)
+        # A page that connects anew, as after the choice of an assistant, ignores the click and keeps the text.
+        for _ in range(_CLICKS):
+            await self.page.locator("#chat-submit").click()
+            try:
+                await expect(box).not_to_have_text(text, timeout=_CLEARED_MILLISECONDS)
+                break
+            except AssertionError:
+                continue
         answer = self.answers.nth(number)
         # Wait for the start of the answer, because `answered` would be true before it.
         await expect(self.page.locator("#stop-button").or_(answer)).not_to_have_count(0)
