@@ -239,7 +239,7 @@ class Visitor:
         for _ in range(_CLICKS):
             await self.page.locator("#chat-submit").click()
             try:
-                await expect(box).not_to_have_text(text, timeout=_CLEARED_MILLISECONDS)
+                await expect(box).not_to_have_value(text, timeout=_CLEARED_MILLISECONDS)
                 break
             except AssertionError:
                 continue
