@@ -49,7 +49,10 @@ async def test_files_are_trained_and_answer(rig: Rig, monkeypatch: pytest.Monkey
 
     training = await rig.trainer.train((await rig.layer.start_training("librarian")).id, progress=progress)
     assert (training.state, training.is_current, seen[-1]) == ("success", True, 3)
-    assert {1, 2, 3} <= set(seen)
+    # Two sources are trained at once, so that the count may grow by two between two calls.
+    assert seen == sorted(seen)
+    assert len(seen) > 3
+    assert seen[0] < 3
     counts = training.counts
     assert (counts.documents, counts.reused_documents, counts.failed_documents) == (3, 0, 0)
     assert counts.tokens == sum(billed.prompt_tokens for billed in rig.server.ledger[1:])
