@@ -1,0 +1,377 @@
+"""Calls to one DynamoDB table: retried with jitter, complete, and with the errors of this library.
+
+boto repeats a refused request, but not the part of a batch that DynamoDB gave back, and not a transaction that met
+another one. Here one rule serves all of them: a random pause below a bound that doubles.
+"""
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+    WaiterError,
+)
+
+from datalayer.dynamodb.items import Attribute, Item
+from datalayer.dynamodb.keys import INDEX
+from datalayer.errors import (
+    ConfigurationError,
+    ConnectionLost,
+    DataLayerError,
+    InvalidRecord,
+    SchemaError,
+    StorageUnavailable,
+    TimedOut,
+)
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 8
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+MOST_ACTIONS = 100
+"""The most actions of a transaction."""
+_MOST_READ, _MOST_WRITTEN = 100, 25
+_CONNECTIONS = 50
+_SECONDS = 10
+_BUSY = frozenset(
+    {
+        *("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded"),
+        *("TransactionConflictException", "TransactionInProgressException", "InternalServerError"),
+    }
+)
+_BUSY_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+_FORM = "the database URL must be dynamodb://table?region=…, with endpoint_url=… for another server than Amazon's"
+
+Action = dict[str, dict[str, Any]]
+"""One action of a transaction, as DynamoDB's protocol writes it, without the table: `{"Update": {"Key": …}}`."""
+
+
+class ConditionFailed(Exception):
+    """A write met other data than it expects; nothing was stored. `at` has the places of the refused actions."""
+
+    def __init__(self, at: frozenset[int]) -> None:
+        super().__init__("a condition is not met")
+        self.at = at
+
+
+class _Busy(StorageUnavailable):
+    """DynamoDB asks to repeat the call later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The table, and the server."""
+
+    table: str
+    region: str | None = None
+    endpoint_url: str | None = None
+
+
+def place_of(url: str) -> Place:
+    """The place in a URL.
+
+    Raises:
+        ConfigurationError: the URL is not valid.
+    """
+    try:
+        parts = urlsplit(url)
+        options = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ConfigurationError(_FORM) from None
+    if parts.scheme != "dynamodb" or not parts.netloc or parts.path.strip("/") or parts.fragment:
+        raise ConfigurationError(_FORM)
+    if "@" in parts.netloc:
+        raise ConfigurationError(f"{_FORM}; it cannot contain credentials: set AWS_ACCESS_KEY_ID or a profile")
+    if unknown := sorted(options.keys() - {"region", "endpoint_url"}):
+        raise ConfigurationError(f"{_FORM}; it has an unknown option: {unknown[0]}")
+    return Place(parts.netloc, *(options.get(name, [None])[-1] for name in ("region", "endpoint_url")))
+
+
+class Table:
+    """One table, from one event loop. Nothing is connected before the first call."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._client: Any = None
+        self._clients = AsyncExitStack()
+        self._one_at_a_time = asyncio.Lock()
+
+    async def close(self) -> None:
+        async with self._one_at_a_time:
+            self._client = None
+            await self._clients.aclose()
+
+    # Reads
+
+    async def get(self, key: Item) -> Item | None:
+        """The item, as of now, or None."""
+        answer = await self.call("get_item", Key=key, ConsistentRead=True)
+        found: Item | None = answer.get("Item")
+        return found
+
+    async def get_many(self, keys: Sequence[Item]) -> list[Item]:
+        """The items that exist, as of now, in any order."""
+        found: list[Item] = []
+        parts = [keys[at : at + _MOST_READ] for at in range(0, len(keys), _MOST_READ)]
+        for some in await asyncio.gather(*map(self._get_some, parts)):
+            found += some
+        return found
+
+    async def query(self, pk: str, beginning: str | None = None, *, keys_only: bool = False) -> list[Item]:
+        """All items of a partition, as of now, or those whose sort key begins so, in the order of the sort key."""
+        condition, values = "PK = :pk", {":pk": {"S": pk}}
+        if beginning is not None:
+            condition, values = f"{condition} AND begins_with(SK, :sk)", {**values, ":sk": {"S": beginning}}
+        options: dict[str, Any] = {"ConsistentRead": True}
+        if keys_only:
+            options["ProjectionExpression"] = "PK, SK"
+        found: list[Item] = []
+        async for page in self._pages(KeyConditionExpression=condition, ExpressionAttributeValues=values, **options):
+            found += page
+        return found
+
+    async def query_index(
+        self, pk: str, *, after: Item | None = None, until: str | None = None, size: int | None = None
+    ) -> AsyncIterator[list[Item]]:
+        """The pages of one key of the index, the latest first: table keys, id and name. It may lag behind.
+
+        Args:
+            after: an item, of which the four keys count, that the first page follows.
+            until: only entries at this time or before.
+            size: the most entries of a page.
+        """
+        condition, values = "UserThreadPK = :pk", {":pk": {"S": pk}}
+        if until is not None:
+            condition, values = f"{condition} AND UserThreadSK <= :sk", {**values, ":sk": {"S": f"TS#{until}"}}
+        options: dict[str, Any] = {"IndexName": INDEX, "ScanIndexForward": False}
+        if size is not None:
+            options["Limit"] = size
+        if after is not None:
+            options["ExclusiveStartKey"] = after
+        async for page in self._pages(KeyConditionExpression=condition, ExpressionAttributeValues=values, **options):
+            yield page
+
+    # Writes
+
+    async def transact(self, actions: Sequence[Action]) -> None:
+        """Carry out all actions or none.
+
+        Raises:
+            ConditionFailed: a condition is not met.
+            InvalidRecord: DynamoDB refuses the data.
+        """
+        if len(actions) == 1 and "ConditionCheck" not in actions[0]:
+            ((kind, action),) = actions[0].items()
+            await self.call(f"{kind.lower()}_item", **action)
+            return
+        named = [{kind: {"TableName": self.place.table, **action}} for one in actions for kind, action in one.items()]
+        # With its token, a transaction that is repeated after a lost answer is carried out once.
+        token = str(uuid.uuid4())
+        await self._repeat(lambda client: client.transact_write_items(TransactItems=named, ClientRequestToken=token))
+
+    async def delete_many(self, keys: Sequence[Item]) -> None:
+        """Delete the items, in no order."""
+        parts = [keys[at : at + _MOST_WRITTEN] for at in range(0, len(keys), _MOST_WRITTEN)]
+        for some in (parts[at : at + 4] for at in range(0, len(parts), 4)):
+            await asyncio.gather(*map(self._delete_some, some))
+
+    # Calls
+
+    async def call(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """One call about the table, repeated while DynamoDB is busy."""
+        return await self._repeat(lambda client: getattr(client, name)(TableName=self.place.table, **arguments))
+
+    async def wait_until_active(self) -> None:
+        """Wait until the table, which is being created, can be used.
+
+        Raises:
+            StorageUnavailable: this takes longer than two minutes.
+        """
+        waiter = (await self._connected()).get_waiter("table_exists")
+        try:
+            await waiter.wait(TableName=self.place.table, WaiterConfig={"Delay": 2, "MaxAttempts": 60})
+        except WaiterError as error:
+            raise StorageUnavailable("the DynamoDB table is still being created") from error
+
+    async def _pages(self, **arguments: Any) -> AsyncIterator[list[Item]]:
+        while True:
+            answer = await self.call("query", **arguments)
+            yield answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    async def _get_some(self, keys: Sequence[Item]) -> list[Item]:
+        found: list[Item] = []
+        wanted: Any = {self.place.table: {"Keys": list(keys), "ConsistentRead": True}}
+        async for attempt in _attempts():
+            asked = wanted
+            answer = await self._repeat(lambda client: client.batch_get_item(RequestItems=asked))  # noqa: B023
+            found += answer["Responses"].get(self.place.table, [])
+            wanted = answer.get("UnprocessedKeys")
+            if not wanted:
+                return found
+            _note(attempt, "gave back a part of a read")
+        raise _Busy("DynamoDB did not read all items of a batch")
+
+    async def _delete_some(self, keys: Sequence[Item]) -> None:
+        wanted: Any = {self.place.table: [{"DeleteRequest": {"Key": key}} for key in keys]}
+        async for attempt in _attempts():
+            asked = wanted
+            answer = await self._repeat(lambda client: client.batch_write_item(RequestItems=asked))  # noqa: B023
+            wanted = answer.get("UnprocessedItems")
+            if not wanted:
+                return
+            _note(attempt, "gave back a part of a write")
+        raise _Busy("DynamoDB did not delete all items of a batch")
+
+    async def _repeat(self, call: Callable[[Any], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        refusal: DataLayerError | None = None
+        async for attempt in _attempts():
+            client = await self._connected()
+            try:
+                return await call(client)
+            except (ClientError, BotoCoreError, OSError) as error:
+                refusal = _translated(error)
+            if not isinstance(refusal, _Busy):
+                raise refusal
+            _note(attempt, str(refusal))
+        assert refusal is not None
+        raise refusal
+
+    async def _connected(self) -> Any:
+        if self._client is not None:
+            return self._client
+        async with self._one_at_a_time:
+            if self._client is None:
+                config = AioConfig(
+                    connect_timeout=5,
+                    read_timeout=_SECONDS,
+                    max_pool_connections=_CONNECTIONS,
+                    retries={"mode": "standard", "total_max_attempts": 1},
+                )
+                made = aioboto3.Session(region_name=self.place.region).client(
+                    "dynamodb", endpoint_url=self.place.endpoint_url, config=config
+                )
+                try:
+                    self._client = await self._clients.enter_async_context(made)
+                except NoRegionError:
+                    raise ConfigurationError(f"{_FORM}; the region is missing") from None
+                except (BotoCoreError, ValueError) as error:
+                    raise ConfigurationError(
+                        f"the endpoint, region or profile of DynamoDB is not valid ({type(error).__name__})"
+                    ) from None
+            return self._client
+
+
+async def _attempts() -> AsyncIterator[int]:
+    pause = FIRST_PAUSE_SECONDS
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            # Random, so that those who met do not meet again.
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        yield attempt
+
+
+def _note(attempt: int, what: str) -> None:
+    logger.debug("DynamoDB: %s, attempt %d", what, attempt + 1)
+
+
+def _translated(error: Exception) -> DataLayerError:
+    if isinstance(error, ClientError):
+        return _refusal(error)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return StorageUnavailable("the credentials for DynamoDB are missing or incomplete: set AWS_ACCESS_KEY_ID")
+    if isinstance(error, ReadTimeoutError | TimeoutError):
+        return TimedOut(f"DynamoDB gave no answer within {_SECONDS} seconds")
+    return ConnectionLost(f"DynamoDB cannot be reached now ({type(error).__name__})")
+
+
+def _refusal(error: ClientError) -> DataLayerError:
+    details = error.response.get("Error", {})
+    code, message = details.get("Code", ""), details.get("Message", "")
+    if code == "ConditionalCheckFailedException":
+        raise ConditionFailed(frozenset({0})) from None
+    if code == "TransactionCanceledException":
+        reasons = [str(reason.get("Code")) for reason in error.response.get("CancellationReasons", ())]
+        if _BUSY_REASONS.intersection(reasons):
+            return _Busy("another write is changing the same items")
+        if failed := frozenset(at for at, reason in enumerate(reasons) if reason == "ConditionalCheckFailed"):
+            raise ConditionFailed(failed) from None
+        return InvalidRecord(f"DynamoDB refuses the record ({', '.join(sorted({*reasons} - {'None'}))})")
+    if code in _BUSY:
+        return _Busy(f"DynamoDB is busy ({code})")
+    if code == "ResourceNotFoundException":
+        return SchemaError("the DynamoDB table does not exist: run `threadkeeper migrate`, or see docs/dynamodb.md")
+    if code in ("ValidationException", "ItemCollectionSizeLimitExceededException"):
+        return InvalidRecord(f"DynamoDB refuses the record: {message[:200]}")
+    return StorageUnavailable(f"DynamoDB refused the request ({code})")
+
+
+def text(value: str) -> Attribute:
+    return {"S": value}
+
+
+def update(
+    key: Item,
+    *,
+    sets: Mapping[str, Attribute],
+    removes: Sequence[str] = (),
+    condition: str | None = None,
+    values: Mapping[str, Attribute] | None = None,
+    inside: Mapping[str, Mapping[str, Attribute | None]] | None = None,
+) -> Action:
+    """An `Update`: sets and removes attributes by name.
+
+    Args:
+        condition, values: a condition, and the values of its placeholders.
+        inside: changes of keys inside of map attributes; None removes a key.
+    """
+    names: dict[str, str] = {}
+    given: dict[str, Attribute] = dict(values or {})
+
+    def named(name: str) -> str:
+        return names.setdefault(name, f"#n{len(names)}")
+
+    def valued(attribute: Attribute) -> str:
+        given[place := f":v{len(given)}"] = attribute
+        return place
+
+    setting = [f"{named(name)} = {valued(attribute)}" for name, attribute in sets.items()]
+    removing = [named(name) for name in removes]
+    for name, changes in (inside or {}).items():
+        for inner, attribute in changes.items():
+            path = f"{named(name)}.{named(inner)}"
+            if attribute is None:
+                removing.append(path)
+            else:
+                setting.append(f"{path} = {valued(attribute)}")
+    expression = " ".join(
+        f"{word} {', '.join(parts)}" for word, parts in (("SET", setting), ("REMOVE", removing)) if parts
+    )
+    action: dict[str, Any] = {"Key": key}
+    if expression:
+        action["UpdateExpression"] = expression
+    if condition:
+        action["ConditionExpression"] = condition
+    if given:
+        action["ExpressionAttributeValues"] = given
+    if names:
+        action["ExpressionAttributeNames"] = {place: name for name, place in names.items()}
+    return {"Update": action}

@@ -1,0 +1,78 @@
+"""The table: created, recognised, and read in whole whatever DynamoDB gives at a time."""
+
+import pytest
+
+from datalayer.dynamodb import tables
+from datalayer.dynamodb.client import ConditionFailed, Table, place_of, update
+from datalayer.dynamodb.keys import key, step_key
+from datalayer.errors import ConfigurationError, ConnectionLost, InvalidRecord, SchemaError
+
+
+async def test_a_missing_table_is_created_once(empty_database_url: str) -> None:
+    table = Table(place_of(empty_database_url))
+    assert not await tables.exists(table)
+    with pytest.raises(SchemaError, match="does not exist"):
+        await table.get(key("a", "b"))
+    assert await tables.create(table)
+    assert not await tables.create(table)
+    expiry = await table.call("describe_time_to_live")
+    assert expiry["TimeToLiveDescription"]["AttributeName"] == tables.EXPIRES
+    await table.close()
+
+
+async def test_a_table_with_other_keys_is_refused(empty_database_url: str) -> None:
+    table = Table(place_of(empty_database_url))
+    keys = {"AttributeDefinitions": [{"AttributeName": "PK", "AttributeType": "S"}]}
+    keys["KeySchema"] = [{"AttributeName": "PK", "KeyType": "HASH"}]
+    await table.call("create_table", **keys, BillingMode="PAY_PER_REQUEST")
+    with pytest.raises(SchemaError, match="not one of Chainlit's"):
+        await tables.create(table)
+    await table.call("delete_table")
+    await table.close()
+
+
+async def test_more_than_a_megabyte_is_read_in_pages(table: Table) -> None:
+    for number in range(12):
+        await table.transact([update(step_key("t", f"{number:02}"), sets={"output": {"S": "x" * 100_000}})])
+    assert [one["SK"]["S"] for one in await table.query("THREAD#t")] == [f"STEP#{number:02}" for number in range(12)]
+    assert len(await table.query("THREAD#t", keys_only=True)) == 12
+
+
+async def test_a_transaction_stores_all_or_nothing(table: Table) -> None:
+    first, second = step_key("t", "1"), step_key("t", "2")
+    await table.transact([update(first, sets={"output": {"S": "stored"}})])
+    actions = [
+        update(second, sets={"output": {"S": "new"}}),
+        update(first, sets={"output": {"S": "changed"}}, condition="attribute_not_exists(PK)"),
+    ]
+    with pytest.raises(ConditionFailed) as failed:
+        await table.transact(actions)
+    assert failed.value.at == {1}
+    with pytest.raises(ConditionFailed):
+        await table.transact(actions[1:])
+    found = await table.get_many([first, second])
+    assert [one["output"]["S"] for one in found] == ["stored"]
+
+
+async def test_a_record_that_is_too_large_is_refused(table: Table) -> None:
+    with pytest.raises(InvalidRecord):
+        await table.transact([update(step_key("t", "1"), sets={"output": {"S": "x" * 410_000}})])
+
+
+async def test_a_server_that_is_not_there_is_unavailable() -> None:
+    table = Table(place_of("dynamodb://any?region=eu-central-1&endpoint_url=http://127.0.0.1:9"))
+    with pytest.raises(ConnectionLost):
+        await table.get(key("a", "b"))
+    await table.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("dynamodb://", "dynamodb://a/b", "dynamodb://key:secret@table?region=x", "dynamodb://t?regon=x"),
+        *("sqlite:///x", "dynamodb://t?region", "dynamodb://t#x"),
+    ],
+)
+def test_an_invalid_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="dynamodb://table"):
+        place_of(url)

@@ -1,0 +1,49 @@
+"""moto's server for DynamoDB. It limits no throughput, and its index never lags behind."""
+
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.kept_process import KeptProcess, free_port
+
+REGION = "eu-central-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nobody", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@contextmanager
+def dynamodb_server(directory: Path) -> Iterator[str]:
+    """The options of a URL for a running server that keeps everything in memory; or those of TEST_DYNAMODB_URL.
+
+    That variable is such as `dynamodb://prefix?region=eu-central-1`; the tests make and drop tables with this prefix.
+    """
+    with _described_once():
+        if url := os.environ.get("TEST_DYNAMODB_URL"):
+            yield url.partition("?")[2]
+            return
+        port = free_port()
+        command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+        with KeptProcess(command, port=port, log=directory / "moto.log"), pytest.MonkeyPatch.context() as patch:
+            for name, value in CREDENTIALS.items():
+                patch.setenv(name, value)
+            yield f"region={REGION}&endpoint_url=http://127.0.0.1:{port}"
+
+
+def table_prefix() -> str:
+    """The beginning of the names of the tables that the tests make."""
+    return os.environ.get("TEST_DYNAMODB_URL", "dynamodb://test").removeprefix("dynamodb://").partition("?")[0]
+
+
+@contextmanager
+def _described_once() -> Iterator[None]:
+    """The SDK's descriptions of services are read once, instead of 40 ms for each client."""
+    from botocore.loaders import JSONFileLoader  # noqa: PLC0415  slow, and few tests need it
+
+    load = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: load(path))
+        yield
