@@ -14,6 +14,7 @@
     ├── AlreadyExists          a user, a saved view of one reviewer, or an assistant with this name exists
     ├── JobFailed              a job cannot do its work, and says why
     ├── JobLater               a job cannot do its work now, and says when to try again
+    ├── BackupError            a backup cannot be made in this folder, or not be restored from it
     ├── VersionConflict        someone else has saved a newer version of the assistant
     └── BlobError              the blob store failed
         ├── BlobNotFound       the blob store has no such file
@@ -95,6 +96,10 @@ class JobLater(DataLayerError):
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+class BackupError(DataLayerError):
+    """A backup cannot be made in this folder or restored from it, or the place is not empty."""
 
 
 class VersionConflict(DataLayerError):

@@ -24,6 +24,16 @@ FINISH_SECONDS = 2
 # The list of commands, which imports none of them: module, name in the module, and a copy of the help, which a test
 # compares.
 COMMANDS = {
+    "backup": (
+        "backups",
+        "backup",
+        "Copy the database and its files into a folder while the server runs. Run it again to continue.",
+    ),
+    "restore": (
+        "backups",
+        "restore",
+        "Restore a backup into an empty database and an empty file store. Run it again to continue.",
+    ),
     "import": (
         "takeouts",
         "import_takeout",

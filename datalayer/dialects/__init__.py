@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     # A read through the driver alone needs a module of this package, and not SQLAlchemy.
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from sqlalchemy import (
         BindParameter,
@@ -190,6 +191,20 @@ class Dialect(Protocol):
 
         Raises:
             ConfigurationError: the URL is not valid, or a package is not installed.
+        """
+
+    @property
+    def copy_database(self) -> Callable[[str, Path], None] | None:
+        """Copies the database of a URL into a new file, consistently, while others write; raises errors of the driver.
+
+        None if the engine has tools of its own for this: `dump_commands`.
+        """
+
+    @staticmethod
+    def dump_commands(url: str, dump: Path) -> tuple[str, str]:
+        """The commands for a shell that write a dump into this file, and that restore it; without the password.
+
+        Only an engine without `copy_database` has them. Raises ConfigurationError: the URL is not valid.
         """
 
     @staticmethod

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import asyncpg
@@ -73,6 +74,7 @@ class PostgreSQL:
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
     clock: ClassVar[ColumnElement[float]] = literal_column("extract(epoch FROM clock_timestamp())::float8", Float)
     hot_paths: PostgresConnections
+    copy_database: ClassVar[None] = None
     connector: Connector | None = None
     vectors: VectorIndex | None = None
 
@@ -119,6 +121,12 @@ class PostgreSQL:
         from datalayer.dialects.postgresql_vectors import PgVector  # noqa: PLC0415  only assistants with knowledge need it
 
         return PgVector()
+
+    @staticmethod
+    def dump_commands(url: str, dump: Path) -> tuple[str, str]:
+        from datalayer.dialects.postgresql_dump import dump_commands  # noqa: PLC0415  only backups need it
+
+        return dump_commands(url, dump)
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -105,6 +106,16 @@ class SQLite:
     @staticmethod
     def vector_index() -> VectorIndex:
         raise VectorsMissing("SQLite has no index of vectors")
+
+    @property
+    def copy_database(self) -> Callable[[str, Path], None]:
+        from datalayer.dialects.sqlite_copy import copy_database  # noqa: PLC0415  only backups need it
+
+        return copy_database
+
+    @staticmethod
+    def dump_commands(url: str, dump: Path) -> tuple[str, str]:
+        raise NotImplementedError
 
     @staticmethod
     def pool_options(connections: int) -> dict[str, Any]:  # noqa: ARG004  no server counts them

@@ -124,6 +124,36 @@ def test_move_refuses_invalid_targets(kept: tuple[CommandLine, Path]) -> None:
     assert refused.stderr.startswith("--to: the blob URL must be file:///")
 
 
+def test_a_backup_is_restored_and_verified(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
+    cli, file = kept
+    done = cli("backup", "saved")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"Copied 1 files ({len(CONTENT)} bytes).",
+        f"Finished: the database and 1 files ({len(CONTENT)} bytes) are in {cli.directory / 'saved'}.",
+    ]
+    again = cli("backup", "saved")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == f"{cli.directory / 'saved'} holds a finished backup; name another folder.\n"
+    full = cli("restore", "saved")
+    assert full.returncode == 1
+    assert "exists; a backup is restored into an empty place only.\n" in full.stderr
+    other = CommandLine(tmp_path / "another")
+    other.directory.mkdir()
+    assert other("backup", "saved").stderr.startswith("There is nothing to back up: ")
+    restored = other("restore", str(cli.directory / "saved"))
+    assert (restored.returncode, restored.stderr) == (0, "")
+    assert restored.stdout.splitlines()[0] == (
+        f"Restored the database and 1 files ({len(CONTENT)} bytes); 0 files were already there."
+    )
+    for command in (("migrate",), ("verify",), ("files", "verify")):
+        checked = other(*command)
+        assert (checked.returncode, checked.stderr) == (0, "")
+    assert (other.directory / ".data" / "files" / file.parent.name / file.name).read_bytes() == CONTENT
+    private = (other.directory / ".data" / "threadkeeper.db", cli.directory / "saved" / "database.db")
+    assert [path.stat().st_mode & 0o077 for path in private] == [0, 0]
+
+
 def test_a_takeout_is_exported_and_imported(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
     cli, file = kept
     out = cli("export", "user", "ada")

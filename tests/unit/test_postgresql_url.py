@@ -1,6 +1,7 @@
 """A Postgres URL: each parameter of libpq is passed on, translated, or refused by name in one sentence."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from datalayer import ConfigurationError
 from datalayer.dialects.postgresql_connector import Connector
+from datalayer.dialects.postgresql_dump import dump_commands
 from datalayer.dialects.postgresql_parameters import DRIVER, REFUSED, TRANSLATED, VARIABLES
 from datalayer.dialects.postgresql_passfile import PassFile
 from datalayer.dialects.postgresql_url import PostgresURL, parse_url
@@ -457,3 +459,15 @@ def test_the_documentation_has_every_parameter() -> None:
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     documented = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert sorted(documented) == sorted(OF_17 + OF_18)
+
+
+def test_the_commands_for_dumps_name_everything_but_secrets() -> None:
+    url = "postgresql://ada%20l:p%40ss@db1,db2:6000/it's?sslmode=verify-full&sslpassword=hidden&pooler=session"
+    made, restored = dump_commands(url, Path("/of today/database.dump"))
+    for command in (made, restored):
+        assert {"--no-owner", "--no-privileges"} < set(shlex.split(command))
+        (given,) = [word for word in shlex.split(command) if word.startswith("--dbname=")]
+        assert given == (r"--dbname=host=db1,db2 port=5432,6000 user='ada l' dbname='it\'s' sslmode=verify-full")
+        assert "p@ss" not in command
+    assert "--file=/of today/database.dump" in shlex.split(made)
+    assert shlex.split(restored)[-1] == "/of today/database.dump"

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import typer
 
-from datalayer.errors import AlreadyExists, BlobError, ConfigurationError, DataLayerError, InvalidRecord, NotFound
+from datalayer.errors import (
+    AlreadyExists,
+    BackupError,
+    BlobError,
+    ConfigurationError,
+    DataLayerError,
+    InvalidRecord,
+    NotFound,
+)
 
 if TYPE_CHECKING:
     # Imported when they are used: `user list` needs none of them, and most commands do not need rich.
@@ -118,7 +126,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     try:
         return asyncio.run(work)
-    except (NotFound, AlreadyExists, InvalidRecord) as error:
+    except (NotFound, AlreadyExists, InvalidRecord, BackupError) as error:
         end(_sentence(error), 1)
     except BlobError as error:
         end(f"BLOB_URL: {error}.", 1)

@@ -1,0 +1,217 @@
+"""Restores a backup into an empty place, and checks each file on its way.
+
+The database comes last, so that an interrupted restoration leaves no database whose files are missing, and can be
+repeated. On Postgres, `pg_restore` restores the database first; then only the files that its rows name are restored.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from datalayer.backup.backup import AT_ONCE, BYTES, size_of, transfer
+from datalayer.backup.manifest import (
+    FILES,
+    SQLITE_COPY,
+    BackupFile,
+    BackupHeader,
+    measure,
+    read_files,
+    read_header,
+    sync_folder,
+)
+from datalayer.blobs import BlobStore, LocalBlobs
+from datalayer.cleaning import utc_now
+from datalayer.concurrency import for_each
+from datalayer.database import Database
+from datalayer.errors import BackupError, BlobError, BlobNotFound
+from datalayer.history import elements, file_outbox
+from datalayer.history.elements import MISSING_SINCE
+from datalayer.migrations import is_new, pending_migrations
+
+_PAGE = 200
+
+
+@dataclass(slots=True)
+class RestoreReport:
+    """What a restoration did. Sizes are in bytes."""
+
+    restored: int = 0
+    restored_bytes: int = 0
+    there: int = 0
+    """Files that an interrupted restoration had restored."""
+    failed: int = 0
+    marked: int = 0
+    """Rows of files that were deleted while the backup was made. They are marked as by `files verify --repair`."""
+    is_finished: bool = False
+    """False if a file failed, or if the database is still to be restored from the dump."""
+
+
+class Restoration:
+    """One restoration of the backup in a folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        store: BlobStore,
+        database_file: Path | None,
+        *,
+        failed: Callable[[str, str], None] = lambda _key, _words: None,
+        progressed: Callable[[RestoreReport], None] = lambda _report: None,
+    ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            folder: with a finished backup.
+            url: of the database to restore into.
+            database_file: the file of this database, if it is one.
+            failed: called with the key of each file that could not be restored, and the reason.
+            progressed: called after each file.
+        """
+        self._folder, self._url, self._store, self._file = folder, url, store, database_file
+        self._copies = LocalBlobs(folder / FILES)
+        self._failed, self._progressed = failed, progressed
+        self._report = RestoreReport()
+
+    async def run(self) -> RestoreReport:
+        """Restore the files, and then the database.
+
+        Raises:
+            BackupError: the folder is not a finished backup or is damaged, or the place is not empty.
+            SchemaError: the backup is of a newer version.
+            StorageUnavailable: the database cannot be used.
+            BlobError: the store cannot be listed.
+        """
+        try:
+            header = await asyncio.to_thread(read_header, self._folder)
+            database = Database(self._url)
+            try:
+                if header.engine != database.dialect.name:
+                    raise BackupError(
+                        f"the backup is of {header.engine}, and DATABASE_URL is of {database.dialect.name}"
+                    )
+                await self._check_store()
+                if self._file is not None:
+                    await self._with_file(header, self._file)
+                elif not await is_new(database):
+                    await self._beside_dump(database)
+            finally:
+                await database.close()
+        except OSError as error:
+            raise BackupError(
+                f"the backup cannot be restored ({error.strerror}: {error.filename or self._folder})"
+            ) from error
+        return self._report
+
+    async def _with_file(self, header: BackupHeader, target: Path) -> None:
+        if await asyncio.to_thread(target.exists):
+            raise BackupError(f"the database {target} exists; a backup is restored into an empty place only")
+        copy = self._folder / SQLITE_COPY
+        if not copy.is_file() or await asyncio.to_thread(measure, copy) != (
+            header.database_bytes,
+            header.database_sha256,
+        ):
+            raise BackupError(f"the copy of the database, {copy}, is damaged; nothing was restored")
+        part = target.with_name(f"{target.name}.part")
+        await asyncio.to_thread(_copy_private, copy, part)
+        restored = Database(f"sqlite:///{part}")
+        try:
+            # Refuses the database of a newer version before anything else is restored.
+            await pending_migrations(restored)
+        except BaseException:
+            part.unlink()
+            raise
+        finally:
+            await restored.close()
+        await for_each(self._files(), self._restore, concurrency=AT_ONCE)
+        if not self._report.failed:
+            await asyncio.to_thread(part.replace, target)
+            await asyncio.to_thread(sync_folder, target.parent)
+            self._report.is_finished = True
+
+    async def _beside_dump(self, database: Database) -> None:
+        await pending_migrations(database)
+        await for_each(self._files_in_use(database), self._restore, concurrency=AT_ONCE)
+        if not self._report.failed:
+            await self._mark_missing(database)
+            self._report.is_finished = True
+
+    async def _check_store(self) -> None:
+        async for blob in self._store.list():
+            if await size_of(self._copies, blob.key) != blob.size:
+                raise BackupError(
+                    f"BLOB_URL has a file that is not of this backup ({blob.key}); a backup is restored into an empty "
+                    "place only"
+                )
+
+    async def _files(self) -> AsyncIterator[BackupFile]:
+        files = read_files(self._folder)
+        while some := await asyncio.to_thread(lambda: [*islice(files, _PAGE)]):
+            for file in some:
+                yield file
+
+    async def _files_in_use(self, database: Database) -> AsyncIterator[BackupFile]:
+        files = read_files(self._folder)
+        while some := await asyncio.to_thread(lambda: [*islice(files, _PAGE)]):
+            keys = [file.key for file in some]
+            known = await database.query(partial(file_outbox.in_use, object_keys=keys))
+            for file in some:
+                if file.key in known:
+                    yield file
+
+    async def _restore(self, file: BackupFile) -> None:
+        try:
+            if await self._is_there(file):
+                self._report.there += 1
+            else:
+                stored = await transfer(self._copies, self._store, file.key, file.mime or BYTES, file.name)
+                if (stored.size, stored.sha256) != (file.size, file.sha256):
+                    await self._store.delete(file.key)
+                    raise BlobError("the copy in the backup is damaged: it differs from the manifest")
+                self._report.restored += 1
+                self._report.restored_bytes += stored.size
+        except BlobNotFound:
+            self._report.failed += 1
+            self._failed(file.key, "the backup lacks the file, which its manifest lists")
+        except BlobError as error:
+            self._report.failed += 1
+            self._failed(file.key, str(error))
+        self._progressed(self._report)
+
+    async def _is_there(self, file: BackupFile) -> bool:
+        if await size_of(self._store, file.key) != file.size:
+            return False
+        digest = hashlib.sha256()
+        async with await self._store.open(file.key) as content:
+            async for chunk in content:
+                await asyncio.to_thread(digest.update, chunk)
+        return digest.hexdigest() == file.sha256
+
+    async def _mark_missing(self, database: Database) -> None:
+        after: str | None = None
+        while page := await database.query(partial(elements.with_files, after=after, limit=_PAGE)):
+            for element in page:
+                is_known = (element.extra or {}).get(MISSING_SINCE) is not None
+                if not is_known and await size_of(self._copies, str(element.object_key)) is None:
+                    async with database.write() as connection:
+                        await elements.mark_file(connection, database.dialect, element, utc_now())
+                    self._report.marked += 1
+            after = page[-1].id
+
+
+def _copy_private(source: Path, target: Path) -> None:
+    """Copy a file, so that only its owner can read it, and sync it to the disk."""
+    target.unlink(missing_ok=True)
+    with (
+        source.open("rb") as read,
+        os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written,
+    ):
+        shutil.copyfileobj(read, written, 1024 * 1024)
+        written.flush()
+        os.fsync(written.fileno())

@@ -1,0 +1,285 @@
+"""A backup made while others write is restored whole, into an empty place."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from datalayer import create_data_layer
+from datalayer.backup import backup as backup_module
+from datalayer.backup.backup import Backup, BackupReport
+from datalayer.backup.manifest import MANIFEST, POSTGRES_DUMP, SQLITE_COPY, UNFINISHED
+from datalayer.backup.restore import Restoration, RestoreReport
+from datalayer.blobs import LocalBlobs
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.database import Database, dialect_of
+from datalayer.errors import BackupError, BlobError
+from datalayer.files.verify import FileCheck
+from datalayer.history.elements import MISSING_SINCE
+from tests.contracts.test_erasure import ids, talk
+from tests.support.dumps import run_command
+from tests.support.patience import until
+from tests.support.postgres import Databases
+
+pytestmark = pytest.mark.without_pooler  # pg_dump needs a connection to the server itself
+
+
+@dataclass
+class Place:
+    """An empty place to restore into."""
+
+    url: str
+    file: Path | None
+    blobs: LocalBlobs
+
+    async def restore(self, folder: Path, failed: Callable[[str, str], None] = lambda *_: None) -> RestoreReport:
+        return await Restoration(folder, self.url, self.blobs, self.file, failed=failed).run()
+
+    async def restored(self) -> ChainlitLayer:
+        return create_data_layer(self.url, f"file://{self.blobs.folder}")
+
+
+@pytest.fixture
+async def place(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+    blobs = LocalBlobs(tmp_path / "restored-blobs")
+    if engine == "sqlite":
+        file = tmp_path / "restored.db"
+        yield Place(f"sqlite:///{file}", file, blobs)
+        return
+    databases: Databases = request.getfixturevalue("postgres")
+    url = databases.create()
+    yield Place(url, None, blobs)
+    databases.drop(url)
+
+
+def dump(url: str, folder: Path) -> None:
+    """Write the dump of a Postgres database, and of none other."""
+    if url.startswith("postgresql"):
+        run_command(dialect_of(url).dump_commands(url, folder / POSTGRES_DUMP)[0], url)
+
+
+def restore_dump(url: str, folder: Path) -> None:
+    if url.startswith("postgresql"):
+        run_command(dialect_of(url).dump_commands(url, folder / POSTGRES_DUMP)[1], url)
+
+
+async def back_up(layer: ChainlitLayer, url: str, folder: Path) -> BackupReport:
+    """A whole backup, with the dump of Postgres."""
+    report = await Backup(url, layer.blobs, folder).run()
+    if not report.is_finished:
+        await asyncio.to_thread(dump, url, folder)
+        report = await Backup(url, layer.blobs, folder).run()
+    return report
+
+
+async def gone(layer: ChainlitLayer, thread_id: str, key: str) -> None:
+    """Delete a thread, and wait until its file is deleted."""
+    await layer.delete_thread(thread_id)
+
+    async def is_gone() -> bool:
+        return key not in [blob.key async for blob in layer.blobs.list()]
+
+    await until(is_gone)
+
+
+async def check(layer: ChainlitLayer) -> None:
+    """As `verify` and `files verify`."""
+    assert (await FileCheck(layer.database, layer.blobs, grace_seconds=-60).run()).left == 0
+    report = await layer.verify_usage()
+    assert report.left == 0
+    assert report.is_compared
+
+
+async def test_a_backup_made_while_others_write_and_delete_is_restored_whole(
+    layer: ChainlitLayer, database_url: str, tmp_path: Path, place: Place
+) -> None:
+    before = [await talk(layer, f"user{number}") for number in range(6)]
+    is_done = asyncio.Event()
+
+    async def write() -> None:
+        made: list[tuple[str, str]] = before[4:]
+        while not is_done.is_set():
+            made.append(await talk(layer, "bob"))
+            await layer.delete_thread(made.pop(0)[0])
+
+    writing = asyncio.create_task(write())
+    try:
+        report = await back_up(layer, database_url, tmp_path / "backup")
+    finally:
+        is_done.set()
+        await writing
+    assert report.is_finished
+    assert (report.missing, report.damaged, report.failed) == (0, 0, 0)
+    restore_dump(place.url, tmp_path / "backup")
+    assert (await place.restore(tmp_path / "backup")).is_finished
+    restored = await place.restored()
+    try:
+        assert await restored.migrate() == []
+        await check(restored)
+        for thread_id, key in before[:4]:
+            assert await restored.get_thread(thread_id) == await layer.get_thread(thread_id)
+            assert await restored.blobs.read(key) == await layer.blobs.read(key)
+    finally:
+        await restored.close()
+
+
+async def test_a_file_that_is_deleted_after_the_copy_of_the_database_does_no_harm(
+    layer: ChainlitLayer, database_url: str, tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backup"
+    kept, _ = await talk(layer, "alice")
+    made: list[tuple[str, str]] = []
+    first = await Backup(database_url, layer.blobs, folder).run() if place.file is None else None
+    made.append(await talk(layer, "bob"))
+    await asyncio.to_thread(dump, database_url, folder)
+    if first is not None:
+        await gone(layer, *made[0])
+        report = await Backup(database_url, layer.blobs, folder).run()
+    else:
+        listing = Backup._list
+        copies = 0
+
+        async def list_late(self: Backup, *databases: Database) -> None:
+            nonlocal copies
+            copies += 1
+            if copies == 1:
+                # Not copied by the first pass, and in the copy of the database.
+                await LocalBlobs(folder / "files").delete(made[0][1])
+                await gone(layer, *made[0])
+            await listing(self, *databases)
+
+        monkeypatch.setattr(Backup, "_list", list_late)
+        report = await Backup(database_url, layer.blobs, folder).run()
+        assert copies == 2, "the database is copied again"
+    assert (report.is_finished, report.files, report.missing) == (True, 1, 0)
+    restore_dump(place.url, folder)
+    done = await place.restore(folder)
+    assert (done.restored, done.marked) == (1, 0 if place.file else 1)
+    restored = await place.restored()
+    try:
+        await check(restored)
+        assert await restored.get_thread(kept) is not None
+        old = await restored.get_thread(made[0][0])
+        assert (old is None) == (place.file is not None)
+        assert old is None or MISSING_SINCE in old["elements"][0]
+    finally:
+        await restored.close()
+
+
+async def test_an_interrupted_backup_and_restoration_continue(
+    layer: ChainlitLayer, database_url: str, tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backup"
+    made = [await talk(layer, f"user{number}") for number in range(4)]
+    broken = {made[1][1], made[2][1]}
+    opening, putting = LocalBlobs.open, LocalBlobs.put
+
+    async def open_some(self: LocalBlobs, key: str, *rest: int) -> object:
+        if self.folder == layer.blobs.folder and key in broken:  # type: ignore[attr-defined]
+            raise BlobError("the store does not answer")
+        return await opening(self, key, *rest)
+
+    monkeypatch.setattr(backup_module, "_PAUSE_SECONDS", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBlobs, "open", open_some)
+        found: dict[str, str] = {}
+        report = await Backup(database_url, layer.blobs, folder, found=found.__setitem__).run()
+    assert (report.copied, report.failed, report.is_finished) == (2, 2, False)
+    assert found == dict.fromkeys(broken, "the store does not answer")
+    assert (folder / UNFINISHED).exists()
+    with pytest.raises(BackupError, match="is not finished; run `threadkeeper backup` again"):
+        await place.restore(folder)
+    await asyncio.to_thread(dump, database_url, folder)
+    report = await Backup(database_url, layer.blobs, folder).run()
+    assert (report.copied, report.files, report.is_finished) == (2, 4, True)
+    assert not (folder / UNFINISHED).exists()
+
+    async def put_some(self: LocalBlobs, key: str, *rest: object, **options: object) -> object:
+        if key in broken:
+            raise BlobError("the store is full")
+        return await putting(self, key, *rest, **options)  # type: ignore[arg-type]
+
+    restore_dump(place.url, folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBlobs, "put", put_some)
+        failed: dict[str, str] = {}
+        done = await place.restore(folder, failed.__setitem__)
+    assert (done.restored, done.failed, done.is_finished) == (2, 2, False)
+    assert failed == dict.fromkeys(broken, "the store is full")
+    assert place.file is None or not place.file.exists(), "the database comes last"
+    done = await place.restore(folder)
+    assert (done.there, done.restored, done.is_finished) == (2, 2, True)
+    restored = await place.restored()
+    try:
+        await check(restored)
+        assert await ids(restored) == await ids(layer)
+    finally:
+        await restored.close()
+
+
+async def test_damage_is_found_and_a_used_place_is_refused(
+    layer: ChainlitLayer, database_url: str, tmp_path: Path, place: Place
+) -> None:
+    folder = tmp_path / "backup"
+    _, key = await talk(layer, "alice")
+    assert (await back_up(layer, database_url, folder)).is_finished
+    for used, words in ((folder, "holds a finished backup"), (tmp_path, "is not empty, and holds no backup")):
+        with pytest.raises(BackupError, match=words):
+            await Backup(database_url, layer.blobs, used).run()
+    with pytest.raises(BackupError, match=f"is not a backup: it has no {MANIFEST}"):
+        await place.restore(tmp_path)
+    restore_dump(place.url, folder)
+    await place.blobs.put("somebody/elses", b"x", "text/plain")
+    with pytest.raises(BackupError, match="has a file that is not of this backup"):
+        await place.restore(folder)
+    await place.blobs.delete("somebody/elses")
+    copy = folder / "files" / key
+    content = copy.read_bytes()
+    copy.write_bytes(content.upper())
+    failed: dict[str, str] = {}
+    assert not (await place.restore(folder, failed.__setitem__)).is_finished
+    assert list(failed) == [key]
+    assert "differs from the manifest" in failed[key]
+    assert [blob async for blob in place.blobs.list()] == []
+    copy.write_bytes(content)
+    if place.file is not None:
+        with (folder / SQLITE_COPY).open("ab") as database:
+            database.write(b"x")
+        with pytest.raises(BackupError, match="is damaged; nothing was restored"):
+            await place.restore(folder)
+        place.file.touch()
+        with pytest.raises(BackupError, match="exists; a backup is restored into an empty place only"):
+            await place.restore(folder)
+    lines = (folder / MANIFEST).read_text().splitlines()
+    assert json.loads(lines[1]) == {
+        **json.loads(lines[1]),
+        "key": key,
+        "size": len(content),
+        "name": "notes.txt",
+        "mime": "text/plain",
+    }
+    header = json.loads(lines[0]) | {"engine": "another"}
+    (folder / MANIFEST).write_text("\n".join([json.dumps(header), *lines[1:]]))
+    with pytest.raises(BackupError, match="the backup is of another, and DATABASE_URL is of"):
+        await place.restore(folder)
+
+
+async def test_files_that_the_store_lacks_or_that_differ_from_their_row_are_reported(
+    layer: ChainlitLayer, database_url: str, tmp_path: Path
+) -> None:
+    (_, lost), (_, changed) = await talk(layer, "alice"), await talk(layer, "bob")
+    await layer.blobs.delete(lost)
+    await layer.blobs.put(changed, b"another", "text/plain")
+    found: dict[str, str] = {}
+    await Backup(database_url, layer.blobs, tmp_path / "backup").run()
+    await asyncio.to_thread(dump, database_url, tmp_path / "backup")
+    if not (tmp_path / "backup" / MANIFEST).exists():
+        report = await Backup(database_url, layer.blobs, tmp_path / "backup", found=found.__setitem__).run()
+    else:
+        report = await Backup(database_url, layer.blobs, tmp_path / "another", found=found.__setitem__).run()
+    assert (report.is_finished, report.missing, report.damaged, report.files) == (True, 1, 1, 1)
+    assert "missing in the store" in found[lost]
+    assert "differs from its row" in found[changed]

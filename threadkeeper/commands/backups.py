@@ -1,0 +1,105 @@
+"""`threadkeeper backup` and `restore`: the database and its files in a folder, and back into an empty place."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, TextColumn
+from rich.text import Text
+
+from datalayer.backup.backup import Backup, BackupReport
+from datalayer.backup.manifest import POSTGRES_DUMP
+from datalayer.backup.restore import Restoration, RestoreReport
+from datalayer.database import dialect_of
+from threadkeeper.commands.terminal import console, end, make_data_dir, open_store, progress, run, settings_or_end
+from threadkeeper.settings.urls import sqlite_file
+
+
+def backup(
+    path: Annotated[Path, typer.Argument(help="The folder of the backup: new, empty, or of an interrupted backup.")],
+) -> None:
+    """Copy the database and its files into a folder while the server runs. Run it again to continue."""
+    settings, shown, folder = settings_or_end(), console(), path.absolute()
+    url = settings.resolved_database_url
+    if (file := sqlite_file(url)) and not file.exists():
+        end(f"There is nothing to back up: {file} does not exist.", 1)
+
+    async def work() -> BackupReport:
+        async with AsyncExitStack() as closing:
+            store = open_store(settings)
+            closing.push_async_callback(store.close)
+            bar = closing.enter_context(progress(TextColumn("{task.completed} files"), BarColumn(), console=shown))
+            files = bar.add_task("files", total=None)
+            return await Backup(
+                url,
+                store,
+                folder,
+                found=lambda key, words: shown.print(Text(f"{key}: {words}"), soft_wrap=True),
+                progressed=lambda report: bar.update(files, completed=report.copied),
+            ).run()
+
+    report = run(work())
+    shown.print(f"Copied {report.copied} files ({report.copied_bytes} bytes).", highlight=False)
+    if report.failed:
+        end(f"{report.failed} files could not be copied, so the backup is not finished. Run the command again.", 1)
+    if not report.is_finished:
+        dump, _ = dialect_of(url).dump_commands(url, folder / POSTGRES_DUMP)
+        shown.print("The backup needs a dump of the database. Run this; PGPASSWORD or ~/.pgpass has the password:")
+        typer.echo(f"{dump} && threadkeeper backup {path}")
+        return
+    shown.print(
+        f"Finished: the database and {report.files} files ({report.bytes} bytes) are in {folder}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if report.known_missing:
+        shown.print(f"{report.known_missing} files are not in it: `files verify --repair` has marked them as missing.")
+    if problems := report.missing + report.damaged:
+        end(f"{problems} files are missing or damaged in the store; everything else is in the backup.", 1)
+
+
+def restore(path: Annotated[Path, typer.Argument(help="The folder of a finished backup.")]) -> None:
+    """Restore a backup into an empty database and an empty file store. Run it again to continue."""
+    settings, shown, folder = settings_or_end(), console(), path.absolute()
+    url = settings.resolved_database_url
+    make_data_dir(settings)
+
+    async def work() -> RestoreReport:
+        async with AsyncExitStack() as closing:
+            store = open_store(settings)
+            closing.push_async_callback(store.close)
+            bar = closing.enter_context(progress(BarColumn(), DownloadColumn(), console=shown))
+            files = bar.add_task("files", total=None)
+            return await Restoration(
+                folder,
+                url,
+                store,
+                sqlite_file(url),
+                failed=lambda key, words: shown.print(Text(f"{key}: {words}"), soft_wrap=True),
+                progressed=lambda report: bar.update(files, completed=report.restored_bytes),
+            ).run()
+
+    report = run(work())
+    if report.failed:
+        end(
+            f"{report.failed} files could not be restored, so the database was not restored either."
+            if sqlite_file(url)
+            else f"{report.failed} files could not be restored.",
+            1,
+        )
+    if not report.is_finished:
+        _, restored = dialect_of(url).dump_commands(url, folder / POSTGRES_DUMP)
+        typer.echo(f"{restored} && threadkeeper restore {path}")
+        end("Nothing was restored: the database is empty. Run the command above; it restores the database first.", 1)
+    shown.print(
+        f"Restored the database and {report.restored} files ({report.restored_bytes} bytes); {report.there} files were "
+        "already there.",
+        highlight=False,
+    )
+    if report.marked:
+        shown.print(
+            f"{report.marked} files were deleted while the backup was made; their rows are marked as missing.",
+            highlight=False,
+        )
+    shown.print("Now run `threadkeeper migrate`, `threadkeeper verify` and `threadkeeper files verify`.")
