@@ -5,6 +5,7 @@ other write: first the rows of the documents, which count as seen by no training
 the training. A row that was not finished is deleted by the next try, unless its document is written by `begin_large`.
 """
 
+import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -214,21 +215,8 @@ async def add_passages(
     """Add passages to documents. A passage is found by the words of the title too."""
     if not added:
         return
-    key = owner_key(training.assistant_id)
-    rows = [
-        {
-            "documentId": document_id,
-            "position": position,
-            "start": passage.start,
-            "end": passage.end,
-            "page": passage.page,
-            "tokens": passage.tokens,
-            "hashes": passage.hashes,
-            "text": passage.text,
-            "words": " ".join(key + token for token in tokens(f"{title}\n{passage.text}")),
-        }
-        for document_id, title, position, passage in added
-    ]
+    # In a thread: the words of a hundred long passages would hold up whatever else this process answers.
+    rows = await asyncio.to_thread(_passage_rows, owner_key(training.assistant_id), added)
     statement = insert(passages).returning(passages.c.id, sort_by_parameter_order=True)
     ids = (await connection.execute(statement, rows)).scalars().all()
     vectors = [
@@ -246,6 +234,23 @@ async def add_passages(
     await connection.execute(insert(passage_vectors), vectors)
     if dialect.vectors is not None:
         await dialect.vectors.fill(connection, [(row["passageId"], row["part"], row["vector"]) for row in vectors])
+
+
+def _passage_rows(key: str, added: Sequence[tuple[str, str, int, NewPassage]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "documentId": document_id,
+            "position": position,
+            "start": passage.start,
+            "end": passage.end,
+            "page": passage.page,
+            "tokens": passage.tokens,
+            "hashes": passage.hashes,
+            "text": passage.text,
+            "words": " ".join(key + token for token in tokens(f"{title}\n{passage.text}")),
+        }
+        for document_id, title, position, passage in added
+    ]
 
 
 async def finish(connection: AsyncConnection, training_id: str, added: Mapping[str, NewDocument]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from decimal import Decimal
@@ -29,10 +30,12 @@ from datalayer import (
 )
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.files.verify import FileCheck
+from datalayer.history.search_tokens import tokens
 from tests.support.knowledge import SETTINGS, document, fingerprint, packed, source, trained
 from tests.support.records import new_id
 from threadkeeper.knowledge.retrieval.background import Background
 from threadkeeper.knowledge.retrieval.retriever import Retriever
+from threadkeeper.knowledge.retrieval.words import hashes_of
 
 
 async def found_texts(layer: ChainlitLayer, training: Training) -> list[str]:
@@ -243,6 +246,33 @@ async def test_small_documents_share_a_transaction_and_large_ones_are_written_in
     done = await layer.get_training(training.id)
     assert done is not None
     assert (done.counts.documents, done.counts.passages) == (42, 80 + 130 + 1)
+
+
+async def test_the_words_of_passages_and_of_long_questions_hold_up_nothing_else(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are computed in another thread than the one that answers everybody."""
+    threads: dict[str, set[int]] = {}
+
+    def noting(text: str) -> list[str]:
+        threads.setdefault(text, set()).add(threading.get_ident())
+        return tokens(text)
+
+    monkeypatch.setattr("datalayer.knowledge.documents.tokens", noting)
+    monkeypatch.setattr("threadkeeper.knowledge.retrieval.ranking.tokens", noting)
+    handbook = await layer.put_source(source(), b"x")
+    one = document(handbook.id, "one", ["The crane lifts boats."])
+    done = await trained(layer, [replace(one, passages=(replace(one.passages[0], hashes=hashes_of("crane")),))])
+    retriever = Retriever(layer)
+    retriever.note_background(done, Background())
+    long, short = "Which boats does the crane lift? " * 1_000, "Which boats?"
+    for question in (long, short):
+        assert len(await retriever.scored(done, question, np.ones(4, np.float32))) == 1
+    (stored,) = (text for text in threads if text.endswith("The crane lifts boats."))
+    here = threading.get_ident()
+    assert here not in threads[stored]
+    assert here not in threads[long]
+    assert threads[short] == {here}, "a short question does not wait for a thread"
 
 
 async def test_unchanged_sources_are_taken_whole_and_old_trainings_are_removed(layer: ChainlitLayer) -> None:

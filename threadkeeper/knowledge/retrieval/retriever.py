@@ -33,6 +33,8 @@ _NEAR_VECTORS = 200
 _BY_WORDS = 100
 # Each takes one or two megabytes.
 _KEPT_BACKGROUNDS = 32
+# The words of more characters take more than some milliseconds.
+_LONG = 10_000
 _MEMORY_BYTES = 256 * 1024 * 1024
 
 
@@ -138,7 +140,9 @@ class Retriever:
         """The ids of passages with their scores before they are `settled`, best first; the system must act."""
         from threadkeeper.knowledge.retrieval.ranking import Question, fused, nearness  # noqa: PLC0415  NumPy
 
-        question = Question(text, (await self._background(training)).words)
+        words = (await self._background(training)).words
+        # A whole document that was pasted as a question would hold up the event loop.
+        question = await asyncio.to_thread(Question, text, words) if len(text) > _LONG else Question(text, words)
         # What does not wait for each other is asked at once: a busy server takes its time for each answer.
         near, by_words = await asyncio.gather(
             self._near(training, vector),
