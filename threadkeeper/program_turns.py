@@ -5,6 +5,7 @@ The API and the conversation do not know each other; both know this.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from datalayer.records.assistants import Assistant
@@ -48,7 +49,9 @@ class TurnResult:
 
 
 class TurnRefused(Exception):
-    """A question is not asked. `kind` is "not-found", "busy", "model-not-allowed" or "rate-exceeded".
+    """A question is not asked, or a file not taken.
+
+    `kind` is "not-found", "busy", "model-not-allowed", "rate-exceeded" or "file-refused".
 
     `retry_after` are the seconds until it may be asked; None if waiting does not help.
     """
@@ -92,7 +95,27 @@ class AskThread(Protocol):
     def models(self) -> Sequence[str]:
         """The models on offer, the default first."""
 
-    async def __call__(self, thread_id: str, text: str, *, model: str | None, key: ApiKey) -> ProgramTurn:
+    @property
+    def most_bytes(self) -> int:
+        """Of a file."""
+
+    async def take_file(self, thread_id: str, *, name: str, mime: str | None, path: Path) -> str:
+        """Store a file in a thread of the acting user, for a later question; gives the id of its element.
+
+        Args:
+            thread_id: of the thread.
+            name: the name of the file.
+            mime: as the program names its type; None if it does not.
+            path: where it is; it is not read any more when this has returned.
+
+        Raises:
+            TurnRefused: no question could have this file: it is of a kind that is not taken, too large or broken.
+            DataLayerError: it is not stored.
+        """
+
+    async def __call__(
+        self, thread_id: str, text: str, *, model: str | None, key: ApiKey, elements: Sequence[str] = ()
+    ) -> ProgramTurn:
         """Start the turn.
 
         Args:
@@ -100,20 +123,23 @@ class AskThread(Protocol):
             text: the question.
             model: one of the models on offer; None for that of the assistant or the default.
             key: who asks.
+            elements: the ids of files that were taken, and are of no message yet.
 
         Raises:
             TurnRefused: there is no such thread, or it answers already, or the key does not allow the model or any
-                more tokens now.
+                more tokens now, or the files cannot be of one question.
         """
 
-    async def store(self, thread_id: str, text: str, *, model: str | None, key: ApiKey) -> str:
+    async def store(
+        self, thread_id: str, text: str, *, model: str | None, key: ApiKey, elements: Sequence[str] = ()
+    ) -> str:
         """Store a question that `BackgroundTurns.answer` answers later; gives its id.
 
         Args:
-            thread_id, text, model, key: as for a question that is answered at once.
+            thread_id, text, model, key, elements: as for a question that is answered at once.
 
         Raises:
-            TurnRefused: there is no such thread, or the key does not allow the model or any more tokens now.
+            TurnRefused: as for a question that is answered at once, but for a thread that answers already.
         """
 
 

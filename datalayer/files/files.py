@@ -2,16 +2,19 @@
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from datalayer.blobs import OpenBlob
 from datalayer.blobs.uploads import Upload
-from datalayer.cleaning import utc_in
-from datalayer.errors import BlobError, BlobNotFound, DataLayerError
+from datalayer.cleaning import clean_id, known_id, utc_in
+from datalayer.errors import BlobError, BlobNotFound, DataLayerError, InvalidRecord, NotFound
+from datalayer.history import elements, threads
 from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
-from datalayer.ownership import Actor, acting_user, recorded
+from datalayer.ownership import Actor, acting_user, demand_write, recorded
 from datalayer.records.chat import Element
 from datalayer.records.writes import ElementDeletion, ElementWrite, FileAbandonment, FileAnnouncement
 from datalayer.store import DataStore
@@ -41,6 +44,37 @@ class Files(DataStore):
             ids = {"thread_id": thread_id, "record_id": element_id, "object_key": element.object_key}
             logger.error("the file of an element is missing", extra=ids)
             return None
+
+    async def attach_elements(
+        self, thread_id: str, element_ids: Collection[str], step_id: str, *, most_bytes: int | None = None
+    ) -> None:
+        """Let elements of the thread that are of no step be of this one: all of them, or none.
+
+        Args:
+            thread_id: of a thread of the acting user.
+            element_ids: of elements that were stored without a step.
+            step_id: the step, which need not be stored yet.
+            most_bytes: of all files together.
+
+        Raises:
+            NotFound: the thread has no such element, or it is of a step already.
+            InvalidRecord: the files are larger together.
+            Forbidden: the thread is someone else's.
+        """
+        actor, known, step = acting_user.get(), clean_id(thread_id, "thread id"), clean_id(step_id, "step id")
+        wanted = {known_id(one) for one in element_ids}
+
+        async def attach(connection: AsyncConnection) -> None:
+            _, owner = await threads.owner(connection, known)
+            demand_write(actor, owner, "the thread")
+            sizes = await elements.attach(connection, known, [one for one in wanted if one is not None], step)
+            # Raised within the transaction, which is undone.
+            if len(sizes) != len(wanted):
+                raise NotFound("the thread has no such file, or it is of a message already")
+            if most_bytes is not None and sum(sizes) > most_bytes:
+                raise InvalidRecord(f"the files have more than {most_bytes:,} bytes together")
+
+        await self._writer.submit(attach, known)
 
     async def element_link(self, thread_id: str, element_id: str, seconds: int) -> str | None:
         """A signed URL of the element's file in the store, which anyone can use for this many seconds.

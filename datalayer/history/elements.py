@@ -84,6 +84,13 @@ async def by_object_key(connection: AsyncConnection, keys: Sequence[str]) -> dic
     return {str(row["objectKey"]): record_of(Element, elements, row) for row in rows}
 
 
+async def attach(connection: AsyncConnection, thread_id: str, element_ids: Sequence[str], step_id: str) -> list[int]:
+    """Let those of these elements of the thread that are of no step be of this one; gives the sizes of their files."""
+    these = (elements.c.id.in_(element_ids), elements.c.threadId == thread_id, elements.c.forId.is_(None))
+    statement = update(elements).where(*these).values(forId=step_id).returning(elements.c.byteSize)
+    return [size or 0 for size in (await connection.execute(statement)).scalars()]
+
+
 async def describe_file(connection: AsyncConnection, element: Element, byte_size: int, sha256: str) -> bool:
     """Store size and checksum of a file whose row has none; False if the row has them meanwhile."""
     statement = (

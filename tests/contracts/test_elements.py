@@ -9,7 +9,7 @@ from chainlit.element import ElementDict
 from pydantic.dataclasses import dataclass
 
 import datalayer
-from datalayer import create_data_layer
+from datalayer import InvalidRecord, NotFound, acting_as, create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.history.elements import STAYS_WITH_VERSION
 from tests.support.records import new_id, opened, step, thread, user_id
@@ -211,3 +211,27 @@ async def test_an_element_stays_with_the_version_of_its_answer_until_the_thread_
     assert found[1] == b"stays"
     await layer.delete_thread(thread_id)
     assert [blob.key async for blob in layer.blobs.list()] == []
+
+
+async def test_elements_of_no_step_are_attached_to_one_all_or_none(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with acting_as("alice"):
+        thread_id, elsewhere = await thread(layer, owner), await thread(layer, owner)
+        first, second, foreign = (text_element(one, "", "1234") for one in (thread_id, thread_id, elsewhere))
+        for one in (first, second, foreign):
+            one.for_id = None
+            await layer.create_element(one)
+        step_id = new_id()
+        for ids, error in (
+            ([first.id, foreign.id], NotFound),
+            ([first.id, new_id()], NotFound),
+            ([first.id, "nothing"], NotFound),
+            ([first.id, second.id], InvalidRecord),
+        ):
+            with pytest.raises(error):
+                await layer.attach_elements(thread_id, ids, step_id, most_bytes=7)
+        await layer.attach_elements(thread_id, [first.id, first.id], step_id, most_bytes=7)
+        with pytest.raises(NotFound):
+            await layer.attach_elements(thread_id, [first.id, second.id], new_id())
+        found = {one["id"]: one["forId"] for one in (await layer.get_thread(thread_id))["elements"]}
+    assert found == {first.id: step_id, second.id: None}

@@ -69,6 +69,16 @@ async def _nothing(_context: datalayer.JobContext) -> None:
     """The function of a kind of job that never runs here."""
 
 
+async def attached(alices: Belongings) -> None:
+    """An element is attached to a step; for alice one that can be."""
+    element = alices.element
+    if datalayer.acting_user.get() == "alice":
+        element = text_element(alices.thread, "", "for later")
+        element.for_id = None
+        await alices.layer.create_element(element)
+    await alices.layer.attach_elements(alices.thread, [element.id], alices.step["id"])
+
+
 WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "update_thread": lambda a: a.layer.update_thread(a.thread, name="mine now"),
     "replace_thread_name": lambda a: a.layer.replace_thread_name(a.thread, "private", "mine now"),
@@ -81,6 +91,7 @@ WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "upsert_feedback": lambda a: a.layer.upsert_feedback(vote(a.step["id"], 0)),
     "delete_feedback": lambda a: a.layer.delete_feedback(a.vote),
     "create_element": lambda a: a.layer.create_element(text_element(a.thread, a.step["id"], "planted")),
+    "attach_elements": attached,
     "delete_thread_with_receipt": lambda a: a.layer.delete_thread_with_receipt(a.thread),
     "delete_user": lambda a: a.layer.delete_user("alice"),
     "delete_element": lambda a: a.layer.delete_element(a.element.id, a.thread),

@@ -121,6 +121,7 @@ WHO_MAY = {
     "PUT /api/v1/threads/{thread_id}/messages/{message_id}/feedback": KEYS,
     "DELETE /api/v1/threads/{thread_id}/messages/{message_id}/feedback": KEYS,
     "GET /api/v1/threads/{thread_id}/elements": KEYS,
+    "POST /api/v1/threads/{thread_id}/elements": KEYS,
     "GET /api/v1/threads/{thread_id}/elements/{element_id}/content": KEYS,
     "GET /interactions/": KEYS,
     "POST /interactions/": KEYS,

@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import chainlit as cl
@@ -24,6 +25,7 @@ from threadkeeper.conversation.chat_settings import personal_settings
 from threadkeeper.conversation.program_turn import Turn, answer_of, end_session, question_step, send_to_pages
 from threadkeeper.conversation.reply import AskingProgram, asking_program
 from threadkeeper.conversation.session import Conversations
+from threadkeeper.conversation.uploads import attach_files, show_files, take_file
 from threadkeeper.program_turns import TurnEvent, TurnRefused, TurnResult
 
 
@@ -40,7 +42,18 @@ class Programs:
         """As `threadkeeper.program_turns.AskThread.models`."""
         return self._answering.models
 
-    async def __call__(self, thread_id: str, text: str, *, model: str | None, key: ApiKey) -> Turn:
+    @property
+    def most_bytes(self) -> int:
+        """As `threadkeeper.program_turns.AskThread.most_bytes`."""
+        return self._answering.questions.limits.most_bytes
+
+    async def take_file(self, thread_id: str, *, name: str, mime: str | None, path: Path) -> str:
+        """As `threadkeeper.program_turns.AskThread.take_file`."""
+        return await take_file(self._layer, self._answering.questions, thread_id, name=name, mime=mime, path=path)
+
+    async def __call__(
+        self, thread_id: str, text: str, *, model: str | None, key: ApiKey, elements: Sequence[str] = ()
+    ) -> Turn:
         """As `threadkeeper.program_turns.AskThread`."""
         claims = self._turns.claims
         claim = None if self._turns.tasks_of(thread_id) else await claims.take(thread_id)
@@ -50,19 +63,24 @@ class Programs:
             thread = await self._own(await self._layer.get_thread(thread_id), key)
             question = question_step(thread_id, key.owner, text, model=model)
             await self._demand(thread, question, key)
-            return await self._begin(thread, question, key, claim)
+            await attach_files(self._layer, self._answering.questions, question, elements)
+            return await self._begin(thread, question, key, claim, elements=elements)
         except BaseException:
             claims.release(claim)
             raise
 
-    async def store(self, thread_id: str, text: str, *, model: str | None, key: ApiKey) -> str:
+    async def store(
+        self, thread_id: str, text: str, *, model: str | None, key: ApiKey, elements: Sequence[str] = ()
+    ) -> str:
         """As `threadkeeper.program_turns.AskThread.store`."""
         thread = await self._own(await self._layer.get_thread_head(thread_id), key)
         question = question_step(thread_id, key.owner, text, model=model)
         await self._demand(thread, question, key)
+        await attach_files(self._layer, self._answering.questions, question, elements)
         await self._name(thread, text)
         await self._layer.create_step(question)
         await send_to_pages(thread_id, key.owner, "new_message", question)
+        await show_files(self._layer, key.owner, thread_id, elements)
         return str(question["id"])
 
     async def answer(self, thread_id: str, question_id: str, *, key: ApiKey) -> Turn | TurnResult:
@@ -102,7 +120,14 @@ class Programs:
         await self._demand_rate(key)
 
     async def _begin(
-        self, thread: dict[str, Any], question: dict[str, Any], key: ApiKey, claim: str, *, is_stored: bool = False
+        self,
+        thread: dict[str, Any],
+        question: dict[str, Any],
+        key: ApiKey,
+        claim: str,
+        *,
+        is_stored: bool = False,
+        elements: Sequence[str] = (),
     ) -> Turn:
         program = AskingProgram(key.id, await self._project_of(key), key.models, is_stored)
         user = await self._layer.get_user(key.owner)
@@ -115,7 +140,7 @@ class Programs:
         turn = Turn(session, question["id"], self._text_so_far)
         # In a context of its own: the turn goes on when its request has ended.
         context = contextvars.copy_context()
-        task = context.run(asyncio.create_task, self._run(turn, thread, question, (key, program)))
+        task = context.run(asyncio.create_task, self._run(turn, thread, question, (key, program), elements))
         turn.task = task
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._end(turn, claim, done))
@@ -170,6 +195,7 @@ class Programs:
         thread: dict[str, Any],
         question: dict[str, Any],
         asker: tuple[ApiKey, AskingProgram],
+        elements: Sequence[str],
     ) -> None:
         key, program = asker
         acting_user.set(key.owner)
@@ -178,6 +204,7 @@ class Programs:
         message = cl.Message.from_dict(cast(Any, question))
         await self._name(thread, message.content)
         await message.send()
+        await show_files(self._layer, key.owner, message.thread_id, elements)
         turn.add(TurnEvent("question", id=message.id))
         # As Chainlit does around the handler of a message.
         try:

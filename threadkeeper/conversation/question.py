@@ -17,12 +17,15 @@ from threadkeeper.settings.settings import Settings
 
 
 class QuestionReader:
-    """Reads questions within the limits of the settings. `stored` gives a file of an earlier message, cached."""
+    """Reads questions within the limits of the settings.
+
+    `stored` gives a file of an earlier message, cached; `limits` are those of the files of a question.
+    """
 
     def __init__(self, layer: ChainlitLayer, settings: Settings) -> None:
         self._layer = layer
         self._vision = settings.openai_vision
-        self._reader = AttachmentReader(
+        self.limits = AttachmentReader(
             kinds=settings.attachment_kinds,
             max_files=settings.attachment_max_files,
             max_total_megabytes=settings.attachment_max_total_megabytes,
@@ -45,25 +48,38 @@ class QuestionReader:
         if (message.metadata or {}).get(WITHOUT_FILES):
             return Question(message.content, step_id=message.id)
         if message.elements:
-            self._reader.admit(await asyncio.to_thread(_names_and_sizes, message.elements))
+            self.limits.admit(await asyncio.to_thread(_names_and_sizes, message.elements))
             for element in message.elements:
                 content = await asyncio.to_thread(Path(element.path).read_bytes) if element.path else b""
-                attachments.append(await self._reader.read(element.name, element.mime, content))
+                attachments.append(await self.limits.read(element.name, element.mime, content))
         else:
             # The question was edited after its thread was resumed, so its files are in the store.
             own = [element for element in thread["elements"] if element.get("forId") == message.id]
             attachments = [found for element in own if (found := await self.stored(element)) is not None]
         for attachment in attachments:
-            if isinstance(attachment, Picture) and not self._vision:
-                raise AttachmentRefused("attachment_no_vision", name=attachment.name)
+            self._demand_vision(attachment)
         return Question(message.content, attachments, step_id=message.id)
+
+    async def take(self, element_id: str, name: str, mime: str, content: bytes) -> None:
+        """Read a file that is uploaded before its question, which then need not read it again.
+
+        Raises:
+            AttachmentRefused: no question could have this file.
+        """
+        attachment = await self.limits.read(name, mime, content)
+        self._demand_vision(attachment)
+        self.stored.keep(element_id, attachment)
+
+    def _demand_vision(self, attachment: Attachment) -> None:
+        if isinstance(attachment, Picture) and not self._vision:
+            raise AttachmentRefused("attachment_no_vision", name=attachment.name)
 
     async def _read_stored(self, element: Mapping[str, Any]) -> Attachment | None:
         found = await self._layer.open_element(element["threadId"], element["id"])
         if found is None:
             return None
         content = b"".join([chunk async for chunk in found[1]])
-        return await self._reader.read(element["name"], element.get("mime"), content)
+        return await self.limits.read(element["name"], element.get("mime"), content)
 
 
 async def say_notices(question: Question, language: str) -> None:

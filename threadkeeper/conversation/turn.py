@@ -59,6 +59,7 @@ class Answering:
         models: the models on offer, the default first.
         answerers: find the assistant that answers a turn.
         default: the settings of a new chat.
+        questions: reads questions with their files.
         replies: the answers that are being written, by the id of their message.
         failures: tells users of failed questions, and remembers them.
         endings: tasks that store the end of a cancelled answer.
@@ -80,7 +81,7 @@ class Answering:
         self._settings = settings
         self._turns = turns
         self._background = background
-        self._questions = QuestionReader(layer, settings)
+        self.questions = QuestionReader(layer, settings)
         self.models = ("demo",) if model.demo else settings.openai_models
         self.default = Choices(
             settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT), settings.temperature, settings.max_tokens
@@ -123,7 +124,7 @@ class Answering:
             return
         if again:
             await self.failures.renew(message, thread["elements"], language)
-        question = await self._questions.read(thread, message)
+        question = await self.questions.read(thread, message)
         prepared = await self._prepare(answerer, question, steps, message, language)
         if prepared is None:
             return
@@ -234,7 +235,7 @@ class Answering:
                 system_prompt=choices.system_prompt,
                 vision=self._settings.openai_vision,
                 reduction=reduction,
-                load_attachment=self._questions.stored,
+                load_attachment=self.questions.stored,
             )
 
         return build

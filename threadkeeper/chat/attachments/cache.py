@@ -32,9 +32,14 @@ class AttachmentCache:
         if (known := self._kept.get(key)) is not None:
             return known
         attachment = await self._load(element)
-        if attachment is not None and _size(attachment) <= self._kept.maxsize:
-            self._kept[key] = attachment
+        if attachment is not None:
+            self.keep(key, attachment)
         return attachment
+
+    def keep(self, element_id: str, attachment: Attachment) -> None:
+        """Keep what was read of the file of this element, if there is room for it."""
+        if _size(attachment) <= self._kept.maxsize:
+            self._kept[element_id] = attachment
 
 
 def _size(attachment: Attachment) -> int:

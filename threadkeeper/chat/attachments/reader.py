@@ -121,12 +121,30 @@ class AttachmentReader:
         Raises:
             AttachmentRefused: too many files, or one of them or all together are too large.
         """
-        if len(sizes) > self._max_files:
-            raise AttachmentRefused("attachment_too_many", limit=self._max_files)
+        self.admit_count(len(sizes))
         for name, size in sizes:
             self._admit_size(name, size)
-        if sum(size for _, size in sizes) > self._max_total_megabytes * _MEBIBYTE:
-            raise AttachmentRefused("attachment_total_too_large", megabytes=f"{self._max_total_megabytes:g}")
+        if sum(size for _, size in sizes) > self.most_bytes_together:
+            raise self.too_large_together()
+
+    def admit_count(self, count: int) -> None:
+        """Check the number of files of one message. Raises AttachmentRefused."""
+        if count > self._max_files:
+            raise AttachmentRefused("attachment_too_many", limit=self._max_files)
+
+    @property
+    def most_bytes(self) -> int:
+        """Of one file."""
+        return int(self._max_megabytes * _MEBIBYTE)
+
+    @property
+    def most_bytes_together(self) -> int:
+        """Of all files of one message."""
+        return int(self._max_total_megabytes * _MEBIBYTE)
+
+    def too_large_together(self) -> AttachmentRefused:
+        """Why files with more than `most_bytes_together` are refused."""
+        return AttachmentRefused("attachment_total_too_large", megabytes=f"{self._max_total_megabytes:g}")
 
     async def read(self, name: str, mime: str | None, data: bytes) -> Attachment:
         """The content of a file. Raises AttachmentRefused."""
@@ -147,7 +165,7 @@ class AttachmentReader:
         return self._read_text(name, data)
 
     def _admit_size(self, name: str, size: int) -> None:
-        if size > self._max_megabytes * _MEBIBYTE:
+        if size > self.most_bytes:
             raise AttachmentRefused("attachment_too_large", name=name, megabytes=f"{self._max_megabytes:g}")
 
     def _admit_kind(self, name: str, kind: AttachmentKind) -> None:

@@ -43,7 +43,7 @@ _EVENT = {
     "required": ["event", "data"],
 }
 _ROLES = ("user_message", "assistant_message")
-_REFUSED = {"not-found": 404, "busy": 409, "model-not-allowed": 403, "rate-exceeded": 429}
+_REFUSED = {"not-found": 404, "busy": 409, "model-not-allowed": 403, "rate-exceeded": 429, "file-refused": 422}
 _OF_LIMITS = ("over_limit", "in_flight", "unpriced")
 
 
@@ -89,7 +89,7 @@ async def ask(
         return await _answer_later(request, caller, layer, own_id, given)
     if given.webhook is not None:
         raise invalid("body.webhook", "it is for answers in the background: set `background`")
-    turn = await begin_turn(request, caller, own_id, given.content, given.model)
+    turn = await begin_turn(request, caller, own_id, given.content, given.model, elements=given.elements)
     if given.stream:
         return StreamedTurn(turn, layer, own_id)
     return await end_of(turn, layer, own_id)
@@ -116,9 +116,11 @@ async def _answer_later(
     assert caller.key is not None
     asks = _checked(request, given.content, given.model)
     try:
-        question_id = await asks.store(thread_id, given.content, model=given.model, key=caller.key)
+        question_id = await asks.store(
+            thread_id, given.content, model=given.model, key=caller.key, elements=given.elements
+        )
     except TurnRefused as refused:
-        raise _refusal(refused) from None
+        raise refusal(refused) from None
     note_done(request, thread_id)
     arguments = {THREAD: thread_id, QUESTION: question_id, KEY: caller.key.id, WEBHOOK_URL: given.webhook}
     job = await layer.start_job(ANSWER, arguments, key=question_id)
@@ -136,13 +138,23 @@ def _checked(request: Request, content: str, model: str | None) -> AskThread:
     return asks
 
 
-def _refusal(refused: TurnRefused) -> Problem:
+def refusal(refused: TurnRefused, field: str = "body.elements") -> Problem:
+    """The problem of a question that is not asked; `field` is that of a refused file."""
     wait = refused.retry_after
     headers = None if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
-    return Problem(_REFUSED[refused.kind], refused.kind, refused.sentence, headers=headers)
+    errors = [(field, refused.sentence)] if refused.kind == "file-refused" else []
+    return Problem(_REFUSED[refused.kind], refused.kind, refused.sentence, errors, headers)
 
 
-async def begin_turn(request: Request, caller: Caller, thread_id: str, content: str, model: str | None) -> ProgramTurn:
+async def begin_turn(
+    request: Request,
+    caller: Caller,
+    thread_id: str,
+    content: str,
+    model: str | None,
+    *,
+    elements: Sequence[str] = (),
+) -> ProgramTurn:
     """Ask a question.
 
     Raises:
@@ -151,9 +163,9 @@ async def begin_turn(request: Request, caller: Caller, thread_id: str, content: 
     assert caller.key is not None
     asks = _checked(request, content, model)
     try:
-        turn = await asks(thread_id, content, model=model, key=caller.key)
+        turn = await asks(thread_id, content, model=model, key=caller.key, elements=elements)
     except TurnRefused as refused:
-        raise _refusal(refused) from None
+        raise refusal(refused) from None
     note_done(request, thread_id)
     return turn
 

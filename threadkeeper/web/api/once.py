@@ -44,18 +44,31 @@ def once_with(scope: KeyScope, *, from_pages: bool = True) -> Any:
     dependency = caller_with(scope, from_pages=from_pages)
 
     async def once(request: Request, caller: Caller = dependency, idempotency_key: IdempotencyKey = None) -> None:
-        await _begin(request, caller, idempotency_key)
+        if idempotency_key is not None:
+            digest = digest_of(request)
+            digest.update(await request.body())
+            await begin_once(request, caller, idempotency_key, digest.hexdigest())
 
     return Depends(once)
 
 
-async def _begin(request: Request, caller: Caller, idempotency_key: str | None) -> None:
+def digest_of(request: Request) -> "hmac.HMAC":
+    """The begin of the digest of a request; its body is to be added."""
+    # Keyed with the secret, which is not stored: a body can have a password, which the plain digest would give away.
+    secret = (carried_secret(request) or "").encode("utf-8", "replace")
+    return hmac.new(secret, f"{request.method} {request.url.path}?{request.url.query}\n".encode(), hashlib.sha256)
+
+
+async def begin_once(request: Request, caller: Caller, idempotency_key: str | None, digest: str) -> None:
+    """Begin the first answer to an `Idempotency-Key`; for a route that reads its body itself.
+
+    Raises:
+        Replayed: it was answered before.
+        Problem: it is being answered, or was sent with another request.
+    """
     if idempotency_key is None or caller.key is None:
         return
     layer: ChainlitLayer = request.state.layer
-    asked = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + await request.body()
-    # Keyed with the secret, which is not stored: a body can have a password, which the plain digest would give away.
-    digest = hmac.digest((carried_secret(request) or "").encode("utf-8", "replace"), asked, hashlib.sha256).hex()
     with acting_as(SYSTEM):
         reply = await layer.begin_reply(caller.key.id, idempotency_key, digest)
     if reply is None:

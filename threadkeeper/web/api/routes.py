@@ -73,7 +73,7 @@ def api_router(
     )
     router = APIRouter(dependencies=[Depends(shared)])
     parts = (
-        *(threads.router, messages.router, jobs.router, elements.router, interactions.router),
+        *(threads.router, messages.router, jobs.router, elements.router, elements.uploads, interactions.router),
         *(usage.router, transactions.router, projects.router),
         *(assistants.router, sources.files, sources.router, trainings.router),
         *(reviews.router, users.router),

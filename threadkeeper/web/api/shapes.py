@@ -16,6 +16,8 @@ LONGEST_QUESTION = 500_000
 LARGEST_METADATA = 16_000
 """Characters, as JSON."""
 LARGEST_PAGE = 100
+MOST_FILES = 100
+"""Named by a message; the operator allows fewer (`ATTACHMENT_MAX_FILES`)."""
 # What the chat stores there: a program neither sees nor sets it.
 _OF_CHAT = frozenset(
     {
@@ -77,6 +79,9 @@ class NewMessage(Strict):
     content: Annotated[str, Field(min_length=1, max_length=LONGEST_QUESTION)]
     model: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="One of the models on offer. An assistant with a model of its own keeps it."
+    )
+    elements: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=MOST_FILES)] = Field(
+        default_factory=list, description="The ids of uploaded files; each is of one message."
     )
     stream: bool = Field(default=False, description="Answer as server-sent events.")
     background: bool = Field(
@@ -154,7 +159,7 @@ class NewVote(Strict):
 
 class Element(BaseModel):
     id: str
-    message_id: str | None
+    message_id: str | None = Field(description="Null until a message names an uploaded file.")
     name: str | None
     type: str | None
     mime: str | None
