@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from datalayer import ApiKey, StorageUnavailable, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.keys.secrets import new_secret
+from tests.support.counted import counted
 from tests.support.pages import read_page
 from tests.support.patience import until
 from tests.support.safe_pages import page_at, posted
@@ -164,20 +166,37 @@ async def test_wrong_keys_of_an_address_are_slowed_and_right_ones_are_not(
     assert lookups.count(same) == 1
 
 
-async def test_a_flood_of_wrong_keys_costs_few_lookups(layer: ChainlitLayer, lookups: list[str]) -> None:
-    async def never(_seconds: float) -> None:
-        await asyncio.Event().wait()
+async def never(_seconds: float) -> None:
+    await asyncio.Event().wait()
 
-    gate = KeyGate(layer, throttle=LoginThrottle(most_waiting=10, sleep=never))
-    asked = [asyncio.create_task(refused(gate, bearer(new_secret()))) for _ in range(1_000)]
-    # Ten take their turn, and the first three of them are looked up without a pause.
-    await until(lambda: len(lookups) == 3 and sum(task.done() for task in asked) >= 1_000 - 10 + 3)
-    many = [task.result() for task in asked if task.done()]
-    for task in asked:
-        task.cancel()
-    assert sum(one.status == 429 for one in many) == 1_000 - 10
-    assert {one.headers["Retry-After"] for one in many if one.status == 429} == {"15"}
-    assert len(lookups) == 3
+
+async def test_a_flood_of_wrong_keys_costs_few_statements(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with counted(database_url, tmp_path, monkeypatch) as counter:
+        gate = KeyGate(counter.layer, throttle=LoginThrottle(most_waiting=10, sleep=never))
+        await refused(gate, bearer(new_secret()))
+        counter.reset()
+        same = new_secret()
+        keys = [new_secret() if at % 2 else same for at in range(2_000)]
+        asked = [asyncio.create_task(refused(gate, bearer(key))) for key in keys]
+        # Two more are looked up without a pause. Of the others, few wait: ten keys, and a hundred requests with them.
+        await until(lambda: sum(task.done() for task in asked) >= 2_000 - 110)
+        many = [task.result() for task in asked if task.done()]
+        started = len(gate._finding)
+        for task in [*asked, *gate._finding.values()]:
+            task.cancel()
+        assert {(one.status, one.headers.get("Retry-After")) for one in many} == {(401, None), (429, "15")}
+        assert started <= 10
+        assert counter.statements == 2
+
+
+async def test_many_requests_with_a_key_that_is_not_known_yet_wait_for_its_lookup(
+    layer: ChainlitLayer, made: tuple[ApiKey, str], lookups: list[str]
+) -> None:
+    gate = KeyGate(layer)
+    await asyncio.gather(*(gate.key(bearer(made[1]), "threads:read") for _ in range(500)))
+    assert len(lookups) == 1
 
 
 async def test_the_requests_of_a_key_are_limited(gate: KeyGate, layer: ChainlitLayer, people: dict[str, User]) -> None:

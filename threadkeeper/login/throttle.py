@@ -59,6 +59,16 @@ class LoginThrottle:
         """The number of identifiers that are remembered."""
         return len(self._tries)
 
+    def is_slowed(self, identifier: str) -> bool:
+        """Whether so many attempts for this identifier have failed that there are pauses."""
+        tries = self._tries.get(identifier)
+        return tries is not None and tries.failures >= FREE_FAILURES
+
+    def is_full(self, identifier: str) -> bool:
+        """Whether another attempt for this identifier would be refused now."""
+        tries = self._tries.get(identifier)
+        return tries is not None and tries.present >= self._most_waiting
+
     @asynccontextmanager
     async def attempt(self, identifier: str) -> AsyncIterator["LoginAttempt"]:
         """Wait for earlier attempts and for the pause. The caller reports the outcome to the attempt that it gets; an

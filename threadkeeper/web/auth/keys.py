@@ -10,7 +10,7 @@ import hashlib
 import logging
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ from threadkeeper.web.auth.bearer import bearer_token
 logger = logging.getLogger(__name__)
 
 _MOST_REMEMBERED = 10_000
-# Keys of one address that are looked up one after another.
+# Requests of one address with keys that were not right before; their keys are looked up one after another.
 _MOST_WAITING = 100
 _PATIENCE_SECONDS = LONGEST_PAUSE_SECONDS + 5
 _SEEN_EVERY_SECONDS = 60.0
@@ -119,6 +119,8 @@ class KeyGate:
         # By the hash of the key.
         self._found: OrderedDict[str, _Found] = OrderedDict()
         self._finding: dict[str, asyncio.Task[_Found]] = {}
+        # Requests whose key was not right before, by address.
+        self._waiting: Counter[str] = Counter()
         self._noting: set[asyncio.Task[None]] = set()
 
     async def key(self, connection: HTTPConnection, *scopes: KeyScope) -> ApiKey:
@@ -159,6 +161,22 @@ class KeyGate:
 
     async def _once(self, digest: str, secret: str, address: str) -> _Found:
         """Find the key for all requests that have it and wait."""
+        known = self._found.get(digest)
+        if known is not None and known.was_right:
+            return await self._finding_of(digest, secret, address)
+        # Before anything is started for the request: a flood of wrong keys comes here.
+        is_crowded = self._waiting[address] >= _MOST_WAITING and self._throttle.is_slowed(address)
+        if is_crowded or self._throttle.is_full(address):
+            raise _too_many()
+        self._waiting[address] += 1
+        try:
+            return await self._finding_of(digest, secret, address)
+        finally:
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address]
+
+    async def _finding_of(self, digest: str, secret: str, address: str) -> _Found:
         task = self._finding.get(digest)
         if task is None:
             task = self._finding[digest] = asyncio.create_task(self._find(digest, secret, address), name="find-key")
@@ -186,8 +204,7 @@ class KeyGate:
                     attempt.failed()
                 return found
         except (TooManyTries, TimeoutError):
-            sentence = "Too many wrong API keys came from this address. Please try again later."
-            raise KeyRefused(429, "too-many-wrong-keys", sentence, retry_after=LONGEST_PAUSE_SECONDS) from None
+            raise _too_many() from None
 
     async def _look(self, digest: str, secret: str) -> _Found:
         with acting_as(SYSTEM):
@@ -217,6 +234,11 @@ class KeyGate:
                 await self._layer.see_api_key(key.id)
         except DataLayerError as error:
             logger.error("the use of the key %s was not stored: %s", key.prefix, error)
+
+
+def _too_many() -> KeyRefused:
+    sentence = "Too many wrong API keys came from this address. Please try again later."
+    return KeyRefused(429, "too-many-wrong-keys", sentence, retry_after=LONGEST_PAUSE_SECONDS)
 
 
 def Key(scope: KeyScope) -> Any:  # noqa: N802  it is used as `Depends` is
