@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         JobFailed,
         JobLater,
         NotFound,
+        NotRunning,
         SchemaError,
         SourceChanged,
         StatementRefused,
@@ -74,10 +75,13 @@ if TYPE_CHECKING:
         Document,
         DocumentPassage,
         KnowledgeState,
+        ListedSource,
         NewDocument,
         NewPassage,
         Passage,
         PassageVector,
+        ResultPage,
+        SourcePage,
         SourceResult,
         Training,
         TrainingCounts,
@@ -134,7 +138,7 @@ _HOMES = {
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
         AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
-        InvalidAssistant InvalidRecord JobFailed JobLater NotFound SchemaError SourceChanged StatementRefused
+        InvalidAssistant InvalidRecord JobFailed JobLater NotFound NotRunning SchemaError SourceChanged StatementRefused
         StorageUnavailable TimedOut VersionConflict
     """,
     "datalayer.jobs.kinds": "JobContext JobSchedule",
@@ -150,8 +154,8 @@ _HOMES = {
     "datalayer.records.keys": "ApiKey ApiReply Rate",
     "datalayer.knowledge.passage_search": "VectorSearch",
     "datalayer.records.knowledge": """
-        DataSource Document DocumentPassage KnowledgeState NewDocument NewPassage Passage PassageVector SourceResult
-        Training TrainingCounts TrainingSettings
+        DataSource Document DocumentPassage KnowledgeState ListedSource NewDocument NewPassage Passage PassageVector
+        ResultPage SourcePage SourceResult Training TrainingCounts TrainingSettings
     """,
     "datalayer.records.retention": "RetentionPlan RetentionReceipt",
     "datalayer.records.review": """
@@ -223,6 +227,7 @@ __all__ = [
     "Limit",
     "LimitReached",
     "LimitStanding",
+    "ListedSource",
     "LlmCall",
     "LlmCallPayload",
     "Login",
@@ -231,6 +236,7 @@ __all__ = [
     "NewDocument",
     "NewPassage",
     "NotFound",
+    "NotRunning",
     "OpenBlob",
     "Page",
     "PairAgreement",
@@ -243,6 +249,7 @@ __all__ = [
     "Receipt",
     "Repricing",
     "Reservation",
+    "ResultPage",
     "RetentionPlan",
     "RetentionReceipt",
     "ReviewItem",
@@ -255,6 +262,7 @@ __all__ = [
     "SchemaError",
     "SharedThread",
     "SourceChanged",
+    "SourcePage",
     "SourceResult",
     "StatementRefused",
     "Step",

@@ -10,6 +10,7 @@
     ├── InvalidRecord          the database refuses this record, or a value cannot be understood
     │   └── InvalidAssistant   fields of an assistant are not valid; each is named with its problem
     ├── NotFound               there is no such thread, step, element, feedback or user
+    │   └── NotRunning         a training was cancelled, or has ended: what is written for it is left out
     ├── Forbidden              the acting user may not do this
     ├── AlreadyExists          a user, a saved view of one reviewer, or an assistant with this name exists
     ├── JobFailed              a job cannot do its work, and says why
@@ -73,6 +74,10 @@ class InvalidAssistant(InvalidRecord):
 
 class NotFound(DataLayerError):
     """The record does not exist, or the acting user may not know of it."""
+
+
+class NotRunning(NotFound):
+    """The training was cancelled or has ended. What is written for it is left out, and nothing is lost by that."""
 
 
 class Forbidden(DataLayerError):

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +13,9 @@ from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_i
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import file_outbox
 from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
-from datalayer.knowledge import sources, states
+from datalayer.knowledge import listings, sources, states
 from datalayer.ownership import acting_user, demand_system
-from datalayer.records.knowledge import FETCHED_KINDS, DataSource, KnowledgeState
+from datalayer.records.knowledge import FETCHED_KINDS, DataSource, KnowledgeState, ListedSource, SourcePage
 from datalayer.store import DataStore
 
 
@@ -145,8 +145,55 @@ class KeptSources(DataStore):
         demand_system(acting_user.get(), "knowledge")
         return await self.database.query(lambda connection: sources.list_of(connection, assistant_id))
 
+    async def page_of_sources(
+        self, assistant_id: str, *, title: str = "", cursor: str | None = None, limit: int = 50
+    ) -> SourcePage:
+        """A page of the data sources of an assistant, newest first, with what the training that answers took of each;
+        one query.
+
+        Args:
+            title: a part of the titles, in letters of any case; "" for all sources.
+            cursor: of the page, as the page before gave it; None for the first page.
+            limit: how many sources a page has at most.
+
+        Raises:
+            InvalidRecord: the cursor is not valid.
+        """
+        demand_system(acting_user.get(), "knowledge")
+        part = clean_text(title).strip()
+        return await self.database.query(
+            lambda connection: listings.page_of_sources(
+                connection, assistant_id, title=part, cursor=cursor, limit=limit
+            )
+        )
+
+    async def listed_source(self, assistant_id: str, source_id: str) -> ListedSource | None:
+        """The data source as `page_of_sources` lists it; None if the assistant has none of this id."""
+        demand_system(acting_user.get(), "knowledge")
+        known = known_id(source_id)
+        if known is None:
+            return None
+        return await self.database.query(lambda connection: listings.listed(connection, assistant_id, known))
+
+    async def find_source(
+        self, assistant_id: str, kind: str, *, title: str | None = None, address: str | None = None
+    ) -> DataSource | None:
+        """The oldest data source of this kind that has the title or the address; None if the assistant has none."""
+        demand_system(acting_user.get(), "knowledge")
+        return await self.database.query(
+            lambda connection: sources.find(connection, assistant_id, kind, title=title, address=address)
+        )
+
+    async def get_sources(self, source_ids: Collection[str]) -> list[DataSource]:
+        """The data sources with these ids, oldest first; those that are not there any more are missing."""
+        demand_system(acting_user.get(), "knowledge")
+        known = {found for one in source_ids if (found := known_id(one)) is not None}
+        if not known:
+            return []
+        return await self.database.query(lambda connection: sources.with_ids(connection, known))
+
     async def knowledge_states(self, assistant_ids: Sequence[str]) -> dict[str, KnowledgeState]:
-        """What these assistants know, in numbers; three statements for all of them."""
+        """What these assistants know, in numbers that the database counts; four statements for all of them."""
         demand_system(acting_user.get(), "knowledge")
         return await self.database.query(lambda connection: states.of_assistants(connection, assistant_ids))
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_id, clean_json, clean_text, known_id
 from datalayer.errors import NotFound
 from datalayer.history import owned_knowledge
-from datalayer.knowledge import documents, trainings
+from datalayer.knowledge import documents, listings, trainings
 from datalayer.knowledge.kept_sources import KeptSources
 from datalayer.knowledge.passage_search import PassageSearch
 from datalayer.knowledge.suggestions import Suggestions
@@ -27,6 +27,7 @@ from datalayer.records.knowledge import (
     DocumentPassage,
     NewDocument,
     NewPassage,
+    ResultPage,
     SourceResult,
     Training,
     TrainingSettings,
@@ -137,10 +138,27 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
 
     # The documents of a training
 
-    async def trained_sources(self, training_id: str) -> dict[str, tuple[SourceResult, Any]]:
-        """What a training took of each source so far, and the source's options of that moment, by the source's id."""
+    async def trained_sources(
+        self, training_id: str, source_ids: Collection[str] | None = None
+    ) -> dict[str, tuple[SourceResult, Any]]:
+        """What a training took of each source so far, and the source's options of that moment, by the source's id.
+
+        Args:
+            source_ids: only of these sources; None: of all, which can be many.
+        """
         demand_system(acting_user.get(), "knowledge")
-        return await self.database.query(lambda connection: trainings.sources_of(connection, training_id))
+        return await self.database.query(lambda connection: trainings.sources_of(connection, training_id, source_ids))
+
+    async def page_of_results(self, training_id: str, *, cursor: str | None = None, limit: int = 50) -> ResultPage:
+        """A page of what a training took of its sources: refused ones first, then by title.
+
+        Raises:
+            InvalidRecord: the cursor is not valid.
+        """
+        demand_system(acting_user.get(), "knowledge")
+        return await self.database.query(
+            lambda connection: listings.page_of_results(connection, training_id, cursor=cursor, limit=limit)
+        )
 
     async def keep_source_result(self, training_id: str, result: SourceResult, options: dict[str, Any]) -> None:
         """Store what a training took of a source. A training that is begun again leaves it out."""

@@ -1,6 +1,6 @@
 """SQL of data sources. Their files are in the blob store, under keys that begin with `PREFIX`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from sqlalchemy import delete, insert, select, update
@@ -20,6 +20,27 @@ _COLUMNS = columns(DataSource, data_sources)
 async def list_of(connection: AsyncConnection, assistant_id: str) -> list[DataSource]:
     """The sources of an assistant, oldest first."""
     statement = select(*_COLUMNS).where(data_sources.c.assistantId == assistant_id)
+    statement = statement.order_by(data_sources.c.createdAt, data_sources.c.id)
+    return [record_of(DataSource, data_sources, row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def find(
+    connection: AsyncConnection, assistant_id: str, kind: str, *, title: str | None, address: str | None
+) -> DataSource | None:
+    """The oldest source of this kind that has the title or the address; None if there is none."""
+    statement = select(*_COLUMNS).where(data_sources.c.assistantId == assistant_id, data_sources.c.kind == kind)
+    if title is not None:
+        statement = statement.where(data_sources.c.title == title)
+    if address is not None:
+        statement = statement.where(data_sources.c.options["address"].as_string() == address)
+    statement = statement.order_by(data_sources.c.createdAt, data_sources.c.id).limit(1)
+    row = (await connection.execute(statement)).mappings().first()
+    return None if row is None else record_of(DataSource, data_sources, row)
+
+
+async def with_ids(connection: AsyncConnection, source_ids: Collection[str]) -> list[DataSource]:
+    """The sources with these ids, oldest first."""
+    statement = select(*_COLUMNS).where(data_sources.c.id.in_(source_ids))
     statement = statement.order_by(data_sources.c.createdAt, data_sources.c.id)
     return [record_of(DataSource, data_sources, row) for row in (await connection.execute(statement)).mappings()]
 

@@ -1,22 +1,24 @@
-"""SQL of what assistants know, in numbers, for several assistants at once."""
+"""SQL of what assistants know, in numbers, for several assistants at once. The database counts: no source is read."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, FromClause, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.records.knowledge import KnowledgeState
 from datalayer.schema.knowledge import data_sources, training_sources, trainings
 
-_Source = tuple[str, str | None, Any]
+# A source that was deleted while it was trained is no part of the training.
+_IS_PART = func.coalesce(training_sources.c.refused, "") != "deleted"
 
 
 async def of_assistants(connection: AsyncConnection, assistant_ids: Sequence[str]) -> dict[str, KnowledgeState]:
     """The state of each of these assistants."""
-    there = await _sources(connection, assistant_ids)
-    trained = await _trained(connection, assistant_ids)
+    there = await _counted(
+        connection, data_sources.c.assistantId, data_sources, data_sources.c.assistantId.in_(assistant_ids)
+    )
+    changed = await _changed(connection, assistant_ids)
     newest = (
         select(trainings.c.assistantId, func.max(trainings.c.number).label("number"))
         .where(trainings.c.assistantId.in_(assistant_ids))
@@ -34,11 +36,9 @@ async def of_assistants(connection: AsyncConnection, assistant_ids: Sequence[str
     for one in assistant_ids:
         current = next((row for row in rows if row["assistantId"] == one and row["isCurrent"]), None)
         last = next((row for row in rows if row["assistantId"] == one and row["number"] == row["newest"]), None)
-        now, then = there[one], trained[one]
-        changed = {source for source in now.keys() | then.keys() if now.get(source) != then.get(source)}
         states[one] = KnowledgeState(
-            len(now),
-            len(changed),
+            there[one],
+            changed[one],
             current["documents"] if current else 0,
             current["finishedAt"] if current else None,
             last["state"] if last else None,
@@ -46,34 +46,41 @@ async def of_assistants(connection: AsyncConnection, assistant_ids: Sequence[str
     return states
 
 
-async def _sources(connection: AsyncConnection, assistant_ids: Sequence[str]) -> dict[str, dict[str, _Source]]:
-    """Title, checksum and options of each source, by assistant and source."""
-    names = ("assistantId", "id", "title", "sha256", "options")
-    columns = (data_sources.c[name] for name in names)
-    statement = select(*columns).where(data_sources.c.assistantId.in_(assistant_ids))
-    return _by_assistant((await connection.execute(statement)).all())
-
-
-async def _trained(connection: AsyncConnection, assistant_ids: Sequence[str]) -> dict[str, dict[str, _Source]]:
-    """Title, checksum and options of each source when the training began that answers, by assistant and source."""
-    statement = (
-        select(
-            trainings.c.assistantId,
-            training_sources.c.sourceId,
-            training_sources.c.title,
-            training_sources.c.sha256,
-            training_sources.c.options,
-        )
-        .join(trainings, trainings.c.id == training_sources.c.trainingId)
-        .where(trainings.c.assistantId.in_(assistant_ids), trainings.c.isCurrent)
-        # A source that was deleted while it was trained is no part of the training.
-        .where(func.coalesce(training_sources.c.refused, "") != "deleted")
+async def _changed(connection: AsyncConnection, assistant_ids: Sequence[str]) -> Counter[str]:
+    """How many sources are not as the training that answers has them: new, changed, or deleted."""
+    # Tables alone are joined, by their keys: a subquery would be written out, and searched without an index.
+    is_current = and_(trainings.c.assistantId == data_sources.c.assistantId, trainings.c.isCurrent)
+    is_result = and_(
+        training_sources.c.trainingId == trainings.c.id, training_sources.c.sourceId == data_sources.c.id, _IS_PART
     )
-    return _by_assistant((await connection.execute(statement)).all())
+    compared = ("title", "sha256", "options")
+    differs = (training_sources.c[name].is_distinct_from(data_sources.c[name]) for name in compared)
+    now = await _counted(
+        connection,
+        data_sources.c.assistantId,
+        data_sources.outerjoin(trainings, is_current).outerjoin(training_sources, is_result),
+        data_sources.c.assistantId.in_(assistant_ids),
+        or_(training_sources.c.sourceId.is_(None), *differs),
+    )
+    of_training = trainings.join(training_sources, training_sources.c.trainingId == trainings.c.id)
+    is_source = and_(
+        data_sources.c.id == training_sources.c.sourceId, data_sources.c.assistantId == trainings.c.assistantId
+    )
+    gone = await _counted(
+        connection,
+        trainings.c.assistantId,
+        of_training.outerjoin(data_sources, is_source),
+        trainings.c.assistantId.in_(assistant_ids),
+        trainings.c.isCurrent,
+        _IS_PART,
+        data_sources.c.id.is_(None),
+    )
+    return now + gone
 
 
-def _by_assistant(rows: Sequence[Any]) -> dict[str, dict[str, _Source]]:
-    found: dict[str, dict[str, _Source]] = defaultdict(dict)
-    for assistant, source, *facts in rows:
-        found[assistant][source] = tuple(facts)
-    return found
+async def _counted(
+    connection: AsyncConnection, assistant_id: ColumnElement[str], rows: FromClause, *where: ColumnElement[bool]
+) -> Counter[str]:
+    """How many rows each assistant has; none for those that have none."""
+    statement = select(assistant_id, func.count()).select_from(rows).where(*where).group_by(assistant_id)
+    return Counter({row[0]: row[1] for row in await connection.execute(statement)})

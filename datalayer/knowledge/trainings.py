@@ -4,7 +4,7 @@ A training runs while its state is "new" or "training"; the database allows one 
 documents are invisible until the swap, because they begin with its number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
 from datalayer.dialects import Dialect
-from datalayer.errors import AlreadyExists, NotFound
+from datalayer.errors import AlreadyExists, NotRunning
 from datalayer.records.knowledge import SourceResult, Training, TrainingCounts, TrainingSettings, TrainingState
 from datalayer.schema.knowledge import (
     RUNS,
@@ -188,12 +188,14 @@ async def running(connection: AsyncConnection, training_id: str) -> Training:
     """The training, if it runs, without the number of sources that are done.
 
     Raises:
-        NotFound: it was cancelled, has ended or does not exist.
+        NotRunning: it was cancelled, has ended or does not exist.
     """
     statement = select(*_COLUMNS, literal(0).label("done"))
     row = (await connection.execute(statement.where(trainings.c.id == training_id))).mappings().first()
-    if row is None or row["state"] != "training":
-        raise NotFound(f"no training {training_id} runs")
+    if row is None:
+        raise NotRunning(f"the training {training_id} does not exist any more")
+    if row["state"] != "training":
+        raise NotRunning(f"the training {training_id} does not run: its state is {row['state']!r}")
     return _of(row)
 
 
@@ -297,10 +299,18 @@ async def keep_source(connection: AsyncConnection, training_id: str, result: Sou
     )
 
 
-async def sources_of(connection: AsyncConnection, training_id: str) -> dict[str, tuple[SourceResult, Any]]:
-    """What a training took of each source so far, and the options of that moment, by the source's id."""
+async def sources_of(
+    connection: AsyncConnection, training_id: str, source_ids: Collection[str] | None
+) -> dict[str, tuple[SourceResult, Any]]:
+    """What a training took of each source so far, and the options of that moment, by the source's id.
+
+    Args:
+        source_ids: only of these; None: of all.
+    """
     found = columns(SourceResult, training_sources)
     statement = select(*found, training_sources.c.options).where(training_sources.c.trainingId == training_id)
+    if source_ids is not None:
+        statement = statement.where(training_sources.c.sourceId.in_(source_ids))
     rows: Sequence[RowMapping] = (await connection.execute(statement)).mappings().all()
     return {row["sourceId"]: (record_of(SourceResult, training_sources, row), row["options"]) for row in rows}
 

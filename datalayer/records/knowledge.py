@@ -117,6 +117,32 @@ class SourceResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedSource:
+    """A data source, and what the training that answers took of it: None if that training does not know the source.
+    `trained_options` are the options of the source of that moment."""
+
+    source: DataSource
+    result: SourceResult | None = None
+    trained_options: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePage:
+    """Data sources, newest first, and the cursor of the next page, if there is one."""
+
+    sources: tuple[ListedSource, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultPage:
+    """What a training took of its sources: refused ones first, then by title; and the cursor of the next page."""
+
+    results: tuple[SourceResult, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class NewPassage:
     """A chunk of a document with its vectors: float16 in little-endian order. `hashes` are those of its search tokens:
     32 bits each, sorted, in little-endian order."""

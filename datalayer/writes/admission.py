@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.errors import StorageUnavailable
+from datalayer.errors import NotRunning, StorageUnavailable
 from datalayer.records.chat import Step
 from datalayer.records.usage import LlmCallWrite
 from datalayer.records.writes import Recorded, StepWrite, ThreadWrite, ids_of
@@ -65,7 +65,11 @@ class QueuedWrite:
         if isinstance(result, Exception) and (self.is_abandoned or self.done.cancelled()):
             thread_id, record_id = ids_of(self.operation) if isinstance(self.operation, Recorded) else (None, None)
             ids = {"thread_id": thread_id, "record_id": record_id}
-            logger.error("a write was not stored, and its caller was cancelled: %s", result, extra=ids)
+            if isinstance(result, NotRunning):
+                # Whoever cancelled the training wants it to store nothing more.
+                logger.info("a write was left out, and nobody waits for it: %s", result, extra=ids)
+            else:
+                logger.error("a write was not stored, and its caller was cancelled: %s", result, extra=ids)
         if self.done.done():
             return
         if isinstance(result, Exception):

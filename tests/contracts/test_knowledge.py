@@ -477,6 +477,84 @@ async def test_states_of_several_assistants(layer: ChainlitLayer) -> None:
     assert state.trained_at == ended.finished_at
 
 
+async def test_sources_are_listed_in_pages_with_what_was_trained_of_them(layer: ChainlitLayer) -> None:
+    sources = [await layer.put_source(source(title=f"{at} harbour 50%"), b"x") for at in range(5)]
+    await layer.put_source(source("gardener", title="of another assistant"), b"x")
+    first = await layer.page_of_sources("librarian", limit=2)
+    assert [one.source for one in first.sources] == [sources[4], sources[3]]
+    assert all((one.result, one.trained_options) == (None, None) for one in first.sources)
+    await layer.delete_source(sources[3].id)
+    second = await layer.page_of_sources("librarian", limit=2, cursor=first.next_cursor)
+    assert [one.source for one in second.sources] == [sources[2], sources[1]], "a cursor outlives its row"
+    last = await layer.page_of_sources("librarian", limit=2, cursor=second.next_cursor)
+    assert ([one.source for one in last.sources], last.next_cursor) == ([sources[0]], None)
+    for part, found in (("HARBOUR 50%", 4), ("1 h", 1), ("_", 0), ("another", 0)):
+        assert len((await layer.page_of_sources("librarian", title=part)).sources) == found, part
+    with pytest.raises(InvalidRecord):
+        await layer.page_of_sources("librarian", cursor="nothing")
+
+    old = await trained(layer, [])
+    await layer.keep_source_result(old.id, SourceResult(sources[0].id, "old", None, None, None, None, 1), {})
+    current = await layer.start_training("librarian")
+    await layer.begin_training(current.id, SETTINGS, 4)
+    results = [
+        SourceResult(one.id, one.title, one.sha256, "text 1", {}, refused, at)
+        for at, (one, refused) in enumerate(zip(sources[:3], (None, "broken", None), strict=True))
+    ]
+    for result in results:
+        await layer.keep_source_result(current.id, result, {"columns": ["a"]})
+    listed = [one for one in (await layer.page_of_sources("librarian")).sources if one.result]
+    assert [one.result and one.result.title for one in listed] == ["old"], "the current one answers until the swap"
+    await layer.finish_training(current.id, 0.3, b"")
+    listed = list((await layer.page_of_sources("librarian")).sources)[::-1]
+    assert [one.result for one in listed] == [*results, None]
+    assert [one.trained_options for one in listed] == [{"columns": ["a"]}] * 3 + [None]
+    assert await layer.listed_source("librarian", sources[1].id) == listed[1]
+    assert await layer.listed_source("gardener", sources[1].id) is None
+
+    page = await layer.page_of_results(current.id, limit=1)
+    assert page.results == (results[1],), "what was refused comes first"
+    rest = await layer.page_of_results(current.id, cursor=page.next_cursor)
+    assert (rest.results, rest.next_cursor) == ((results[0], results[2]), None)
+    some = await layer.trained_sources(current.id, [sources[0].id, new_id()])
+    assert {key: result for key, (result, _) in some.items()} == {sources[0].id: results[0]}
+
+
+async def test_a_source_is_found_by_its_title_or_its_address(layer: ChainlitLayer) -> None:
+    first = await layer.put_source(source(title="hours.md"), b"x")
+    second = await layer.put_source(source(title="hours.md"), b"x")
+    address = "https://docs.example.com/it's"
+    link = await layer.put_source(DataSource(new_id(), "librarian", "url", "Docs", {"address": address}))
+    assert await layer.find_source("librarian", "file", title="hours.md") == first
+    assert await layer.find_source("librarian", "url", address=address) == link
+    for kind, wanted in (("pairs", {"title": "hours.md"}), ("file", {"title": "Hours.md"}), ("url", {"address": "x"})):
+        assert await layer.find_source("librarian", kind, **wanted) is None
+    assert await layer.find_source("gardener", "file", title="hours.md") is None
+    assert await layer.get_sources([second.id, link.id, new_id(), "nothing"]) == [second, link]
+    assert await layer.get_sources([]) == []
+
+
+async def test_what_a_cancelled_training_would_still_write_is_no_lost_write(
+    layer: ChainlitLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    handbook = await layer.put_source(source(), b"x")
+    training = await layer.start_training("librarian")
+    await layer.begin_training(training.id, SETTINGS, 1)
+    await layer.cancel_training(training.id)
+    caplog.set_level("INFO")
+    late = asyncio.create_task(layer.keep_documents(training.id, [document(handbook.id, "a", ["late"])]))
+    await asyncio.sleep(0)
+    late.cancel()
+    await layer.settled(new_id())
+    (told,) = [one for one in caplog.records if one.name == "datalayer.writes.admission"]
+    assert (told.levelname, told.message) == (
+        "INFO",
+        f"a write was left out, and nobody waits for it: the training {training.id} does not run: its state is "
+        "'cancelled'",
+    )
+    assert await rows(layer, "documents") == 0
+
+
 async def test_no_share_of_the_table_gives_fewer_passages_than_asked_for(layer: ChainlitLayer) -> None:
     await _every_share_gives_what_is_asked_for(layer)
 

@@ -10,11 +10,13 @@ from datalayer import AlreadyExists, DataSource, Forbidden, NotFound
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.ownership import acting_as
 from datalayer.records.assistants import AssistantSettings
+from tests.support.office_files import excel
 from tests.support.records import user_id
 from tests.unit.test_attachments import pdf
 from threadkeeper.knowledge.acts import cancel_training, list_trainings, start_training
 from threadkeeper.knowledge.loading import LoadLimits, LoadRefused
 from threadkeeper.knowledge.source_acts import NewSource, change_source, put_source, remove_source, replace_file
+from threadkeeper.knowledge.wording import say_refused
 
 SLUG = "librarian"
 LIMITS = LoadLimits(megabytes=1)
@@ -59,27 +61,27 @@ async def test_of_two_people_who_change_one_source_nobody_loses_a_change(
 ) -> None:
     content = b"id,name\n1,Ada\n2,Blaise\n"
     source = (await put_source(library, SLUG, NewSource("datasheet", "people.csv", content), LIMITS)).source
-    listed, meanwhile = library.list_sources, list[Awaitable[object]]()
+    read, meanwhile = library.get_source, list[Awaitable[object]]()
 
-    async def list_and_change(assistant_id: str) -> list[DataSource]:
+    async def read_and_change(source_id: str) -> DataSource | None:
         """What one person reads, before the other one changes it."""
-        found = await listed(assistant_id)
+        found = await read(source_id)
         if meanwhile:
             await meanwhile.pop()
         return found
 
-    monkeypatch.setattr(library, "list_sources", list_and_change)
+    monkeypatch.setattr(library, "get_source", read_and_change)
     meanwhile += [change_source(library, SLUG, source.id, options={"columns": ("name",)})]
     await change_source(library, SLUG, source.id, title="staff.csv")
     meanwhile += [change_source(library, SLUG, source.id, title="members.csv")]
     await replace_file(library, SLUG, source.id, content + b"3,Carl\n", LIMITS)
-    (found,) = await listed(SLUG)
+    (found,) = await library.list_sources(SLUG)
     assert (found.title, found.options) == ("members.csv", {"columns": ["name"]})
     assert (await library.read_source(source.id))[1] == content + b"3,Carl\n"
     meanwhile += [remove_source(library, SLUG, source.id)]
     with pytest.raises(NotFound):
         await change_source(library, SLUG, source.id, title="nobody.csv")
-    assert await listed(SLUG) == []
+    assert await library.list_sources(SLUG) == []
 
 
 async def test_the_same_file_is_stored_again_if_it_was_lost(library: ChainlitLayer) -> None:
@@ -109,6 +111,31 @@ async def test_other_columns_of_a_table_replace_it(library: ChainlitLayer) -> No
     assert (await put_source(library, SLUG, NewSource("file", "people.csv", content), LIMITS)).done == "added"
     with pytest.raises(LoadRefused, match="without_column"):
         await put_source(library, SLUG, NewSource("datasheet", "a.csv", content, {"columns": ("age",)}), LIMITS)
+
+
+async def test_the_chosen_columns_of_a_table_stay_when_its_file_is_added_again(library: ChainlitLayer) -> None:
+    content = b"id,name,ask\n1,Ada,Who?\n2,Blaise,When?\n"
+    source = (await put_source(library, SLUG, NewSource("datasheet", "people.csv", content), LIMITS)).source
+    chosen = {"columns": ["name"], "record_id": "id", "suggestion": "ask"}
+    await change_source(library, SLUG, source.id, options=chosen)
+
+    async def added(content: bytes) -> tuple[str, object]:
+        change = await put_source(library, SLUG, NewSource("datasheet", "people.csv", content), LIMITS)
+        return change.done, change.source.options
+
+    assert await added(content) == ("unchanged", chosen)
+    other_order = b"place,ask,name,id\nRome,Who?,Ada,1\n"
+    assert await added(other_order) == ("replaced", chosen)
+    with pytest.raises(LoadRefused) as refused:
+        await added(b"name,place\nAda,Rome\n")
+    sentence = say_refused(refused.value.refusal, "people.csv", LIMITS, "en", refused.value.missing)
+    assert "lacks the chosen columns “id”, “ask”" in sentence
+    (kept,) = await library.list_sources(SLUG)
+    assert (kept.options, (await library.read_source(kept.id))[1]) == (chosen, other_order), "nothing is changed"
+    book = NewSource("datasheet", "people.csv", excel({"Two": [["name"], ["Ada"]]}), {"sheet": "One"})
+    with pytest.raises(LoadRefused) as refused:
+        await put_source(library, SLUG, book, LIMITS)
+    assert "“One”" in say_refused(refused.value.refusal, "people.csv", LIMITS, "zh-CN", refused.value.missing)
 
 
 @pytest.mark.parametrize(

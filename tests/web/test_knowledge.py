@@ -23,6 +23,7 @@ from threadkeeper.knowledge.loaders.base import Taken
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.knowledge.pairs import Pair, read_pairs, written
 from threadkeeper.language.catalogue import PAGES
+from threadkeeper.web.assistants.knowledge import routes, trainings
 from threadkeeper.web.pages import formats
 
 KNOWLEDGE_MAX = int(KNOWLEDGE_LIMITS.megabytes * 1024 * 1024)
@@ -79,9 +80,9 @@ async def test_files_are_uploaded_listed_and_downloaded(layer: ChainlitLayer, ad
     }
     rows = table(await page_at(ada, f"{HERE}?stored=2"), "sources")
     assert [(row[0], row[1], row[3], row[4]) for row in rows] == [
-        ("手册.docx", "File", "just now", "Not trained yet"),
         ("hours.md", "File", "just now", "Not trained yet"),
-    ]
+        ("手册.docx", "File", "just now", "Not trained yet"),
+    ], "the newest first"
     file = await ada.get(f"{HERE}/sources/{stored['手册.docx'].id}/file")
     assert file.content == handbook
     assert {name: file.headers[name] for name in ("content-type", "x-content-type-options", "cache-control")} == {
@@ -95,6 +96,39 @@ async def test_files_are_uploaded_listed_and_downloaded(layer: ChainlitLayer, ad
     again = await upload(ada, ("hours.md", b"# Hours\n\nTen to six."))
     assert again.status_code == 303
     assert len(await layer.list_sources("travel")) == 2, "a file of the same name is replaced"
+
+
+async def test_sources_and_results_are_shown_in_pages_and_found_by_their_titles(
+    layer: ChainlitLayer, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in (routes, trainings):
+        monkeypatch.setattr(part, "SOURCES_A_PAGE", 2)
+    titles = [f"{at} & b.txt" for at in range(5)]
+    sources = [await layer.put_source(DataSource(new_id(), "travel", "file", one), b"Text") for one in titles]
+    texts = [document(one.id, "", [one.title]) for one in sources]
+    training = await finished(
+        layer, [SourceResult(one.id, one.title, one.sha256, "text 1", None, None, 1) for one in sources], texts
+    )
+    for address, name, wanted in (
+        (f"{HERE}?title=b.t", "sources", titles[::-1]),
+        (HERE, "sources", titles[::-1]),
+        (f"{HERE}/trainings/{training.id}", "results", titles),
+    ):
+        pages, following = [], address
+        while following:
+            page = await page_at(ada, following)
+            pages.append([row[0] for row in table(page, name)])
+            links = page.one("section", id=name).all("a", rel="next")
+            following = links[0].attributes["href"].partition("#")[0] if links else ""
+        assert pages == [wanted[:2], wanted[2:4], wanted[4:]]
+        assert page.one("section", id=name).all("a")[-1].text == "First page"
+    found = await page_at(ada, f"{HERE}?title=%26 B")
+    assert found.one("form", class_="find").one("input").attributes["value"] == "& B"
+    nothing = await page_at(ada, f"{HERE}?title={HOSTILE}")
+    assert "No source is found here." in nothing.text
+    runs_nothing(nothing)
+    for wrong in (f"{HERE}?after=nothing", f"{HERE}/trainings/{training.id}?sources=nothing"):
+        assert (await ada.get(wrong)).status_code == 400, wrong
 
 
 async def test_each_file_that_is_not_taken_is_told_and_the_others_are_stored(
@@ -433,6 +467,10 @@ async def test_the_columns_of_a_table_are_chosen_from_its_header(layer: Chainlit
     kept = (await only(layer)).options
     assert kept == {"columns": ["city", "country"], "record_id": "city", "suggestion": "question"}
     assert "city, country" in (await page_at(ada, f"{HERE}/sources/{source.id}")).text
+    # The same table once more, and one that lacks a column.
+    assert (await upload(ada, ("cities.csv", CITIES), kind="datasheet")).headers["location"] == own
+    lacking = await upload(ada, ("cities.csv", CITIES.replace(b"country", b"land")), kind="datasheet")
+    assert (lacking.status_code, "lacks the chosen columns “country”" in outcomes(lacking)[0]) == (400, True)
     again = await page_at(ada, own)
     assert [one.attributes["value"] for one in again.all("input", name="columns") if "checked" in one.attributes] == [
         "city",

@@ -254,7 +254,7 @@ def _put(slug: str, kind: SourceKind, files: Sequence[tuple[str, Path]], options
                     store, slug, NewSource(kind, name, await _content(path, limits), options), limits
                 )
             except LoadRefused as refused:
-                typer.echo(say_refused(refused.refusal, name, limits, LANGUAGE), err=True)
+                typer.echo(say_refused(refused.refusal, name, limits, LANGUAGE, refused.missing), err=True)
                 failed += 1
             except OSError as error:
                 typer.echo(f"{path} cannot be read: {error.strerror}.", err=True)

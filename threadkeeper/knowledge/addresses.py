@@ -51,13 +51,11 @@ async def put_address(
     address = str(places.parse(str(options.get("address") or "")))
     stored = stored_options({**options, "address": address})
     with acting_as(SYSTEM):
-        sources = await layer.list_sources(slug)
         old: DataSource | None
         if source_id is not None:
-            old = demand_source(sources, slug, source_id)
+            old = await demand_source(layer, slug, source_id)
         else:
-            same = (one for one in sources if (one.kind, one.options.get("address")) == (kind, address))
-            old = next(same, None)
+            old = await layer.find_source(slug, kind, address=address)
         named = " ".join(title.split())
 
         def changed(one: DataSource) -> DataSource:

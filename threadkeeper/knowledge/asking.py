@@ -6,7 +6,7 @@ An assistant that was never trained costs one statement, and opens nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -36,7 +36,9 @@ class AskedStore(Protocol):
 
     async def current_training(self, assistant_id: str) -> Training | None: ...
     async def get_passages(self, scores: Sequence[tuple[int, float]], training: Training) -> list[Passage]: ...
-    async def trained_sources(self, training_id: str) -> dict[str, tuple[SourceResult, Any]]: ...
+    async def trained_sources(
+        self, training_id: str, source_ids: Collection[str] | None = None
+    ) -> dict[str, tuple[SourceResult, Any]]: ...
     async def read_source(self, source_id: str) -> tuple[DataSource, bytes]: ...
 
 
@@ -105,7 +107,7 @@ class KnowledgeRetriever:
         if not by_source:
             return found
         with acting_as(SYSTEM):
-            trained = await self._store.trained_sources(training_id)
+            trained = await self._store.trained_sources(training_id, list(by_source))
             for source_id, places in by_source.items():
                 result = trained[source_id][0] if source_id in trained else None
                 if result is None or not (result.loader or "").startswith(_PDF):

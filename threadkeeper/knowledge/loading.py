@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -21,11 +21,15 @@ _PIECE_BYTES = 256 * 1024
 
 
 class LoadRefused(Exception):
-    """Nothing, or nothing more, can be loaded of this file, and the reason why."""
+    """Nothing, or nothing more, can be loaded of this file, and the reason why.
 
-    def __init__(self, refusal: Refusal) -> None:
+    `missing` are the chosen columns, or the chosen sheet, that a table lacks.
+    """
+
+    def __init__(self, refusal: Refusal, missing: Sequence[str] = ()) -> None:
         super().__init__(refusal)
         self.refusal: Refusal = refusal
+        self.missing = tuple(missing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mimetypes
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal
@@ -31,7 +31,8 @@ class NewSource:
         kind: what the file is to the source.
         title: the name of the file. Its ending decides between formats of text.
         content: of the file.
-        options: of a datasheet, as in `LoadOptions`: columns, record_id, suggestion, sheet.
+        options: of a datasheet, as in `LoadOptions`: columns, record_id, suggestion, sheet. Without any, those of the
+            source that it replaces stay.
     """
 
     kind: SourceKind
@@ -75,16 +76,18 @@ async def put_source(
         started_by: the id of the user who starts that training.
 
     Raises:
-        LoadRefused: the file cannot be loaded; `wording.say_refused` says why.
+        LoadRefused: the file cannot be loaded, or lacks the columns that were chosen before; `wording.say_refused` says
+            why.
         NotFound: there is no such assistant.
         Forbidden: the acting user may not edit the assistant.
         BlobError: the file could not be stored, or the stored one not looked for.
     """
     await demand_editable(layer, slug)
     title = " ".join(new.title.split())
-    options = stored_options(new.options)
+    given = stored_options(new.options)
     with acting_as(SYSTEM):
-        old = next((one for one in await layer.list_sources(slug) if (one.kind, one.title) == (new.kind, title)), None)
+        old = await layer.find_source(slug, new.kind, title=title)
+        options = given or (old.options if old is not None else {})
         if old is not None and old.options == options and await _has_this(layer, old, new.content):
             return SourceChange(old, "unchanged")
         taken = await check_file(new.kind, title, new.content, limits, options)
@@ -94,7 +97,9 @@ async def put_source(
                 DataSource(str(uuid.uuid4()), slug, new.kind, title, options), new.content, mime
             )
         else:
-            stored = await layer.change_source(old.id, lambda one: replace(one, options=options), new.content, mime)
+            stored = await layer.change_source(
+                old.id, lambda one: replace(one, options=given or one.options), new.content, mime
+            )
     started = await train_after_change(layer, slug, started_by) if trains else None
     return SourceChange(stored, "added" if old is None else "replaced", taken, started)
 
@@ -135,7 +140,7 @@ async def replace_file(
 
     await demand_editable(layer, slug)
     with acting_as(SYSTEM):
-        old = demand_source(await layer.list_sources(slug), slug, source_id)
+        old = await demand_source(layer, slug, source_id)
         new = named(old)
         if new == old and await _has_this(layer, old, content):
             return SourceChange(old, "unchanged")
@@ -193,7 +198,7 @@ async def change_source(
 
     await demand_editable(layer, slug)
     with acting_as(SYSTEM):
-        before = demand_source(await layer.list_sources(slug), slug, source_id)
+        before = await demand_source(layer, slug, source_id)
         changed = await layer.change_source(source_id, with_changes)
     # Passages are found by the title of their document too, and citations show it.
     if (changed.title, changed.options) != (before.title, before.options):
@@ -219,14 +224,14 @@ async def remove_source(
     """
     await demand_editable(layer, slug)
     with acting_as(SYSTEM):
-        demand_source(await layer.list_sources(slug), slug, source_id)
+        await demand_source(layer, slug, source_id)
         await layer.delete_source(source_id)
     return await train_after_change(layer, slug, started_by) if trains else None
 
 
-def demand_source(sources: Sequence[DataSource], slug: str, source_id: str) -> DataSource:
-    """The source of an assistant. Raises NotFound if it has none of this id."""
-    found = next((one for one in sources if one.id == source_id), None)
-    if found is None:
+async def demand_source(layer: KnowledgeActs, slug: str, source_id: str) -> DataSource:
+    """The source of an assistant. For the system. Raises NotFound if it has none of this id."""
+    found = await layer.get_source(source_id)
+    if found is None or found.assistant_id != slug:
         raise NotFound(f"the assistant {slug!r} has no data source {source_id}")
     return found

@@ -29,9 +29,19 @@ def say_failure(training: Training, language: str | None) -> str:
     return say(key, language, **failure["values"])
 
 
-def say_refused(refusal: Refusal | UntrainedReason, name: str, limits: LoadLimits, language: str | None) -> str:
-    """Why nothing of a file was taken, and what to do."""
+def say_refused(
+    refusal: Refusal | UntrainedReason,
+    name: str,
+    limits: LoadLimits,
+    language: str | None,
+    missing: Sequence[str] = (),
+) -> str:
+    """Why nothing of a file was taken, and what to do. `missing`: what a table lacks, as in `LoadRefused`."""
     values = {"seconds": f"{limits.seconds:g}", "megabytes": f"{limits.megabytes:g}"}
+    if missing:
+        between, quoted = ("、", "“{}”") if is_chinese(language) else (", ", "“{}”")
+        values["missing"] = between.join(quoted.format(one) for one in missing)
+        return say(f"load_{refusal}_named", language, name=name, **values)
     return say(f"load_{refusal}", language, name=name, **values)
 
 

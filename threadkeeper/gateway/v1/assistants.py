@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,14 +108,14 @@ class Assistants:
         passages = numbered(found.passages)
         if answers_unknown(assistant.settings, passages):
             return AssistantQuestion(assistant, model, training_id=found.training_id, idk=idk_text(assistant.settings))
-        addresses = await self._addresses(assistant.slug) if passages else {}
+        addresses = await self._addresses({one.source_id for one in passages.values()}) if passages else {}
         return AssistantQuestion(assistant, model, passages, addresses, found.training_id)
 
-    async def _addresses(self, slug: str) -> dict[str, str]:
-        """The addresses of web pages that the assistant knows."""
+    async def _addresses(self, source_ids: Collection[str]) -> dict[str, str]:
+        """The addresses of the sources that are web pages."""
         assert self._parts.layer is not None
         with acting_as(SYSTEM):
-            sources = await self._parts.layer.list_sources(slug)
+            sources = await self._parts.layer.get_sources(source_ids)
         return {
             one.id: str(one.options["address"]) for one in sources if one.kind == _WEB_PAGE and "address" in one.options
         }

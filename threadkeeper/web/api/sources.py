@@ -1,11 +1,10 @@
 """What an assistant knows from: its data sources, for those who may edit it."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from datalayer import SYSTEM, DataSource, acting_as
+from datalayer import SYSTEM, ListedSource, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.knowledge import source_acts
 from threadkeeper.knowledge.addresses import put_address
@@ -26,11 +25,11 @@ from threadkeeper.web.api.assistant_shapes import (
 )
 from threadkeeper.web.api.assistants import own_assistant
 from threadkeeper.web.api.once import note_done, once_with
-from threadkeeper.web.api.paging import Cursor, Limit, page_of
+from threadkeeper.web.api.paging import Cursor, Limit
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.assistants.knowledge.desk import title_of
-from threadkeeper.web.assistants.knowledge.states import source_rows
+from threadkeeper.web.assistants.knowledge.states import source_row
 from threadkeeper.web.pages.dependencies import Layer
 
 _MEGABYTE = 1024 * 1024
@@ -56,12 +55,11 @@ files = APIRouter(prefix=PREFIX, route_class=FileRoute)
 async def list_sources(
     *, request: Request, _caller: AssistantCaller, layer: Layer, slug: str, cursor: Cursor = None, limit: Limit = 20
 ) -> SourcePage:
-    """The data sources of an assistant, and what the training that answers took of each."""
+    """The data sources of an assistant, newest first, and what the training that answers took of each."""
     await own_assistant(layer, slug)
     with acting_as(SYSTEM):
-        there = await layer.list_sources(slug)
-    page, following = page_of(there, lambda one: one.id, cursor, limit)
-    return SourcePage(data=await _shown(request, layer, slug, page), next_cursor=following)
+        page = await layer.page_of_sources(slug, cursor=cursor, limit=limit)
+    return SourcePage(data=[_shown(request, one) for one in page.sources], next_cursor=page.next_cursor)
 
 
 @router.post("/assistants/{slug}/sources", status_code=201, responses=_TWO, dependencies=[once_with("assistants")])
@@ -124,11 +122,10 @@ async def read_source(request: Request, _caller: AssistantCaller, layer: Layer, 
     """A data source."""
     await own_assistant(layer, slug)
     with acting_as(SYSTEM):
-        found = await layer.get_source(source_id)
-    if found is None or found.assistant_id != slug:
+        found = await layer.listed_source(slug, source_id)
+    if found is None:
         raise not_found("data source")
-    (shown,) = await _shown(request, layer, slug, [found])
-    return shown
+    return _shown(request, found)
 
 
 @router.delete("/assistants/{slug}/sources/{source_id}", status_code=204)
@@ -145,7 +142,7 @@ async def _put_file(
     try:
         return await source_acts.put_source(layer, slug, new, limits, started_by=caller.user_id)
     except LoadRefused as refused:
-        sentence = say_refused(refused.refusal, new.title, limits, ENGLISH)
+        sentence = say_refused(refused.refusal, new.title, limits, ENGLISH, refused.missing)
         raise Problem(422, f"file-{refused.refusal.replace('_', '-')}", sentence, [("body", sentence)]) from None
 
 
@@ -173,7 +170,10 @@ async def _changed(
     request: Request, layer: ChainlitLayer, slug: str, change: source_acts.SourceChange, response: Response
 ) -> ChangedSource:
     note_done(request)
-    (shown,) = await _shown(request, layer, slug, [change.source])
+    with acting_as(SYSTEM):
+        listed = await layer.listed_source(slug, change.source.id)
+    # It can be deleted as soon as it is stored.
+    shown = _shown(request, listed or ListedSource(change.source))
     if change.done != "added":
         response.status_code = 200
     response.headers["Location"] = location_of(f"/assistants/{slug}/sources/{shown.id}")
@@ -185,9 +185,6 @@ async def _changed(
     )
 
 
-async def _shown(request: Request, layer: ChainlitLayer, slug: str, sources: Sequence[DataSource]) -> list[Source]:
-    with acting_as(SYSTEM):
-        current = await layer.current_training(slug)
-        trained = await layer.trained_sources(current.id) if current else {}
+def _shown(request: Request, listed: ListedSource) -> Source:
     limits: LoadLimits = request.state.knowledge_limits
-    return [source_of(row) for row in source_rows(sources, trained, limits, ENGLISH)]
+    return source_of(source_row(listed, limits, ENGLISH))

@@ -40,7 +40,7 @@ async def start_training(
     """Start a training in the background; read it to see how far it is."""
     await own_assistant(layer, slug)
     with acting_as(SYSTEM):
-        has_sources = bool(await layer.list_sources(slug))
+        has_sources = bool((await layer.page_of_sources(slug, limit=1)).sources)
     if not has_sources:
         raise Problem(409, "no-sources", "The assistant has no data source to train from.")
     try:

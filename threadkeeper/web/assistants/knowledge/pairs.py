@@ -72,12 +72,12 @@ async def create_pairs(form: PairsForm, desk: Desk) -> Response:
     if form.one("do") == "more":
         return _page(desk, None, part, _more(rows), title=title)
     with acting_as(SYSTEM):
-        titles = {one.title for one in await desk.layer.list_sources(desk.slug) if one.kind == "pairs"}
+        is_taken = bool(title) and await desk.layer.find_source(desk.slug, "pairs", title=title) is not None
     done = merged([], rows)
     notice = ""
     if not title:
         notice = desk.say("knowledge_no_title")
-    elif title in titles:
+    elif is_taken:
         # The act would replace the list of this title.
         notice = desk.say("knowledge_title_taken", title=title)
     elif not done.problems:

@@ -14,11 +14,13 @@ from threadkeeper.knowledge.wording import say_failure, say_taken
 from threadkeeper.web.assistants.knowledge import addresses, columns, pairs, sources, trainings
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of
 from threadkeeper.web.assistants.knowledge.files import MOST_FILES, UPLOADED_KINDS, FilesForm, most_megabytes
-from threadkeeper.web.assistants.knowledge.states import in_words, source_rows, states_of
+from threadkeeper.web.assistants.knowledge.states import in_words, source_row, states_of
+from threadkeeper.web.assistants.knowledge.trainings import SOURCES_A_PAGE
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import redirect_to
 
 TRAININGS_SHOWN = 10
+_LONGEST_PART = 200
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -72,23 +74,27 @@ def _outcome(desk: AssistantDesk, change: SourceChange) -> Outcome:
 
 
 async def _overview(desk: AssistantDesk, outcomes: Sequence[Outcome] = (), status: int = 200) -> Response:
-    layer, slug = desk.layer, desk.slug
+    layer, slug, asked = desk.layer, desk.slug, desk.request.query_params
+    title, after = asked.get("title", "").strip()[:_LONGEST_PART], asked.get("after")
     listed = await acts.list_trainings(layer, slug, TRAININGS_SHOWN)
     with acting_as(SYSTEM):
-        there = await layer.list_sources(slug)
+        page = await layer.page_of_sources(slug, title=title, cursor=after, limit=SOURCES_A_PAGE)
         current = await layer.current_training(slug)
-        trained = await layer.trained_sources(current.id) if current else {}
     state = (await states_of(layer, [slug]))[slug]
     values = {
         "state": state,
         "said": in_words(state, desk.say),
-        "rows": source_rows(there, trained, desk.limits, desk.say("language")),
+        "rows": [source_row(one, desk.limits, desk.say("language")) for one in page.sources],
+        "next_cursor": page.next_cursor,
+        "after": after,
+        "part": title,
+        "sources_a_page": SOURCES_A_PAGE,
         "trainings": listed,
         "failed": say_failure(listed[0], desk.say("language")) if listed and listed[0].state == "failed" else "",
         "running": next((one for one in listed if one.state in RUNNING), None),
         "names": await desk.names(listed),
         "outcomes": outcomes,
-        "stored": desk.request.query_params.get("stored", "") if not outcomes else "",
+        "stored": asked.get("stored", "") if not outcomes else "",
         "kinds": UPLOADED_KINDS,
         "address_kinds": FETCHED_KINDS,
         "origins": desk.places.origins,

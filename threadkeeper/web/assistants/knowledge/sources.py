@@ -11,7 +11,7 @@ from threadkeeper.knowledge import source_acts
 from threadkeeper.knowledge.loading import LoadRefused
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of, with_ending
 from threadkeeper.web.assistants.knowledge.files import UPLOADED_KINDS, FilesForm
-from threadkeeper.web.assistants.knowledge.states import source_rows
+from threadkeeper.web.assistants.knowledge.states import source_row
 from threadkeeper.web.pages.downloads import Download, content_of
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
@@ -91,12 +91,14 @@ async def delete_source(_form: Form, desk: Desk, source_id: str) -> Response:
 async def _page(desk: AssistantDesk, source: DataSource, problem: str = "", status: int = 200) -> Response:
     with acting_as(SYSTEM):
         current = await desk.layer.current_training(desk.slug)
-        trained = await desk.layer.trained_sources(current.id) if current else {}
-    (row,) = source_rows([source], trained, desk.limits, desk.say("language"))
+        listed = await desk.layer.listed_source(desk.slug, source.id)
+    if listed is None:
+        raise HTTPException(404)
+    source = listed.source
     done = desk.request.query_params.get("done", "")
     values = {
         "source": source,
-        "row": row,
+        "row": source_row(listed, desk.limits, desk.say("language")),
         "current": current,
         "problem": problem,
         "uploaded": UPLOADED_KINDS,

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from datalayer import SYSTEM, DataSource, KnowledgeState, SourceResult, acting_as
+from datalayer import SYSTEM, DataSource, KnowledgeState, ListedSource, SourceResult, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.knowledge.loaders.base import Taken
 from threadkeeper.knowledge.loading import LoadLimits
@@ -56,20 +55,14 @@ class SourceRow:
     is_refused: bool = False
 
 
-def source_rows(
-    sources: Sequence[DataSource], trained: Mapping[str, tuple[SourceResult, Any]], limits: LoadLimits, language: str
-) -> list[SourceRow]:
-    """The rows of the sources, in their order."""
-    rows = []
-    for source in sources:
-        result, options = trained.get(source.id, (None, None))
-        if result is None:
-            rows.append(SourceRow(source, "new"))
-            continue
-        said = sentences(result, limits, language)
-        state = "trained" if result.is_of(source, options) else "changed"
-        rows.append(SourceRow(source, state, result.documents, said, result.refused is not None))
-    return rows
+def source_row(listed: ListedSource, limits: LoadLimits, language: str) -> SourceRow:
+    """The row of a source."""
+    source, result = listed.source, listed.result
+    if result is None:
+        return SourceRow(source, "new")
+    said = sentences(result, limits, language)
+    state = "trained" if result.is_of(source, listed.trained_options) else "changed"
+    return SourceRow(source, state, result.documents, said, result.refused is not None)
 
 
 def sentences(result: SourceResult, limits: LoadLimits, language: str) -> list[str]:

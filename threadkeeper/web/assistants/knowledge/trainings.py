@@ -15,6 +15,7 @@ from threadkeeper.web.pages.forms import Form, redirect_to
 
 DOCUMENTS_A_PAGE = 50
 PASSAGES_A_PAGE = 20
+SOURCES_A_PAGE = 50
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -22,7 +23,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 @router.post("/assistants/{slug}/knowledge/trainings")
 async def start_training(_form: Form, desk: Desk) -> Response:
     with acting_as(SYSTEM):
-        has_sources = bool(await desk.layer.list_sources(desk.slug))
+        has_sources = bool((await desk.layer.page_of_sources(desk.slug, limit=1)).sources)
     if not has_sources:
         raise InvalidInput("knowledge_no_sources")
     try:
@@ -44,29 +45,32 @@ async def cancel_training(_form: Form, desk: Desk) -> Response:
 @router.get("/assistants/{slug}/knowledge/trainings/{training_id}")
 async def read_training(desk: Desk, training_id: str) -> Response:
     training, layer, asked = await desk.training(training_id), desk.layer, desk.request.query_params
-    after, source_id = asked.get("after"), asked.get("source")
+    after, source_id, source_cursor = asked.get("after"), asked.get("source"), asked.get("sources")
     if any(given is not None and known_id(given) is None for given in (after, source_id)):
         raise HTTPException(404)
     with acting_as(SYSTEM):
-        results = [result for result, _ in (await layer.trained_sources(training.id)).values()]
+        results = await layer.page_of_results(training.id, cursor=source_cursor, limit=SOURCES_A_PAGE)
         # What a training that has not succeeded took of its sources is part of no training.
         is_whole = training.state == "success"
         documents = await layer.list_documents(training.id, source_id, DOCUMENTS_A_PAGE + 1, after) if is_whole else []
+        shown = documents[:DOCUMENTS_A_PAGE]
+        wanted = {one.source_id for one in shown} | ({source_id} if source_id else set())
+        titles = {key: one.title for key, (one, _) in (await layer.trained_sources(training.id, wanted)).items()}
     language = desk.say("language")
     values = {
         "training": training,
         "is_running": training.state in RUNNING,
         "failed": say_failure(training, language),
         "names": await desk.names([training]),
-        "results": [
-            (one, sentences(one, desk.limits, language))
-            for one in sorted(results, key=lambda one: (one.refused is None, one.title))
-        ],
-        "documents": documents[:DOCUMENTS_A_PAGE],
+        "results": [(one, sentences(one, desk.limits, language)) for one in results.results],
+        "next_results": results.next_cursor,
+        "are_first_results": source_cursor is None,
+        "sources_a_page": SOURCES_A_PAGE,
+        "documents": shown,
         "has_more": len(documents) > DOCUMENTS_A_PAGE,
         "after": after,
         "source_id": source_id,
-        "titles": {one.source_id: one.title for one in results},
+        "titles": titles,
         "documents_a_page": DOCUMENTS_A_PAGE,
     }
     return desk.page("training.html", values)
