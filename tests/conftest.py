@@ -54,8 +54,8 @@ _POOL_SIZES = {"transaction": 4, "session": 60}
 
 # Enough for a large file in each store and for the folders of failed tests.
 _ROOM_BYTES = 8 * 1024**3
-_GIVE_BACK_SECONDS = 2
 _ENGINES = ("database_url", "empty_database_url", "shared_server")
+_PLACES = ("any_place", "place")
 
 
 def pytest_configure() -> None:
@@ -87,13 +87,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: run the tests of a shared server on one worker, and start slow tests first."""
+    """For `--dist loadgroup`: run the tests that share a server on one worker, and start slow tests first."""
+    items[:] = [item for item in items if not _repeats_a_store(item)]
     for item in items:
         if isinstance(item, pytest.Function) and "shared_server" in item.fixturenames:
             engine = item.callspec.params["shared_server"]
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))
-        if isinstance(item, pytest.Function) and _uses_a_store_process(item):
+        if isinstance(item, pytest.Function) and (store := _store_process(item)):
             item.add_marker(pytest.mark.slow)
+            # To start such a server takes several seconds of CPU time.
+            item.add_marker(pytest.mark.xdist_group(store))
+        if isinstance(item, pytest.Function) and "pgvector_server" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("pgvector"))
     if _POOLER:
         items[:] = [item for item in items if _can_differ_behind_a_pooler(item)]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
@@ -106,16 +111,33 @@ def _can_differ_behind_a_pooler(item: pytest.Item) -> bool:
     """
     if not isinstance(item, pytest.Function) or item.get_closest_marker("without_pooler"):
         return False
-    params = item.callspec.params if hasattr(item, "callspec") else {}
-    if not {params.get(name) for name in ("any_place", "place")} <= {None, "folder"}:
+    params = _params(item)
+    if not {params.get(name) for name in _PLACES} <= {None, "folder"}:
         return False
     return "postgres" in [params.get(name) for name in _ENGINES] or "postgres" in item.fixturenames
 
 
-def _uses_a_store_process(item: pytest.Function) -> bool:
-    """Whether the test uses Azurite or moto. `any_place` asks for them by the name of the store."""
-    place = item.callspec.params.get("any_place") if hasattr(item, "callspec") else None
-    return place in ("azure-blob", "s3") or not {"azurite_server", "s3_service"}.isdisjoint(item.fixturenames)
+def _params(item: pytest.Item) -> dict[str, object]:
+    return item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+
+
+def _repeats_a_store(item: pytest.Item) -> bool:
+    """Whether the test combines SQLite with a store in the network.
+
+    A store does not know the database, nor the database the store: such a store is tested with Postgres, as in
+    production, and both engines with the folder.
+    """
+    params = _params(item)
+    places = {params.get(name) for name in _PLACES}
+    return params.get("database_url") == "sqlite" and not places <= {None, "folder"}
+
+
+def _store_process(item: pytest.Function) -> str | None:
+    """The fixture of the server that the test stores files on: `any_place` asks for it by the name of the store."""
+    for store, place in (("azurite_server", "azure-blob"), ("s3_service", "s3")):
+        if store in item.fixturenames or place in [_params(item).get(name) for name in _PLACES]:
+            return store
+    return None
 
 
 def pytest_unconfigure() -> None:
@@ -241,7 +263,7 @@ async def layer(database_url: str, tmp_path: Path) -> "AsyncIterator[ChainlitLay
     await layer.file_deleter.stop()
     # A query that was just cancelled gives its connection back in a task of its own.
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_GIVE_BACK_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while layer.database.in_use:
                 await asyncio.sleep(0.005)
     in_use = layer.database.in_use

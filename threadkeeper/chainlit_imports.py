@@ -68,11 +68,7 @@ def put_stand_ins() -> set[str]:
     A package that is already imported, or is not installed, has none; nor has `traceloop.sdk` if LITERAL_API_KEY is
     set, because the service is then used.
     """
-    put = set()
-    if not os.environ.get("LITERAL_API_KEY") and _is_to_come(_SDK, "traceloop"):
-        put.add(_SDK)
-        # `from traceloop.sdk import Traceloop` asks for `__path__` too, and is not a use yet.
-        _put(_SDK, Traceloop=_Traceloop, __path__=[])
+    put = {_SDK} if put_traceloop() else set()
     for client in _CLIENTS:
         if _is_to_come(client, client):
             put.add(client)
@@ -84,6 +80,15 @@ def put_stand_ins() -> set[str]:
         put.add(_MCP)
         _put(_MCP, ClientSession=_ClientSession, __path__=[])
     return put
+
+
+def put_traceloop() -> bool:
+    """Install the stand-in of `traceloop.sdk` alone; returns whether it was."""
+    if os.environ.get("LITERAL_API_KEY") or not _is_to_come(_SDK, "traceloop"):
+        return False
+    # `from traceloop.sdk import Traceloop` asks for `__path__` too, and is not a use yet.
+    _put(_SDK, Traceloop=_Traceloop, __path__=[])
+    return True
 
 
 def chainlit_is_imported() -> None:

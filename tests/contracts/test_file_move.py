@@ -97,10 +97,12 @@ async def test_a_damaged_copy_is_replaced(layer: ChainlitLayer, target: BlobStor
 async def test_a_move_survives_a_short_outage(layer: ChainlitLayer, target: BlobStore, any_place: NetworkPlace) -> None:
     files = await fill(layer)
     failed: list[str] = []
+    impatient = any_place.impatient()
     await any_place.network.go_down()
-    report = await move(layer, layer.blobs, target, failed=lambda key, _: failed.append(key)).run(delete_source=True)
+    report = await move(layer, layer.blobs, impatient, failed=lambda key, _: failed.append(key)).run(delete_source=True)
     assert (set(failed), report.failed, report.deleted) == (set(files), 5, 0)
     assert await contents(layer.blobs) == files, "nothing is deleted unless all is well"
+    await impatient.close()
     await any_place.network.come_up()
     assert (await move(layer, layer.blobs, target).run()).copied == 5
     assert await contents(target) == files

@@ -48,9 +48,15 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 @pytest.fixture
 async def chat(database_url: str, place: Place) -> AsyncIterator[ChainlitLayer]:
     """A data layer that stores its files in that place."""
-    layer = datalayer.create_data_layer(
-        database_url, open_blob_store(place.url, place.options), patience_seconds=30, on_write_failure=None
-    )
+    layer = datalayer.create_data_layer(database_url, open_blob_store(place.url, place.options), on_write_failure=None)
+    yield layer
+    await layer.close()
+
+
+@pytest.fixture
+async def impatient(database_url: str, place: NetworkPlace) -> AsyncIterator[ChainlitLayer]:
+    """A data layer that soon tries again what its store did not answer."""
+    layer = datalayer.create_data_layer(database_url, place.impatient(), patience_seconds=120, on_write_failure=None)
     yield layer
     await layer.close()
 
@@ -132,46 +138,46 @@ async def test_a_chat_with_a_pdf_and_a_picture_is_deleted_completely(
 @pytest.mark.parametrize("place", NETWORKS, indirect=True)
 @pytest.mark.slow
 async def test_an_upload_during_an_outage_is_stored_once(
-    chat: ChainlitLayer, place: NetworkPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    impatient: ChainlitLayer, place: NetworkPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = tmp_path / "upload"
     source.write_bytes(LARGE)
-    thread_id = await thread(chat, None)
+    thread_id = await thread(impatient, None)
     element = cl.File(thread_id=thread_id, for_id=new_id(), name="large", path=str(source))
     place.network.cut_after(6 * 1024**2)
-    upload = asyncio.create_task(chat.create_element(element))
+    upload = asyncio.create_task(impatient.create_element(element))
     written = step(thread_id)
-    await chat.create_step(written)
-    assert [one["id"] for one in (await chat.get_thread(thread_id))["steps"]] == [written["id"]]
+    await impatient.create_step(written)
+    assert [one["id"] for one in (await impatient.get_thread(thread_id))["steps"]] == [written["id"]]
     await until(lambda: "an upload failed and is retried" in caplog.text)
     await place.network.go_down()
     await place.network.come_up()
     await upload
-    found = await opened(chat, thread_id, element.id)
+    found = await opened(impatient, thread_id, element.id)
     assert found is not None
     assert found[1] == LARGE
     # An interrupted attempt leaves a hidden file in the thread's folder on Data Lake, and parts of the same key on S3.
     names = {Path(name).name for name in await place.remains()}
     shown = {name for name in names if name != thread_id and not name.startswith(".part-")}
     assert shown == {str(found[0].object_key).split("/")[1]}
-    assert [blob.key async for blob in chat.blobs.list()] == [found[0].object_key]
-    assert await queued(chat) == []
+    assert [blob.key async for blob in impatient.blobs.list()] == [found[0].object_key]
+    assert await queued(impatient) == []
 
 
 @pytest.mark.parametrize("place", NETWORKS, indirect=True)
 @pytest.mark.slow
 async def test_a_file_is_deleted_after_an_outage_of_the_store(
-    chat: ChainlitLayer, place: NetworkPlace, tmp_path: Path
+    impatient: ChainlitLayer, place: NetworkPlace, tmp_path: Path
 ) -> None:
-    thread_id, _, _ = await talk(chat, tmp_path / "upload")
+    thread_id, _, _ = await talk(impatient, tmp_path / "upload")
     await place.network.go_down()
-    receipt = await chat.delete_thread_with_receipt(thread_id)
+    receipt = await impatient.delete_thread_with_receipt(thread_id)
     assert (len(receipt.files_left), receipt.files) == (3, ())
-    assert sorted(await queued(chat)) == sorted(receipt.files_left)
-    async with chat.database.read() as connection:
+    assert sorted(await queued(impatient)) == sorted(receipt.files_left)
+    async with impatient.database.read() as connection:
         assert (await connection.execute(select(elements.c.id))).all() == []
     await place.network.come_up()
-    await until(lambda: nothing_queued(chat))
+    await until(lambda: nothing_queued(impatient))
     assert await place.remains() == []
 
 
@@ -180,7 +186,7 @@ async def test_a_refused_upload_is_reported_at_once_and_not_retried(
     database_url: str, place: NetworkPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
     for url, options in [(place.missing, place.options), *((place.url, refused) for refused in place.refused)]:
-        layer = datalayer.create_data_layer(database_url, open_blob_store(url, options), patience_seconds=30)
+        layer = datalayer.create_data_layer(database_url, open_blob_store(url, options))
         thread_id = await thread(layer, None)
         element = cl.File(thread_id=thread_id, for_id=new_id(), name="x", content=b"x")
         with pytest.raises(datalayer.BlobRefused):

@@ -15,10 +15,12 @@ from datalayer.jobs.claims import MOST_INTERRUPTIONS
 from datalayer.jobs.jobs import Jobs
 from datalayer.records.jobs import JobState
 from datalayer.schema.jobs import jobs as job_table
-from tests.support.job_process import JobProcesses, job_processes, jobs_of
+from tests.support.job_process import TIMES, JobProcesses, job_processes, jobs_of
 from tests.support.patience import until
 
 pytestmark = pytest.mark.slow
+# Longer than the heartbeats of a process that is alive can be late.
+PATIENT = 10.0
 
 
 @pytest.fixture
@@ -60,12 +62,12 @@ async def test_another_process_goes_on_at_the_step_in_which_one_was_killed(jobs:
 async def test_one_of_two_replicas_takes_over_and_wrong_clocks_do_not_matter(
     jobs: Jobs, processes: JobProcesses
 ) -> None:
-    first = await processes.start()
+    first = await processes.start(dead_after=PATIENT)
     started = [await jobs.start_job("steps", {"hangs_in": 1}, key="a")]
     await processes.until(lambda steps: (first.pid, "1") in steps)
-    others = [await processes.start(seconds_ahead=300), await processes.start(seconds_ahead=-300)]
+    others = [await processes.start(seconds_ahead=ahead, dead_after=PATIENT) for ahead in (300, -300)]
     # Neither takes the job of a process that is alive, although one of them is far ahead of it.
-    await asyncio.sleep(3)
+    await asyncio.sleep(1)
     assert {process for process, what in processes.steps() if what != "runs"} == {first.pid}
     first.kill()
     processes.let_go()
@@ -77,7 +79,7 @@ async def test_one_of_two_replicas_takes_over_and_wrong_clocks_do_not_matter(
 
 
 async def test_a_process_that_stops_hands_its_job_over_at_once(jobs: Jobs, processes: JobProcesses) -> None:
-    first, second = await processes.start(), await processes.start()
+    first, second = [await processes.start(dead_after=TIMES.dead_after) for _ in range(2)]
     job = await jobs.start_job("steps", {"hangs_in": 1})
     steps = await processes.until(lambda steps: any(what == "1" for _, what in steps))
     running, other = (first, second) if (first.pid, "1") in steps else (second, first)

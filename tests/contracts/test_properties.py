@@ -90,7 +90,8 @@ class Model:
             self.votes[number] = (ballot, value, None if comment is None else clean_text(comment))
 
     def edit(self, name: str | None, metadata: dict[str, Any] | None, tags: list[str] | None) -> None:
-        self.name = self.name if name is None else clean_text(name)
+        # A name of blanks alone is empty: the list shows the thread as untitled.
+        self.name = self.name if name is None else clean_text(name) if name.strip() else ""
         merged = {**self.metadata, **clean_json(metadata or {})}
         self.metadata = {key: as_doubles(value) for key, value in merged.items() if value is not None}
         self.tags = self.tags if tags is None else [clean_text(tag) for tag in tags]

@@ -135,7 +135,7 @@ async def test_files_deleted_or_replaced_during_the_check_are_no_problem(
 async def test_an_unreachable_store_is_reported_for_each_file(
     layer: ChainlitLayer, any_place: NetworkPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer._blobs = open_blob_store(any_place.url, any_place.options)
+    layer._blobs = any_place.impatient()
     (key,) = await talks(layer, 1)
     opened = layer.blobs.open
 

@@ -11,6 +11,7 @@ from tests.support.server import ROOT
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_chainlit_run(start_server: StartServer) -> None:
     server = await start_server(
         program=[sys.executable, "-m", "chainlit", "run", str(ROOT / "app.py"), "--headless", "--port", "{port}"],

@@ -5,19 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import aioboto3
-from azure.storage.blob.aio import BlobServiceClient
-from azure.storage.filedatalake.aio import DataLakeServiceClient
-
-from datalayer.blobs import BlobOptions
+from datalayer.blobs import BlobOptions, BlobStore, open_blob_store
 from tests.support.azurite import AzuriteServer
 from tests.support.data_lake_server import DataLakeServer
 from tests.support.faulty_network import FaultyNetwork
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.s3_server import REGION, S3Server
 
-# Short, so that a request to a silent store fails within the time of a test.
-PATIENCE_SECONDS = 3.0
+if TYPE_CHECKING:
+    from azure.storage.blob.aio import BlobServiceClient
+
+# Of a store that does not answer, so that a request fails within the time of a test.
+SHORT_PATIENCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class NetworkPlace(Place):
     last_request: bytes
     """A pattern for the beginning of the request that ends a large upload."""
 
+    def impatient(self) -> BlobStore:
+        """A store that gives up soon. On a busy machine it may also give up a request that is only slow."""
+        return open_blob_store(self.url, replace(self.options, patience_seconds=SHORT_PATIENCE_SECONDS))
+
 
 @dataclass(frozen=True)
 class FolderPlace(Place):
@@ -55,7 +60,7 @@ class FolderPlace(Place):
 
 @dataclass(frozen=True)
 class AzureBlobPlace(NetworkPlace):
-    service: BlobServiceClient
+    service: "BlobServiceClient"
     container: str
 
     async def remains(self) -> list[str]:
@@ -79,6 +84,8 @@ class S3Place(NetworkPlace):
     bucket: str
 
     async def remains(self) -> list[str]:
+        import aioboto3  # noqa: PLC0415  slow, like each SDK here, and few tests need it
+
         session = aioboto3.Session(self.server.access_key_id, self.server.secret_access_key, region_name=REGION)
         async with session.client("s3", endpoint_url=f"http://127.0.0.1:{self.server.port}") as client:
             uploads = (await client.list_multipart_uploads(Bucket=self.bucket)).get("Uploads", [])
@@ -90,6 +97,8 @@ class S3Place(NetworkPlace):
 @asynccontextmanager
 async def azure_blob_place(server: AzuriteServer) -> AsyncIterator[AzureBlobPlace]:
     """A new container."""
+    from azure.storage.blob.aio import BlobServiceClient  # noqa: PLC0415
+
     container = f"box-{secrets.token_hex(4)}"
     address = f"http://127.0.0.1:{server.port}/{server.account}"
     credential = {"account_name": server.account, "account_key": server.key}
@@ -112,6 +121,8 @@ async def azure_blob_place(server: AzuriteServer) -> AsyncIterator[AzureBlobPlac
 @asynccontextmanager
 async def data_lake_place() -> AsyncIterator[DataLakePlace]:
     """A new server."""
+    from azure.storage.filedatalake.aio import DataLakeServiceClient  # noqa: PLC0415
+
     async with DataLakeServer() as server, FaultyNetwork(server.port) as network:
         credential = {"account_name": server.account, "account_key": server.key}
         async with DataLakeServiceClient(server.url, credential=credential) as service:
@@ -133,6 +144,8 @@ async def data_lake_place() -> AsyncIterator[DataLakePlace]:
 @asynccontextmanager
 async def s3_place(server: S3Server) -> AsyncIterator[S3Place]:
     """A new bucket."""
+    import aioboto3  # noqa: PLC0415
+
     bucket = f"box-{secrets.token_hex(4)}"
     session = aioboto3.Session(server.access_key_id, server.secret_access_key, region_name=REGION)
     async with session.client("s3", endpoint_url=f"http://127.0.0.1:{server.port}") as client:

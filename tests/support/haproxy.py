@@ -32,7 +32,7 @@ frontend removes
 backend server
     server server 127.0.0.1:{port}
 """  # noqa: E501
-_START_SECONDS = 15
+_START_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)

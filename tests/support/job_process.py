@@ -1,6 +1,7 @@
-"""A process that runs jobs, which a test can kill: `python -m tests.support.job_process URL LOG [SECONDS_AHEAD]`.
+"""A process that runs jobs, which a test can kill: `python -m tests.support.job_process URL LOG AHEAD DEAD_AFTER`.
 
-Its functions write a line to the log for each step that they begin. SECONDS_AHEAD sets the clock of the process wrong.
+Its functions write a line to the log for each step that they begin. Its clock is AHEAD seconds ahead of the right one.
+Others take its jobs over when they have not heard of it for DEAD_AFTER seconds.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from tests.support.forks import Fork
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import ROOT, forks
 
-TIMES = Times(look=0.2, beat=0.2, dead_after=2.0, elected=2.0, cancel=1.0, away=0.1)
+# A process that is only slow, on a busy machine, is not dead.
+TIMES = Times(look=0.2, beat=0.2, dead_after=60.0, elected=2.0, cancel=1.0, away=0.1)
+# For tests in which no other process is alive while one is waited for.
+SOON = 2.0
 
 
 def jobs_of(url: str, log: Path) -> Jobs:
@@ -53,9 +57,9 @@ def jobs_of(url: str, log: Path) -> Jobs:
     return jobs
 
 
-async def main(url: str, log: Path) -> None:
+async def main(url: str, log: Path, dead_after: float) -> None:
     jobs = jobs_of(url, log)
-    jobs.run_jobs(TIMES)
+    jobs.run_jobs(replace(TIMES, dead_after=dead_after))
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     with log.open("a", encoding="utf-8") as file:
@@ -85,11 +89,11 @@ class JobProcesses:
         """From now on, no step hangs."""
         self.log.with_suffix(".go").touch()
 
-    async def start(self, *, seconds_ahead: int = 0) -> Fork:
+    async def start(self, *, seconds_ahead: int = 0, dead_after: float = SOON) -> Fork:
         with (self.directory / "output").open("ab") as output:
             process = forks.start(
                 "tests.support.job_process",
-                [self.url, str(self.log), str(seconds_ahead)],
+                [self.url, str(self.log), str(seconds_ahead), str(dead_after)],
                 directory=self.directory,
                 environment={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": str(self.directory)},
                 log=output,
@@ -131,9 +135,9 @@ def put_clock_ahead(seconds: int) -> None:
 
 
 def _arguments(given: Sequence[str]) -> Mapping[str, Any]:
-    url, log, seconds = given
+    url, log, seconds, dead_after = given
     put_clock_ahead(int(seconds))
-    return {"url": url, "log": Path(log)}
+    return {"url": url, "log": Path(log), "dead_after": float(dead_after)}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from tests.support import missing
 from tests.support.postgres import ordinary_user
 
-_START_SECONDS = 15
+_START_SECONDS = 60
 _CONFIGURATION = """
 [databases]
 {only} = host={host} port={server_port}

@@ -36,7 +36,7 @@ async def train(database_url: str, files_url: str, server_url: str) -> None:
 
     knowledge = KnowledgeOnDemand(open_service)
     register_trainings(layer, training_with(knowledge))
-    # Long enough that a busy machine does not make a process look dead.
+    # Long enough that a busy machine does not make a process look dead, and the tests wait for it.
     layer.run_jobs(replace(TIMES, dead_after=10.0, elected=10.0))
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

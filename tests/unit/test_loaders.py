@@ -28,6 +28,7 @@ from threadkeeper.knowledge.loading import Load, LoadLimits, LoadRefused
 from threadkeeper.knowledge.wording import say_refused, say_taken
 
 ROWS: list[list[Any]] = [["name", "city", "tip"], ["Ada", "London", "Who is Ada?"], ["李雷", "北京", ""]]
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 CSV = "\n".join(",".join(map(str, row)) for row in ROWS).encode()
 PAIRS = "question,answer\nWhen do you open?,At nine.\n几点关门？,晚上六点。\n".encode()
 API_RECORDS = [{"id": 7, "name": "Ada", "in": {"city": "London"}}, {"id": 8, "name": "李雷", "in": {"city": "北京"}}]
@@ -322,27 +323,32 @@ def test_repeated_rows_and_unanswered_questions_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "kind", "refusal"),
+    ("name", "make", "kind", "refusal"),
     [
-        ("a.txt", b"\x89PNG\r\n\x1a\n" + bytes(64), "file", "unsupported"),
-        ("a.zip", changed(b"PK\x05\x06" + bytes(18), {"a.txt": b"text"}), "file", "unsupported"),
-        ("a.pdf", pdf("x", password="secret"), "file", "encrypted"),
-        ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"), "file", "encrypted"),
-        ("a.docx", changed(word("x"), {"word/media/zeros.bin": bytes(20_000_000)}), "file", "unsafe"),
-        ("a.docx", changed(word("x"), {"word/document.xml": ENTITY.encode()}), "file", "unsafe"),
-        ("a.xlsx", changed(excel({"One": ROWS}), {"xl/sharedStrings.xml": ENTITY.encode()}), "file", "unsafe"),
-        ("a.html", b"<!DOCTYPE html [<!ENTITY a 'b'>]><html><body>&a;</body></html>", "file", "unsafe"),
-        ("a.xml", ENTITY.encode(), "file", "unsafe"),
-        ("a.json", b'{"a": ', "file", "broken"),
-        ("a.docx", changed(word("x"), {"word/document.xml": b"<w:document"}), "file", "broken"),
-        ("a.docx", word("x"), "datasheet", "unsupported"),
+        ("a.txt", lambda: b"\x89PNG\r\n\x1a\n" + bytes(64), "file", "unsupported"),
+        ("a.zip", lambda: changed(b"PK\x05\x06" + bytes(18), {"a.txt": b"text"}), "file", "unsupported"),
+        ("a.pdf", lambda: pdf("x", password="secret"), "file", "encrypted"),
+        (
+            "a.xls",
+            lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"),
+            "file",
+            "encrypted",
+        ),
+        ("a.docx", lambda: changed(word("x"), {"word/media/zeros.bin": bytes(20_000_000)}), "file", "unsafe"),
+        ("a.docx", lambda: changed(word("x"), {"word/document.xml": ENTITY.encode()}), "file", "unsafe"),
+        ("a.xlsx", lambda: changed(excel({"One": ROWS}), {"xl/sharedStrings.xml": ENTITY.encode()}), "file", "unsafe"),
+        ("a.html", lambda: b"<!DOCTYPE html [<!ENTITY a 'b'>]><html><body>&a;</body></html>", "file", "unsafe"),
+        ("a.xml", lambda: ENTITY.encode(), "file", "unsafe"),
+        ("a.json", lambda: b'{"a": ', "file", "broken"),
+        ("a.docx", lambda: changed(word("x"), {"word/document.xml": b"<w:document"}), "file", "broken"),
+        ("a.docx", lambda: word("x"), "datasheet", "unsupported"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_a_file_that_cannot_be_read_is_refused_with_a_sentence(
-    name: str, data: bytes, kind: SourceKind, refusal: Refusal
+    name: str, make: Callable[[], bytes], kind: SourceKind, refusal: Refusal
 ) -> None:
-    loading = Load(kind, name, data, LoadLimits())
+    loading = Load(kind, name, make(), LoadLimits())
     with pytest.raises(LoadRefused) as refused:
         _ = [document async for document in loading.documents()]
     assert refused.value.refusal == refusal

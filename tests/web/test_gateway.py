@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import openai
 import pytest
 
@@ -113,6 +112,8 @@ async def test_every_dialect_is_recorded_to_the_token(rig: Rig, people: dict[str
 
 
 async def test_the_anthropic_client_streams_and_its_cached_tokens_count(rig: Rig) -> None:
+    import anthropic  # noqa: PLC0415  slow, and few tests need it
+
     client = await rig.opened.enter_async_context(anthropic.AsyncAnthropic(
         api_key=rig.secret, base_url=rig.url("anthropic").rstrip("/"), max_retries=0,
         http_client=anthropic.DefaultAsyncHttpxClient(trust_env=False),

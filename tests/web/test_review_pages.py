@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import httpx
-import pandas
 import pytest
 from pyarrow import parquet
 from sqlalchemy import update
@@ -372,6 +371,8 @@ async def exported(browser: httpx.AsyncClient, kind: str, format_: str) -> httpx
 
 
 async def test_exports_are_read_back(layer: ChainlitLayer, kept: Kept, rita: httpx.AsyncClient) -> None:
+    import pandas  # noqa: PLC0415  slow, and few tests need it
+
     with acting_as("rita"):
         await layer.put_verdict(Verdict(kept.answer_id, "wrong", better_answer="=2,850 km."))
     lines = [json.loads(line) for line in (await exported(rita, "pairs", "jsonl")).text.splitlines()]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
-import anthropic
 import httpx
 import openai
 import pytest
@@ -199,6 +198,8 @@ async def test_a_stream_that_its_caller_leaves_is_closed_and_recorded(v1: V1Rig)
 async def test_the_client_of_anthropic_reaches_a_provider_of_its_projects(
     v1: V1Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import anthropic  # noqa: PLC0415  slow, and few tests need it
+
     monkeypatch.setenv("LAB_KEY", SECRET)
     provider = Provider("Claude", "anthropic", v1.model_server.root, secret="LAB_KEY")
     project = await v1.layer.put_project(Project(new_id(), "The lab", "lab", providers=(provider,)))
