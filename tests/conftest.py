@@ -169,7 +169,7 @@ def patient_reads() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def cheap_calibration() -> None:
-    """Train with few lookups to find the threshold."""
+    """Train with few questions to find the threshold."""
     calibrate_cheaply()
 
 

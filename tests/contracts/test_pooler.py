@@ -6,8 +6,9 @@ With TEST_POOLER the other contracts run behind it too (`make test-pooler`).
 import asyncio
 import json
 import logging
-import sys
+import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -18,6 +19,7 @@ from datalayer import ConfigurationError, StorageUnavailable
 from datalayer.database import Database
 from datalayer.dialects import postgresql_connector
 from datalayer.dialects.postgresql_connector import Connector
+from tests.support import program
 from tests.support.pgbouncer import pgbouncer, through
 from tests.support.postgres import Databases
 from tests.support.records import new_id, step
@@ -92,12 +94,13 @@ async def test_a_pooler_that_makes_up_the_right_process_id_by_accident_is_found_
 
 
 @pytest.mark.slow
-async def test_two_processes_lose_and_mix_up_nothing(pooled_url: str) -> None:
-    program = [sys.executable, "-m", "tests.support.pooled_writer", pooled_url, "300"]
-    pipe = asyncio.subprocess.PIPE
-    processes = [await asyncio.create_subprocess_exec(*program, stdout=pipe) for _ in range(2)]
-    for printed, _ in await asyncio.gather(*(process.communicate() for process in processes)):
-        counts = json.loads(printed.decode().splitlines()[-1])
+async def test_two_processes_lose_and_mix_up_nothing(pooled_url: str, tmp_path: Path) -> None:
+    def write() -> subprocess.CompletedProcess[str]:
+        return program.run("tests.support.pooled_writer", [pooled_url, "300"], directory=tmp_path)
+
+    for done in await asyncio.gather(*(asyncio.to_thread(write) for _ in range(2))):
+        assert done.returncode == 0, done.stderr
+        counts = json.loads(done.stdout.splitlines()[-1])
         assert counts.pop("acknowledged") >= 300
         assert counts == {"failures": {}, "lost": 0, "older": 0, "half": 0, "disordered": 0}
 

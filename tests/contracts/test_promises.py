@@ -3,10 +3,8 @@
 import asyncio
 import os
 import re
-import signal
 import socket
 import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
@@ -32,9 +30,11 @@ from datalayer.history.feedback import changes_of_step
 from datalayer.records.usage import CallFilter, LlmCallPayload
 from datalayer.schema.chat import deleted_threads, feedbacks, metadata, migrations, steps, threads
 from tests.conftest import StartServer
-from tests.support import stock
+from tests.support import program, stock
 from tests.support.calls import call
 from tests.support.chat_client import ChatClient
+from tests.support.command_line import CommandLine
+from tests.support.patience import until
 from tests.support.records import listed, new_id, opened, page, step, thread, user_id, vote, without_search
 from tests.support.server import ROOT
 from threadkeeper.web.files import file_url, files_router
@@ -49,22 +49,10 @@ async def write():
     while True:
         steps = [{"id": str(uuid.uuid4()), "threadId": thread_id, "name": "x", "type": "tool"} for _ in range(3)]
         await asyncio.gather(*(layer.create_step(step) for step in steps))
-        print("\\n".join(step["id"] for step in steps), flush=True)
+        print("\\n".join(step["id"] for step in steps))
 
 asyncio.run(write())
 """
-
-
-async def started(*arguments: str, directory: Path, **settings: str) -> asyncio.subprocess.Process:
-    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *arguments,
-        cwd=directory,
-        env={**inherited, "HOME": str(directory), "PYTHONPATH": str(ROOT), **settings},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
 
 
 class Talk:
@@ -91,14 +79,14 @@ async def talk(layer: ChainlitLayer) -> Talk:
 @pytest.mark.slow
 async def test_01_no_acknowledged_write_is_lost(layer: ChainlitLayer, database_url: str, tmp_path: Path) -> None:
     thread_id = await thread(layer, None)
-    writer = await started("-c", WRITE_ON, database_url, thread_id, directory=tmp_path)
-    assert writer.stdout is not None
-    acknowledged = [(await writer.stdout.readline()).decode().strip() for _ in range(90)]
-    writer.send_signal(signal.SIGKILL)
-    rest, errors = await writer.communicate()
+    log = tmp_path / "log"
+    writer = program.start(program.PROGRAM, [WRITE_ON, database_url, thread_id], directory=tmp_path, log=log)
+    await until(lambda: log.read_text().count("\n") >= 90 or writer.returncode is not None)
+    assert writer.returncode is None, log.read_text()
+    writer.kill()
+    await writer.wait()
     # The last line may be incomplete.
-    acknowledged += rest.decode().split("\n")[:-1]
-    assert len(acknowledged[0]) == 36, errors.decode()
+    acknowledged = log.read_text().split("\n")[:-1]
     kept = {one["id"] for one in (await layer.get_thread(thread_id))["steps"]}
     assert set(acknowledged) <= kept
 
@@ -172,22 +160,20 @@ async def test_04_every_key_makes_the_round_trip(layer: ChainlitLayer) -> None:
 @pytest.mark.slow
 async def test_05_start_up_migrates_or_refuses_loudly(empty_database_url: str, tmp_path: Path) -> None:
     settings = {"DATABASE_URL": empty_database_url, "DATA_DIR": str(tmp_path / "data")}
-    command = ("-m", "threadkeeper.cli", "migrate")
-    replicas = [await started(*command, directory=tmp_path, **settings) for _ in range(2)]
-    outputs = [await one.communicate() for one in replicas]
-    assert [one.returncode for one in replicas] == [0, 0], outputs
-    assert sum(output.count(b"applied: build_schema") for output, _ in outputs) == 1
+    cli = CommandLine(tmp_path)
+    replicas = await asyncio.gather(*(asyncio.to_thread(cli, "migrate", **settings) for _ in range(2)))
+    assert [one.returncode for one in replicas] == [0, 0], replicas
+    assert sum(one.stdout.count("applied: build_schema") for one in replicas) == 1
     database = Database(empty_database_url)
     async with database.write() as connection:
         await connection.execute(insert(migrations).values(name="from_the_future", appliedAt="2030"))
     before = await stock.dump(empty_database_url)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         settings["PORT"] = str(probe.getsockname()[1])
-    refused = await started("-m", "threadkeeper.cli", "serve", directory=tmp_path, **settings)
-    output, errors = await refused.communicate()
+    refused = await asyncio.to_thread(cli, "serve", **settings)
     assert refused.returncode != 0
-    assert b"migrated by a newer version (from_the_future)" in output + errors
-    assert b"Traceback" not in output + errors
+    assert "migrated by a newer version (from_the_future)" in refused.stdout + refused.stderr
+    assert "Traceback" not in refused.stdout + refused.stderr
     assert await stock.dump(empty_database_url) == before
     await database.close()
 

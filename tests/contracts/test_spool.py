@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import os
 import stat
-import sys
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Sequence
@@ -29,9 +27,9 @@ from datalayer.records.writes import Recorded, StepWrite
 from datalayer.schema.chat import steps
 from datalayer.writes.queue import Writer
 from datalayer.writes.spool import KINDS, Spool
+from tests.support import program
 from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.records import new_id, step, thread, vote
-from tests.support.server import ROOT
 
 _REPLAY = """
 import asyncio, pathlib, sys
@@ -237,8 +235,8 @@ async def test_killing_a_process_during_a_replay_loses_nothing(database_url: str
     writes = [step_write(thread_id, str(number)) for number in range(800)]
     Spool(spool).append(writes)
     witness = create_data_layer(database_url)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _REPLAY, database_url, str(spool), env={**os.environ, "PYTHONPATH": str(ROOT)}
+    process = program.start(
+        program.PROGRAM, [_REPLAY, database_url, str(spool)], directory=tmp_path, log=tmp_path / "log"
     )
     await until_stored(witness, thread_id, 1)
     process.kill()

@@ -11,7 +11,7 @@ import pytest
 
 from datalayer import Training
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.support.cheap_calibration import EACH_OF_A_SERVER
+from tests.support.cheap_calibration import EACH
 from tests.support.model_server import ModelServer
 from tests.support.training_rig import NOBODY, Rig
 from tests.unit.test_attachments import pdf
@@ -19,8 +19,8 @@ from threadkeeper.knowledge.retrieval.everyday import QUESTIONS as EVERYDAY
 from threadkeeper.knowledge.retrieval.retriever import NothingTrained, OtherModel, Retriever
 from threadkeeper.knowledge.training import TrainingFailed
 
-QUESTIONS = len(EVERYDAY)
-"""That a training embeds to find its threshold."""
+QUESTIONS = len(EVERYDAY[::EACH])
+"""That a training of a test embeds to find its threshold."""
 HARBOUR = "The harbour opens at six in the morning.\n\nBoats longer than twelve metres need a pilot."
 LIBRARY = "图书馆周一闭馆。\n\nForm TK-4711 renews a card of the library."
 
@@ -33,7 +33,7 @@ async def rig(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIterator[
 
 
 async def test_files_are_trained_and_answer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("threadkeeper.knowledge.threshold._EACH", EACH_OF_A_SERVER)
+    monkeypatch.setattr("threadkeeper.knowledge.threshold._EMBEDDED_EACH", 1)
     await rig.put(
         "harbour.pdf",
         pdf("The harbour opens at six in the morning. " * 3, "Boats over twelve metres need a pilot. " * 3),
@@ -57,7 +57,7 @@ async def test_files_are_trained_and_answer(rig: Rig, monkeypatch: pytest.Monkey
     assert (counts.documents, counts.reused_documents, counts.failed_documents) == (3, 0, 0)
     assert counts.tokens == sum(billed.prompt_tokens for billed in rig.server.ledger[1:])
     # One text was to learn the dimensions, and questions to find the threshold.
-    assert counts.passages == counts.vectors == len(rig.embedded) - 1 - QUESTIONS
+    assert counts.passages == counts.vectors == len(rig.embedded) - 1 - len(EVERYDAY)
     assert training.threshold is not None
     assert training.threshold >= 0.2
     assert (await rig.found("When does the harbour open in the morning?"))[0].startswith("The harbour opens")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,10 +20,12 @@ from datalayer.schema.jobs import job_replicas
 from datalayer.schema.jobs import jobs as job_table
 from datalayer.schema.knowledge import trainings as training_table
 from tests.contracts.test_training import HARBOUR
+from tests.support import program
+from tests.support.forks import Fork
 from tests.support.job_process import TIMES
 from tests.support.model_server import ModelServer
 from tests.support.patience import until
-from tests.support.server import ROOT
+from tests.support.records import new_id
 from tests.support.training_rig import Rig
 from tests.unit.test_attachments import pdf
 from threadkeeper.jobs.registration import training_with
@@ -261,25 +262,21 @@ async def test_a_process_that_stops_hands_its_training_over(rig: Rig) -> None:
 class Servers:
     """Processes that train."""
 
-    def __init__(self, *arguments: str) -> None:
-        self._arguments = arguments
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._folder, self._arguments = folder, arguments
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.support.training_process", *self._arguments),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
+    async def running(self) -> AsyncIterator[Fork]:
+        log = self._folder / new_id()
+        process = program.start("tests.support.training_process", self._arguments, directory=self._folder, log=log)
         try:
-            async with asyncio.timeout(60):
-                assert (await process.stdout.readline()).strip() == b"runs"
+            await until(lambda: "runs\n" in log.read_text() or process.returncode is not None)
+            assert process.returncode is None, log.read_text()
             yield process
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            process.kill()
+            await process.wait()
+            print(log.read_text())
 
 
 async def test_an_assistant_that_is_deleted_while_it_is_trained_leaves_nothing(rig: Rig) -> None:
@@ -326,7 +323,7 @@ async def test_a_source_whose_file_is_lost_is_told_and_the_others_are_trained(ri
     assert (await rig.layer.trained_sources(done.id))[lost.id][0].refused == "missing"
 
 
-async def runs_it(layer: ChainlitLayer, processes: Sequence[asyncio.subprocess.Process]) -> asyncio.subprocess.Process:
+async def runs_it(layer: ChainlitLayer, processes: Sequence[Fork]) -> Fork:
     """The process that runs the training."""
     statement = select(job_replicas.c.name).join(job_table, job_table.c.replicaId == job_replicas.c.id)
     async with layer.database.read() as connection:
@@ -345,7 +342,7 @@ async def test_a_training_whose_process_is_killed_goes_on_in_another(
     rig.server.forget()
     await rig.put("sheet.csv", "text\n" + "\n".join(f"row {number} of many" for number in range(ROWS)), "datasheet")
     register_trainings(rig.layer, trains(rig))
-    servers = Servers(database_url, f"file://{tmp_path / 'blobs'}", rig.server.base_url)
+    servers = Servers(tmp_path, database_url, f"file://{tmp_path / 'blobs'}", rig.server.base_url)
     async with AsyncExitStack() as stack:
         running = [await stack.enter_async_context(servers.running()) for _ in range(1 + others)]
         goes_on = rig.server.hold_embeddings(after=ROWS // 2)

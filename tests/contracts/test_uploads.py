@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +22,7 @@ from datalayer.schema.chat import blob_deletions, elements
 from datalayer.takeout.export import export_user
 from tests.contracts.test_elements import only, text_element
 from tests.contracts.test_files import nothing_queued, queued
+from tests.support import program
 from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.records import new_id, opened, step, thread
 
@@ -290,9 +289,9 @@ asyncio.run(crash(*sys.argv[1:]))
 
 
 def crash(database_url: str, blobs: HeldBlobs, thread_id: str, at: str) -> None:
-    command = [sys.executable, "-c", CRASH, database_url, f"file://{blobs.folder}", thread_id, at]
-    done = subprocess.run(command, check=False, capture_output=True, timeout=150)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    arguments = [CRASH, database_url, f"file://{blobs.folder}", thread_id, at]
+    done = program.run(program.PROGRAM, arguments, directory=blobs.folder.parent)
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 @pytest.mark.slow

@@ -46,6 +46,12 @@ async def chat(chat: Chat) -> Chat:
     return chat
 
 
+@pytest.fixture
+def all_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Assistants are trained with all questions of a server, so that scores are compared as there."""
+    monkeypatch.setattr("threadkeeper.knowledge.threshold._EMBEDDED_EACH", 1)
+
+
 async def make(
     chat: Chat, embedding: str = "words", files: Mapping[str, str | bytes] = FILES, **fields: Any
 ) -> Assistant:
@@ -73,6 +79,7 @@ def models(chat: Chat) -> list[str]:
     return [one.model for one in chat.model_server.requests if not is_title(one)]
 
 
+@pytest.mark.usefixtures("all_questions")
 async def test_the_model_gets_numbered_passages_and_the_answer_knows_them(chat: Chat) -> None:
     assistant = await make(chat, prompt="Answer from this:\n{context}", model=ANSWER)
     async with chat.client("alice", profile=assistant.slug) as client:
@@ -112,6 +119,7 @@ async def test_a_question_that_needs_the_thread_is_looked_up_rewritten(chat: Cha
         assert answered.body["messages"][-1]["content"] == "And in winter?"
 
 
+@pytest.mark.usefixtures("all_questions")
 async def test_below_the_threshold_the_idk_text_is_the_answer_and_no_model_is_asked(chat: Chat) -> None:
     assistant = await make(chat, type="qa", prompt="{context}\n{question}", idk="I do not know.", model="echo")
     async with chat.client("alice", profile=assistant.slug) as client:

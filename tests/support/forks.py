@@ -43,7 +43,7 @@ _LIBRARIES = (
 )
 _ROOMS = ("commands", "chat", "language", "login", "settings")
 _LEFT_TO_THE_FORKS = ("chainlit", "engineio", "literalai", "socketio", "traceloop")
-_COMMAND_SECONDS = 60
+_COMMAND_SECONDS = 240
 _NUMBER = struct.Struct("!q")
 
 
@@ -122,7 +122,7 @@ class Forks:
     def run(
         self, module: str, arguments: Sequence[str], *, directory: Path, environment: Mapping[str, str], given: str
     ) -> subprocess.CompletedProcess[str]:
-        """The result of `python -m module`. A command that takes a minute ends with the exit code -SIGALRM."""
+        """The result of `python -m module`. A command that takes four minutes ends with the exit code -SIGALRM."""
         command = [module, *arguments]
         with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             stdin.write(given.encode())
