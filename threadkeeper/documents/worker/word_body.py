@@ -6,11 +6,13 @@ import re
 from xml.etree.ElementTree import Element, SubElement
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_REWRITTEN = re.compile(rb"<w:(?:fldSimple|dir|bdo|ruby|ddList|vMerge)[ />]")
+_REWRITTEN = re.compile(rb"<w:(?:fldSimple|dir|bdo|ruby|ddList|vMerge|cr|ptab)[ />]|<w:br [^>]*w:type=")
 # A field with a stored result (a caption's number, a property), a direction of writing, a base with its reading above.
 _LEFT_OUT = {f"{W}{name}" for name in ("fldSimple", "dir", "bdo", "ruby", "rubyBase")}
 _READ = f"{W}smartTag"
 """An element of which mammoth takes the content."""
+# What stands between two words. mammoth knows a line break and a tab, and joins the words at each of these.
+_SEPARATORS = {f"{W}cr": f"{W}br", f"{W}ptab": f"{W}tab"}
 _LONGEST_REPEATED = 200
 """Characters of a merged cell. The text of a longer one is in its first row alone."""
 
@@ -24,6 +26,10 @@ def rewrite(root: Element) -> None:
     for element in root.iter():
         if element.tag in _LEFT_OUT:
             element.tag = _READ
+        element.tag = _SEPARATORS.get(element.tag, element.tag)
+        if element.tag == f"{W}br":
+            # The end of a page or a column within a paragraph.
+            element.attrib.pop(f"{W}type", None)
     for paragraph in root.iter(f"{W}p"):
         _write_choices(paragraph)
     for table in root.iter(f"{W}tbl"):
