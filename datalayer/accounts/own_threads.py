@@ -29,7 +29,7 @@ _RUN = "run"
 class OwnThreads(DataStore):
     """Methods for the acting user; an anonymous visitor and the system own no threads."""
 
-    async def vote_on_answer(self, answer_id: str, value: int) -> str | None:
+    async def vote_on_answer(self, answer_id: str, value: int, *, thread_id: str | None = None) -> str | None:
         """Vote on an answer of an own thread; returns the step that has the vote.
 
         Chainlit stores the vote on an answer on the answer's run. A vote of this value that is there already stays as
@@ -38,6 +38,7 @@ class OwnThreads(DataStore):
         Args:
             answer_id: the step that is shown with the thumbs.
             value: 1 (up) or 0 (down).
+            thread_id: only if the step is an assistant's message in this thread.
 
         Returns:
             The id of the run or, without one, of the answer; None if the user has no such answer.
@@ -54,6 +55,8 @@ class OwnThreads(DataStore):
         async def find(connection: AsyncConnection) -> tuple[str, str, int | None] | None:
             row = (await connection.execute(_voted_step(known))).first()
             if row is None or not may_write(actor, row.userIdentifier):
+                return None
+            if thread_id is not None and (row.threadId != thread_id or row.type != "assistant_message"):
                 return None
             step_id = row.runId or row.id
             own = select(feedbacks.c.value).where(feedbacks.c.forId == step_id, feedbacks.c.userId == row.userId)
@@ -163,7 +166,12 @@ def _voted_step(answer_id: str) -> Select[Any]:
     """The answer with its thread, the thread's owner, and its run, which has the vote if there is one."""
     parent = steps.alias("parent")
     return (
-        select(steps.c.id, steps.c.threadId, parent.c.id.label("runId"), threads.c.userIdentifier, threads.c.userId)
+        select(
+            *(steps.c.id, steps.c.threadId, steps.c.type),
+            parent.c.id.label("runId"),
+            threads.c.userIdentifier,
+            threads.c.userId,
+        )
         .join(threads, threads.c.id == steps.c.threadId)
         .outerjoin(parent, and_(parent.c.id == steps.c.parentId, parent.c.type == _RUN))
         .where(steps.c.id == answer_id)

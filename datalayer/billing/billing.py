@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.billing import in_flight, limits, prices, projects, repricing
 from datalayer.billing.cleaning import clean_limit, clean_price, clean_project
 from datalayer.billing.spending import Spending
-from datalayer.cleaning import clean_id, clean_time, utc_in, utc_now
+from datalayer.cleaning import clean_id, clean_text, clean_time, utc_in, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user, demand_system
+from datalayer.records.audit import AuditAction
 from datalayer.records.usage import (
     IN_PROGRESS,
     CallDemand,
@@ -28,12 +30,16 @@ from datalayer.records.usage import (
     Project,
     Repricing,
     Reservation,
+    plain_amount,
 )
+from datalayer.review import audit
 from datalayer.store import DataStore
 from datalayer.usage.cleaning import clean_call
 
 DEFAULT_PROJECT = "default"
 """The slug of the project of the chat's own calls."""
+_MOST_NOTED = 100
+"""Prices of an import whose ids are in the audit."""
 
 
 class Billing(DataStore):
@@ -49,33 +55,51 @@ class Billing(DataStore):
         """All prices, ended ones too, newest first. The first one that matches a call is its price."""
         return await self.database.query(prices.list_all)
 
-    async def add_price(self, price: Price) -> Price:
+    async def add_price(self, price: Price, *, by: str | None = None) -> Price:
         """Add a price that holds from its `valid_from` on; returns it as stored. For example:
 
             await layer.add_price(Price(str(uuid4()), "gpt-4o(-.*)?", "2026-01-01", Decimal("2.5"), Decimal(10)))
+
+        Args:
+            price: to be stored.
+            by: the admin in whose name it is done, for the audit.
 
         Raises:
             InvalidRecord: the pattern is not a regular expression or could take too long to match, or a time or an
                 amount is not valid.
         """
-        return (await self.add_prices([price]))[0]
+        return (await self.add_prices([price], by=by))[0]
 
-    async def add_prices(self, new: Sequence[Price]) -> list[Price]:
-        """Add prices, all or none. Raises as `add_price` does."""
+    async def add_prices(self, new: Sequence[Price], *, by: str | None = None) -> list[Price]:
+        """Add prices, all or none. `by` and errors are as of `add_price`."""
         demand_system(acting_user.get(), "the change of prices")
         cleaned = [clean_price(price) for price in new]
-        await self._writer.submit(lambda connection: prices.add(connection, cleaned))
+
+        async def add(connection: AsyncConnection) -> None:
+            await prices.add(connection, cleaned)
+            await _note(connection, "add_price", by, prices=[one.id for one in cleaned[:_MOST_NOTED]])
+
+        await self._writer.submit(add)
         return cleaned
 
-    async def deactivate_price(self, price_id: str) -> None:
+    async def deactivate_price(self, price_id: str, *, by: str | None = None) -> None:
         """End a price: no later call gets it. Calls that have it keep their cost until `reprice`.
+
+        Args:
+            price_id: of the price.
+            by: the admin in whose name it is done, for the audit.
 
         Raises:
             NotFound: there is no such price.
         """
         demand_system(acting_user.get(), "the change of prices")
         known = clean_id(price_id, "id of a price")
-        await self._writer.submit(lambda connection: prices.deactivate(connection, known))
+
+        async def deactivate(connection: AsyncConnection) -> None:
+            await prices.deactivate(connection, known)
+            await _note(connection, "end_price", by, price=known)
+
+        await self._writer.submit(deactivate)
 
     async def reprice(
         self, since: str, cost_of: repricing.CostOf, *, forget: bool = False, dry_run: bool = True
@@ -147,6 +171,11 @@ class Billing(DataStore):
         )
         return replace(cleaned, id=stored)
 
+    async def project_id(self, slug: str) -> str | None:
+        """The id of the project with this slug; None if there is none."""
+        cleaned = clean_text(slug)
+        return await self.database.query(lambda connection: projects.id_of(connection, cleaned))
+
     async def default_project(self) -> str:
         """The id of the chat's own project, which is created if it does not exist."""
         found = await self.database.query(lambda connection: projects.id_of(connection, DEFAULT_PROJECT))
@@ -168,30 +197,46 @@ class Billing(DataStore):
         """All limits, oldest first."""
         return await self.database.query(limits.list_all)
 
-    async def put_limit(self, limit: Limit) -> Limit:
+    async def put_limit(self, limit: Limit, *, by: str | None = None) -> Limit:
         """Store a limit; returns it as stored. A limit of the same scope, subject, period and unit gets the new amount.
 
         For example, at most two million tokens a month for each user:
 
             await layer.put_limit(Limit(str(uuid4()), "users", None, "month", "tokens", Decimal(2_000_000)))
 
+        Args:
+            limit: to be stored.
+            by: the admin in whose name it is done, for the audit.
+
         Raises:
             InvalidRecord: a field is not valid.
         """
         demand_system(acting_user.get(), "the change of limits")
         cleaned = clean_limit(limit)
-        stored: str = await self._writer.submit(lambda connection: limits.put(connection, cleaned))
+
+        async def put(connection: AsyncConnection) -> str:
+            limit_id = await limits.put(connection, cleaned)
+            amount = plain_amount(cleaned.amount)
+            await _note(connection, "put_limit", by, limit=limit_id, amount=amount, unit=cleaned.unit)
+            return limit_id
+
+        stored: str = await self._writer.submit(put)
         return replace(cleaned, id=stored)
 
-    async def remove_limit(self, limit_id: str) -> None:
-        """Remove a limit.
+    async def remove_limit(self, limit_id: str, *, by: str | None = None) -> None:
+        """Remove a limit. `by` is as of `put_limit`.
 
         Raises:
             NotFound: there is no such limit.
         """
         demand_system(acting_user.get(), "the change of limits")
         known = clean_id(limit_id, "id of a limit")
-        await self._writer.submit(lambda connection: limits.remove(connection, known))
+
+        async def remove(connection: AsyncConnection) -> None:
+            await limits.remove(connection, known)
+            await _note(connection, "remove_limit", by, limit=known)
+
+        await self._writer.submit(remove)
 
     async def limit_standings(
         self, user_id: str | None, project_id: str | None, key_id: str | None = None, *, zone: str
@@ -259,3 +304,8 @@ class Billing(DataStore):
     async def release(self, call_id: str) -> None:
         """Release the reservation of a call. It is queued before the first await, after the call's own row."""
         await self._writer.submit(lambda connection: limits.release(connection, [call_id], moment=utc_now()))
+
+
+async def _note(connection: AsyncConnection, action: AuditAction, by: str | None, **details: Any) -> None:
+    """Add a row to the audit, of no thread and no user."""
+    await audit.note(connection, action, by, [(None, None)], details=details)

@@ -105,6 +105,13 @@ class Keys(DataStore):
         actor, name = acting_user.get(), None if user is None else clean_text(user)
         return await self.database.query(lambda connection: rows.list_all(connection, actor, name))
 
+    async def get_api_key(self, key_id: str) -> ApiKey | None:
+        """The key with this id, also if it is revoked or expired; None if the acting user may not see one."""
+        actor, known = acting_user.get(), known_id(key_id)
+        if known is None:
+            return None
+        return await self.database.query(lambda connection: rows.get(connection, actor, known))
+
     async def revoke_api_key(self, key_id: str) -> ApiKey:
         """Revoke the key for ever. One that is revoked already stays as it is.
 

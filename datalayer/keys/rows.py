@@ -72,6 +72,11 @@ async def list_all(connection: AsyncConnection, actor: Actor, identifier: str | 
     return [_key_of(row) for row in await connection.execute(statement)]
 
 
+async def get(connection: AsyncConnection, actor: Actor, key_id: str) -> ApiKey | None:
+    """The key, if the actor may see it."""
+    return await find(connection, keys_readable_by(actor) & (_keys.id == key_id))
+
+
 async def find(connection: AsyncConnection, chosen: ColumnElement[bool]) -> ApiKey | None:
     row = (await connection.execute(_selected().where(chosen))).first()
     return None if row is None else _key_of(row)

@@ -3,7 +3,20 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-AuditAction = Literal["read", "read_call", "read_file", "export", "take_over", "retention", "create_key", "revoke_key"]
+AuditAction = Literal[
+    "read",
+    "read_call",
+    "read_file",
+    "export",
+    "take_over",
+    "retention",
+    "create_key",
+    "revoke_key",
+    "put_limit",
+    "remove_limit",
+    "add_price",
+    "end_price",
+]
 
 OF_KEYS: tuple[AuditAction, ...] = ("create_key", "revoke_key")
 """What is done with a key of the owner, and with no thread."""
@@ -11,7 +24,7 @@ OF_KEYS: tuple[AuditAction, ...] = ("create_key", "revoke_key")
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One action on one thread, or with one key: the acting user, the time, and the purpose.
+    """One action on one thread, with one key, or with limits and prices: the acting user, the time, and why.
 
     `actor` is None for the system. `owner_id` is the id of the thread's owner. `details` contains ids and counts, and
     no content.

@@ -37,6 +37,10 @@ class ApiKey:
     revoked_at: str | None = None
     role: str = "user"
 
+    def is_expired_at(self, moment: str) -> bool:
+        """Whether the key has expired at this time (UTC, as `utc_now` gives it)."""
+        return self.expires_at is not None and self.expires_at <= moment
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:

@@ -182,8 +182,9 @@ WITHOUT_OWNER = {
     # Everyone may read prices, projects, limits and names of models; only the operator changes them.
     *("last_answered_by", "has_sent_finish_reasons"),
     *("list_prices", "add_price", "add_prices", "deactivate_price", "reprice", "list_projects", "put_project"),
+    "project_id",
     # Users make, see and revoke their own keys; the system finds them: see `test_keys`.
-    *("create_api_key", "list_api_keys", "revoke_api_key", "find_api_key", "see_api_key", "take_rate"),
+    *("create_api_key", "list_api_keys", "get_api_key", "revoke_api_key", "find_api_key", "see_api_key", "take_rate"),
     *("begin_reply", "end_reply", "drop_reply"),
     # The application claims threads for turns: see `test_turns`.
     *("claim_turn", "keep_turns", "release_turn"),

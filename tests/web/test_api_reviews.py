@@ -139,3 +139,28 @@ async def test_an_admin_adds_changes_and_deletes_users(
     assert receipt["threads"] == [turn.thread]
     assert problem(await ada.get(here)) == (404, "not-found")
     assert problem(await ada.get("/users/no-id")) == (404, "not-found")
+
+
+async def test_the_queue_is_filled_and_assigned_and_threads_are_marked(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    down, other = await talk(layer, "uma", thumb=0), await talk(layer, "ada", at="2026-03-02T10:00:00.000000Z")
+    rita = await program_of("reviewer", scopes=["reviews"])
+    assert (await rita.post("/reviews/queue/fill", json={})).json() == {"thumbs_down": 1, "sample": 0}
+    assert (await rita.post("/reviews/queue/fill", json={"percent": 100})).json() == {"thumbs_down": 0, "sample": 1}
+    address = f"/reviews/answers/{other.answer}/assignment"
+    assert (await rita.put(address, json={"reviewer": "rita"})).status_code == 204
+    assert problem(await rita.put(address, json={"reviewer": "uma"})) == (422, "invalid")
+    unknown = await rita.put(f"/reviews/answers/{new_id()}/assignment", json={"reviewer": None})
+    assert problem(unknown) == (404, "not-found")
+    taken = (await rita.post("/reviews/queue/next")).json()
+    assert (taken["answer_id"], taken["assigned_to"]) == (other.answer, "rita")
+    lock = f"/reviews/answers/{other.answer}/lock"
+    assert ((await rita.delete(lock)).status_code, problem(await rita.delete(lock))) == (204, (404, "not-found"))
+
+    mark = f"/reviews/threads/{down.thread}/marks/flag"
+    assert (await rita.put(mark, json={"note": "look"})).status_code == 204
+    (flagged,) = (await rita.get("/reviews/answers", params={"is_flagged": True})).json()["data"]
+    assert flagged["thread_id"] == down.thread
+    assert ((await rita.delete(mark)).status_code, problem(await rita.delete(mark))) == (204, (404, "not-found"))
+    assert problem(await rita.put(mark.replace("flag", "star"), json={})) == (422, "invalid")

@@ -211,3 +211,52 @@ async def test_prices_and_limits_are_read(program_of: Program, layer: ChainlitLa
     assert (limit["id"], limit["used"], limit["left"]) == (own.id, "60", "940")
     whole = (await (await program_of("admin", scopes=["usage:read"])).get("/limits")).json()["data"]
     assert {one["id"]: one["used"] for one in whole} == {own.id: None, others.id: "0"}
+
+
+async def test_admins_set_change_and_remove_prices_and_limits(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    admin, user = await program_of("admin", scopes=["admin", "usage:read"]), await program_of(scopes=["usage:read"])
+    assert problem(await user.post("/limits", json={})) == (403, "scope-missing")
+    lab = await layer.put_project(Project(new_id(), "The lab", "lab"))
+    with acting_as("uma"):
+        (key,) = await layer.list_api_keys()
+    given = {"period": "month", "unit": "dollars", "amount": "2.5"}
+    subjects = (
+        ("user", "uma", people["user"].id),
+        ("project", "lab", lab.id),
+        ("project", "default", await layer.default_project()),
+        ("key", key.id, key.id),
+        ("users", None, None),
+    )
+    for scope, subject, subject_id in subjects:
+        answer = await admin.post("/limits", json={"scope": scope, "subject": subject, **given})
+        assert (answer.status_code, answer.json()["subject_id"], answer.json()["amount"]) == (201, subject_id, "2.5")
+        missing = await admin.post(
+            "/limits", json={"scope": scope, "subject": "uma" if scope == "users" else "none", **given}
+        )
+        assert (problem(missing), missing.json()["errors"][0]["field"]) == ((422, "invalid"), "body.subject")
+    assert len(await layer.list_limits()) == len(subjects)
+    address, tag = answer.headers["location"].removeprefix("/api/v1"), answer.headers["etag"]
+    again = await admin.post("/limits", json={"scope": "users", **given, "amount": 3})
+    assert (again.json()["id"], again.json()["amount"]) == (answer.json()["id"], "3")
+    assert problem(await admin.patch(address, json={"amount": 4}, headers={"If-Match": tag})) == (412, "changed")
+    changed = await admin.patch(address, json={"amount": 4}, headers={"If-Match": again.headers["etag"]})
+    assert (await admin.get(address)).headers["etag"] == changed.headers["etag"]
+    assert (await admin.delete(address)).status_code == 204
+    assert problem(await admin.delete(address)) == (404, "not-found")
+
+    price = {"model": "gpt-4o(-.*)?", "input": "2.5", "output": 10, "valid_from": "2026-03-01"}
+    made = (await admin.post("/prices", json=price)).json()
+    assert (made["input"], made["output"], made["cached"], made["is_active"]) == ("2.5", "10", None, True)
+    assert made["valid_from"] == "2026-03-01T00:00:00.000000Z"
+    assert problem(await admin.post("/prices", json=price | {"model": "(a+)+("})) == (422, "invalid")
+    for _ in range(2):
+        assert (await admin.delete(f"/prices/{made['id']}")).json()["is_active"] is False
+    assert [one.is_active for one in await layer.list_prices()] == [False]
+    assert problem(await admin.delete("/prices/none")) == (404, "not-found")
+
+    told = [(one.action, one.actor) for one in (await layer.list_audit()).entries if "key" not in one.action]
+    assert sorted(told) == sorted(
+        [("put_limit", "ada")] * 7 + [("remove_limit", "ada"), ("add_price", "ada"), ("end_price", "ada")]
+    )

@@ -106,7 +106,6 @@ async def _project_id(store: UsageStore, slug: str) -> str:
     if slug == DEFAULT_PROJECT:
         # The first call creates this project, but a limit must also apply to the first call.
         return await store.default_project()
-    for project in await store.list_projects():
-        if project.slug == slug:
-            return project.id
-    raise NotFound(f"there is no project {slug!r}")
+    if (found := await store.project_id(slug)) is None:
+        raise NotFound(f"there is no project {slug!r}")
+    return found

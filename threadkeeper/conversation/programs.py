@@ -187,7 +187,7 @@ class Programs:
         """The id of the project that pays, if it is not the default one."""
         if key.project is None:
             return None
-        return next((one.id for one in await self._layer.list_projects() if one.slug == key.project), None)
+        return await self._layer.project_id(key.project)
 
     async def _run(
         self,

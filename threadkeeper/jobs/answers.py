@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
 
 ANSWER = "answer"
-THREAD, QUESTION, KEY, WEBHOOK_URL = "thread", "question", "key", "webhook"
-"""Keys of the arguments."""
+THREAD, QUESTION, KEY, WEBHOOK_URL, AFTER = "thread", "question", "key", "webhook", "after"
+"""Keys of the arguments. AFTER is the job of the question before, if that one waited for its answer."""
 ANSWERS_AT_ONCE = 32
 _LOOK_EVERY_SECONDS = 0.2
-_MOST_BEFORE = 100
+_SELDOM_SECONDS = 2.0
 
 
 def register_answers(layer: "ChainlitLayer", turns: BackgroundTurns) -> None:
@@ -59,8 +59,8 @@ async def _answered(layer: "ChainlitLayer", turns: BackgroundTurns, context: Job
 
 async def _key(layer: "ChainlitLayer", key_id: str) -> ApiKey:
     """The key that asked, if it is still valid."""
-    key = next((one for one in await layer.list_api_keys() if one.id == key_id), None)
-    if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= utc_now()):
+    key = await layer.get_api_key(key_id)
+    if key is None or key.revoked_at is not None or key.is_expired_at(utc_now()):
         raise JobFailed("The API key was revoked or has expired before the question was answered.")
     return key
 
@@ -70,23 +70,34 @@ async def _turn(
 ) -> ProgramTurn | TurnResult | None:
     """The turn of the question, when the thread is free and earlier questions are answered; None if it is cancelled."""
     thread_id, question_id = str(context.arguments[THREAD]), str(context.arguments[QUESTION])
+    earlier, pause = context.arguments.get(AFTER), _LOOK_EVERY_SECONDS
     while not context.cancelled:
-        if not await _waits_for_earlier(layer, context.job_id, thread_id):
+        if earlier is None or await _is_finished(layer, str(earlier)):
+            earlier = None
             try:
                 return await turns.answer(thread_id, question_id, key=key)
             except TurnRefused as refused:
                 if refused.kind != "busy":
                     raise JobFailed(refused.sentence) from refused
-        await asyncio.sleep(_LOOK_EVERY_SECONDS)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _SELDOM_SECONDS)
     return None
 
 
-async def _waits_for_earlier(layer: "ChainlitLayer", job_id: str, thread_id: str) -> bool:
-    """Whether an earlier question of the thread waits for its answer."""
-    page = await layer.list_jobs(kinds=[ANSWER], states=UNFINISHED, limit=_MOST_BEFORE)
-    same = [job for job in page.jobs if job.arguments.get(THREAD) == thread_id]
-    # Newest first.
-    return bool(same) and same[-1].id != job_id and any(job.id == job_id for job in same)
+async def last_answer_of(layer: "ChainlitLayer", thread_id: str) -> str | None:
+    """The id of the job of the newest question of the thread that waits for its answer."""
+    cursor: str | None = None
+    while True:
+        page = await layer.list_jobs(kinds=[ANSWER], states=UNFINISHED, cursor=cursor)
+        found = next((job.id for job in page.jobs if job.arguments.get(THREAD) == thread_id), None)
+        if found is not None or page.next_cursor is None:
+            return found
+        cursor = page.next_cursor
+
+
+async def _is_finished(layer: "ChainlitLayer", job_id: str) -> bool:
+    job = await layer.get_job(job_id)
+    return job is None or job.is_finished
 
 
 async def _end_of(context: JobContext, turn: ProgramTurn) -> TurnResult:

@@ -13,20 +13,12 @@ from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from datalayer import (
-    BlobError,
-    BlobNotFound,
-    DataLayerError,
-    Forbidden,
-    InvalidRecord,
-    NotFound,
-    StorageUnavailable,
-    VersionConflict,
-)
+from datalayer import DataLayerError
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.pages_on_demand import PagesOnDemand
 from threadkeeper.web.root_path import UnderRootPath
 from threadkeeper.web.security import SecurityHeaders
+from threadkeeper.web.statuses import status_of
 from threadkeeper.web.untouched import untouched
 
 logger = logging.getLogger(__name__)
@@ -35,17 +27,14 @@ AsgiMiddleware = Callable[[ASGIApp, Scope, Receive, Send], Awaitable[None]]
 
 _API_PAGES = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 
-# The first match counts: a subclass stands before its base.
-_ANSWERS: tuple[tuple[type[DataLayerError], int, str], ...] = (
-    (NotFound, 404, "There is no such record."),
-    (BlobNotFound, 404, "There is no such file."),
-    (Forbidden, 403, "This belongs to someone else."),
-    (VersionConflict, 409, "This was changed by someone else meanwhile. Please load it again."),
-    (InvalidRecord, 422, "This cannot be stored as it is."),
-    (StorageUnavailable, 503, "The storage cannot be reached at the moment. Please try again."),
-    (BlobError, 503, "The file storage cannot be reached at the moment. Please try again."),
-    (DataLayerError, 500, "Something went wrong in the storage. The reason is in the server's log."),
-)
+_WORDS = {
+    403: "This belongs to someone else.",
+    404: "There is no such record.",
+    409: "This was changed by someone else meanwhile. Please load it again.",
+    422: "This cannot be stored as it is.",
+    500: "Something went wrong in the storage. The reason is in the server's log.",
+    503: "The storage cannot be reached at the moment. Please try again.",
+}
 
 
 def mount(
@@ -111,7 +100,8 @@ class _Replaceable:
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
-    status, words = next((status, words) for kind, status, words in _ANSWERS if isinstance(error, kind))
+    assert isinstance(error, DataLayerError)
+    status = status_of(error, tells_of_others=True)
     logger.log(
         logging.ERROR if status >= 500 else logging.INFO,
         "%s %s was answered with %d: %s",
@@ -121,4 +111,4 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
         error,
         exc_info=error if status == 500 else None,
     )
-    return JSONResponse({"detail": words}, status, headers={"Retry-After": "5"} if status == 503 else None)
+    return JSONResponse({"detail": _WORDS[status]}, status, headers={"Retry-After": "5"} if status == 503 else None)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from datalayer.chainlit_layer import ChainlitLayer
-from threadkeeper.jobs.answers import ANSWER, KEY, QUESTION, THREAD, WEBHOOK_URL
+from threadkeeper.jobs.answers import AFTER, ANSWER, KEY, QUESTION, THREAD, WEBHOOK_URL, last_answer_of
 from threadkeeper.knowledge.fetching.base import FetchFailed
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused, TurnResult
@@ -122,7 +122,13 @@ async def _answer_later(
     except TurnRefused as refused:
         raise refusal(refused) from None
     note_done(request, thread_id)
-    arguments = {THREAD: thread_id, QUESTION: question_id, KEY: caller.key.id, WEBHOOK_URL: given.webhook}
+    arguments = {
+        THREAD: thread_id,
+        QUESTION: question_id,
+        KEY: caller.key.id,
+        WEBHOOK_URL: given.webhook,
+        AFTER: await last_answer_of(layer, thread_id),
+    }
     job = await layer.start_job(ANSWER, arguments, key=question_id)
     shown = await shown_job(layer, job)
     return JSONResponse(shown.model_dump(), 202, headers={"Location": address_of(job)})
@@ -175,19 +181,18 @@ async def vote(
     *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: NewVote
 ) -> Message:
     """Vote on an answer, in place of an earlier vote."""
-    thread = await own_whole_thread(layer, caller, thread_id)
+    own_id = await demand_own_thread(layer, caller, thread_id)
     offered: Sequence[str] = request.state.asked_reasons
     if unknown := [one for one in given.reasons if one not in offered]:
         raise invalid("body.reasons", f"{unknown[0][:60]!r} is not offered: {', '.join(offered) or 'none is'}")
     if given.reasons and given.value == "up":
         raise invalid("body.reasons", "a thumbs-up has no reasons")
-    _answer(thread, message_id)
-    step_id = await layer.vote_on_answer(message_id, int(given.value == "up"))
+    step_id = await layer.vote_on_answer(message_id, int(given.value == "up"), thread_id=own_id)
     if step_id is None:
         raise not_found("answer")
     # A PUT replaces the whole vote, with what an earlier one of the same value said.
     await layer.give_reasons(step_id, given.reasons, given.comment or "")
-    return _answer(await own_whole_thread(layer, caller, thread_id), message_id)
+    return _answer(await own_whole_thread(layer, caller, own_id), message_id)
 
 
 @router.delete("/threads/{thread_id}/messages/{message_id}/feedback", status_code=204)

@@ -11,36 +11,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from datalayer import (
-    AlreadyExists,
-    BlobError,
-    DataLayerError,
-    Forbidden,
-    InvalidRecord,
-    NotFound,
-    SourceChanged,
-    StorageUnavailable,
-    VersionConflict,
-)
+from datalayer import AlreadyExists, DataLayerError
 from threadkeeper.web.auth.keys import KeyRefused
+from threadkeeper.web.statuses import status_of
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-# The first match counts: a subclass stands before its base.
-_OF_LAYER: tuple[tuple[type[DataLayerError], int, str], ...] = (
-    (NotFound, 404, "not-found"),
-    # Others learn no more than that there is nothing for them.
-    (Forbidden, 404, "not-found"),
-    (InvalidRecord, 422, "invalid"),
-    (VersionConflict, 409, "conflict"),
-    (SourceChanged, 409, "conflict"),
-    (AlreadyExists, 409, "exists"),
-    (BlobError, 503, "unavailable"),
-    (StorageUnavailable, 503, "unavailable"),
-    (DataLayerError, 500, "error"),
-)
 _KINDS = {400: "malformed", 401: "key-invalid", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+_KINDS_OF_LAYER = {404: "not-found", 409: "conflict", 422: "invalid", 503: "unavailable", 500: "error"}
 _MOST_FIELDS = 20
 _LONGEST_FIELD = 200
 _LONGEST_DETAIL = 500
@@ -136,7 +115,9 @@ def _of_fields(error: RequestValidationError) -> Problem:
 
 def _of_layer(error: DataLayerError) -> Problem | None:
     """The problem of an error of the layer that was foreseen."""
-    status, kind = next((status, kind) for of, status, kind in _OF_LAYER if isinstance(error, of))
+    # Of what belongs to others, a program learns no more than that there is nothing for it.
+    status = status_of(error)
+    kind = "exists" if isinstance(error, AlreadyExists) else _KINDS_OF_LAYER[status]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         logger.error("a request of a program was answered with 503: %s", error)
         return Problem(status, kind, _UNAVAILABLE, headers={"Retry-After": "5"})

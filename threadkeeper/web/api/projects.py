@@ -125,7 +125,7 @@ async def create_project(
     request: Request, caller: AdminCaller, layer: Layer, given: NewProject, response: Response
 ) -> ShownProject:
     """Make a project."""
-    if any(one.slug == given.slug for one in await layer.list_projects()):
+    if await layer.project_id(given.slug) is not None:
         raise Problem(409, "exists", "There is a project of this slug.", [("body.slug", "it is in use")])
     made = await _put(layer, Project(str(uuid.uuid4()), given.slug, given.slug), given)
     note_done(request)

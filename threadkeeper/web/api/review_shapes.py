@@ -96,6 +96,26 @@ class QueueItem(BaseModel):
     locked_until: str | None
 
 
+class GivenSample(Strict):
+    percent: Annotated[float, Field(ge=0, le=100)] = Field(0, description="Of the other answers that nobody judged.")
+    wanted: Annotated[int, Field(ge=1, le=20)] = Field(1, description="How many reviewers are to judge each.")
+
+
+class Added(BaseModel):
+    """How many answers were added to the queue."""
+
+    thumbs_down: int
+    sample: int
+
+
+class GivenReviewer(Strict):
+    reviewer: Annotated[str, Field(min_length=1, max_length=300)] | None
+
+
+class GivenMark(Strict):
+    note: Annotated[str, Field(max_length=500)] | None = None
+
+
 class QueueList(BaseModel):
     data: list[QueueItem]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from datalayer.records.review import Verdict
+from datalayer.records.review import MarkKind, Verdict
 from threadkeeper.web.api.access import ReviewCaller
 from threadkeeper.web.api.answers_query import Answers
 from threadkeeper.web.api.messages import messages_of
@@ -15,7 +15,11 @@ from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, Limit
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.review_shapes import (
+    Added,
     AnswerList,
+    GivenMark,
+    GivenReviewer,
+    GivenSample,
     GivenVerdict,
     QueueItem,
     QueueList,
@@ -104,6 +108,41 @@ async def take_next(request: Request, _caller: ReviewCaller, layer: Layer, polic
         raise Problem(404, "queue-empty", "No answer waits for a verdict.")
     note_done(request)
     return item_of(item)
+
+
+@router.post("/reviews/queue/fill", dependencies=[once_with("reviews", from_pages=False)])
+async def fill_queue(request: Request, _caller: ReviewCaller, layer: Layer, given: GivenSample) -> Added:
+    """Add every answer with a thumb down that nobody judged, and a sample of the others."""
+    added = await layer.fill_queue(percent=given.percent, wanted=given.wanted)
+    note_done(request)
+    return Added(thumbs_down=added.thumbs_down, sample=added.sample)
+
+
+@router.put("/reviews/answers/{answer_id}/assignment", status_code=204)
+async def assign(_caller: ReviewCaller, layer: Layer, answer_id: str, given: GivenReviewer) -> None:
+    """Add an answer to the queue, for this reviewer, or (null) for everyone."""
+    if not await layer.enqueue_answers([answer_id], reviewer=given.reviewer):
+        raise not_found("answer")
+
+
+@router.delete("/reviews/answers/{answer_id}/lock", status_code=204)
+async def release(_caller: ReviewCaller, layer: Layer, answer_id: str) -> None:
+    """Give back an answer that was taken from the queue."""
+    if not await layer.release_item(answer_id):
+        raise not_found("lock")
+
+
+@router.put("/reviews/threads/{thread_id}/marks/{kind}", status_code=204)
+async def mark(_caller: ReviewCaller, layer: Layer, thread_id: str, kind: MarkKind, given: GivenMark) -> None:
+    """Pin or flag a thread, which keeps it from being deleted by its age."""
+    await layer.mark_thread(thread_id, kind, note=(given.note or "").strip() or None)
+
+
+@router.delete("/reviews/threads/{thread_id}/marks/{kind}", status_code=204)
+async def unmark(_caller: ReviewCaller, layer: Layer, thread_id: str, kind: MarkKind) -> None:
+    """Remove a pin or a flag."""
+    if not await layer.unmark_thread(thread_id, kind):
+        raise not_found("mark")
 
 
 @router.get(

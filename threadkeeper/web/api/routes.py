@@ -14,6 +14,7 @@ from threadkeeper.web.api import (
     elements,
     interactions,
     jobs,
+    limits,
     messages,
     projects,
     reviews,
@@ -74,7 +75,7 @@ def api_router(
     router = APIRouter(dependencies=[Depends(shared)])
     parts = (
         *(threads.router, messages.router, jobs.router, elements.router, elements.uploads, interactions.router),
-        *(usage.router, transactions.router, projects.router),
+        *(usage.router, limits.router, transactions.router, projects.router),
         *(assistants.router, sources.files, sources.router, trainings.router),
         *(reviews.router, users.router),
     )

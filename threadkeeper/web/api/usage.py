@@ -1,4 +1,4 @@
-"""Usage: totals and groups, statistics by interval, prices and limits."""
+"""Usage: totals and groups, and statistics by interval."""
 
 import asyncio
 from typing import Annotated, Literal
@@ -9,22 +9,17 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter, Dimension, Interval
 from threadkeeper.web.api.access import Caller, UsageReader
 from threadkeeper.web.api.calls_query import Calls, demand_own_filters
-from threadkeeper.web.api.paging import Cursor, Limit, page_of
 from threadkeeper.web.api.problems import Problem
 from threadkeeper.web.api.route import PREFIX, ApiRoute
 from threadkeeper.web.api.usage_shapes import (
     Bucket,
     Group,
-    LimitList,
-    PricePage,
     Statistics,
     UsageReport,
-    limit_of,
-    price_of,
     totals_of,
 )
 from threadkeeper.web.auth.roles import reading_usage, sees_all_usage
-from threadkeeper.web.pages.dependencies import Layer, Pages
+from threadkeeper.web.pages.dependencies import Layer
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
@@ -89,33 +84,6 @@ async def read_statistics(
         interval=interval,
         data=[Bucket(start=one.start, end=one.end, value=one.value, totals=totals_of(one.totals)) for one in found],
     )
-
-
-@router.get("/prices")
-async def list_prices(_caller: UsageReader, layer: Layer, cursor: Cursor = None, limit: Limit = 20) -> PricePage:
-    """The operator's prices, the newest first. Other models have the published price of their provider, if there is
-    one."""
-    page, following = page_of(await layer.list_prices(), lambda one: one.id, cursor, limit)
-    return PricePage(data=[price_of(one) for one in page], next_cursor=following)
-
-
-@router.get("/limits")
-async def list_limits(caller: UsageReader, layer: Layer, pages: Pages) -> LimitList:
-    """The limits of the user and the key, and how much of them is used. Admins see all limits."""
-    slug = caller.key.project if caller.key else None
-    project_id = next((one.id for one in await layer.list_projects() if one.slug == slug), None)
-    standings = {
-        one.limit.id: one
-        for one in await layer.limit_standings(
-            caller.user_id,
-            project_id or await layer.default_project(),
-            caller.key.id if caller.key else None,
-            zone=pages.time_zone,
-        )
-    }
-    limits = await layer.list_limits()
-    shown = [one for one in limits if one.id in standings or sees_all_usage(caller.person)]
-    return LimitList(data=[limit_of(one, standings.get(one.id)) for one in shown])
 
 
 def _own(caller: Caller, query: Calls, by: str | None) -> CallFilter:

@@ -1,14 +1,16 @@
 """The shapes of calls, totals, prices and limits. Amounts of money are US dollars, as text with all digits."""
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from datalayer.records.usage import CallRow, Limit, LimitStanding, LlmCallPayload, Price, UsageTotals, plain_amount
+from threadkeeper.web.api.shapes import Strict
 from threadkeeper.web.usage.calls import message_of
 
 Money = str
+GivenMoney = Annotated[Decimal, Field(ge=0, le=10**15, allow_inf_nan=False)]
 
 
 class Transaction(BaseModel):
@@ -138,6 +140,24 @@ class PriceRow(BaseModel):
     is_active: bool
 
 
+class NewPrice(Strict):
+    """US dollars for a million tokens, and for an image."""
+
+    model: Annotated[str, Field(min_length=1, max_length=500)] = Field(
+        description="A regular expression for the whole name."
+    )
+    input: GivenMoney
+    output: GivenMoney
+    cached: GivenMoney | None = None
+    image: GivenMoney | None = None
+    provider: Annotated[str, Field(min_length=1, max_length=300)] | None = Field(
+        None, description="`openai`, `azure`, or a host without its port; by default every provider."
+    )
+    valid_from: Annotated[str, Field(max_length=40)] | None = Field(
+        None, description="A day or a time; by default now. Past calls keep their cost."
+    )
+
+
 class PricePage(BaseModel):
     """The first price that matches a call is its price."""
 
@@ -158,6 +178,22 @@ class LimitRow(BaseModel):
     in_flight: str | None = Field(description="What calls in progress may use.")
     left: str | None
     ends_at: str | None
+
+
+class NewLimit(Strict):
+    """Of a user, a project or a key; or of each user, without a subject."""
+
+    scope: Literal["user", "users", "project", "key"]
+    subject: Annotated[str, Field(min_length=1, max_length=300)] | None = Field(
+        None, description="The identifier of the user, the slug of the project, or the id of the key."
+    )
+    period: Literal["day", "month"]
+    unit: Literal["tokens", "dollars"]
+    amount: GivenMoney
+
+
+class ChangedLimit(Strict):
+    amount: GivenMoney
 
 
 class LimitList(BaseModel):

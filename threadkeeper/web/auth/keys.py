@@ -154,7 +154,7 @@ class KeyGate:
         if found is None or found.key is None or self._clock() - found.at >= self._remember_seconds:
             found = await self._once(digest, secret, address)
         key = found.key
-        if key is None or (key.expires_at is not None and key.expires_at <= utc_now()):
+        if key is None or key.is_expired_at(utc_now()):
             raise KeyRefused(401, "key-invalid", "The API key is unknown, revoked or expired, or its user is disabled.")
         self._note(key, found)
         return key

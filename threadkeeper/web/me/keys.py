@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from datalayer import ApiKey, InvalidRecord
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import known_id, utc_now
+from datalayer.cleaning import known_id
 from datalayer.keys.keys import LONGEST_NAME
 from datalayer.records.keys import KEY_SCOPES, ROLES_OF_SCOPES, KeyScope
 from threadkeeper.web.auth.gate import Person
@@ -29,10 +29,6 @@ async def own_keys(layer: ChainlitLayer) -> list[ApiKey]:
 def offered(person: Person) -> list[KeyScope]:
     """The scopes that a user of this role can have."""
     return [scope for scope in KEY_SCOPES if person.role in ROLES_OF_SCOPES.get(scope, (person.role,))]
-
-
-def is_expired(key: ApiKey) -> bool:
-    return key.expires_at is not None and key.expires_at <= utc_now()
 
 
 @router.post("/me/keys")

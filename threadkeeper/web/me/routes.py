@@ -24,7 +24,7 @@ from threadkeeper.web.auth.gate import Person, login_at
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.auth.tokens import clear_login_cookie
 from threadkeeper.web.me.browsers import browser_name
-from threadkeeper.web.me.keys import is_expired, offered, own_keys
+from threadkeeper.web.me.keys import offered, own_keys
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import Download, attachment, content_of
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
@@ -81,7 +81,7 @@ async def read_me(
         "logins": _login_rows(await layer.list_logins(), request),
         "shared": await layer.shared_threads(),
         "keys": await own_keys(layer),
-        "is_expired": is_expired,
+        "now": utc_now(),
         "scopes": offered(person),
         "takeout": await _newest_takeout(layer),
         "votes": await _votes(layer, owned) if owned else [],

@@ -10,32 +10,15 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 
-from datalayer import (
-    DataLayerError,
-    Forbidden,
-    InvalidRecord,
-    NotFound,
-    SourceChanged,
-    StorageUnavailable,
-    VersionConflict,
-)
+from datalayer import DataLayerError
 from threadkeeper.web.auth.gate import Person, person_at
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.shell import PageWriter
+from threadkeeper.web.statuses import status_of
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_WANTED = 2_000
-# The first match counts: a subclass stands before its base.
-_FAILURES: tuple[tuple[type[DataLayerError], int], ...] = (
-    (NotFound, 404),
-    (Forbidden, 404),
-    (InvalidRecord, 400),
-    (VersionConflict, 409),
-    (SourceChanged, 409),
-    (StorageUnavailable, 503),
-    (DataLayerError, 500),
-)
 
 
 class InvalidInput(Exception):
@@ -70,7 +53,7 @@ class PageRoute(APIRoute):
             except InvalidInput as error:
                 return _failure(request, error.status, speaker(request)(error.sentence, **error.values))
             except DataLayerError as error:
-                status = next(status for kind, status in _FAILURES if isinstance(error, kind))
+                status = status_of(error)
                 level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
                 logger.log(level, "%s was answered with %d: %s", request.url.path, status, error)
                 return _failure(request, status)
@@ -79,7 +62,10 @@ class PageRoute(APIRoute):
 
 
 def _failure(request: Request, status: int, reason: str | None = None) -> Response:
-    known = str(status if status in (400, 403, 404, 409, 413, 503) else 500)
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        # A page has one status for what is not valid.
+        status = HTTPStatus.BAD_REQUEST
+    known = str(int(status) if status in (400, 403, 404, 409, 413, 503) else 500)
     is_posted = request.method == "POST"
     if is_posted and status == HTTPStatus.BAD_REQUEST:
         known = "form"
