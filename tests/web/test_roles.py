@@ -40,6 +40,7 @@ WHO_MAY = {
     "HEAD /files/{thread_id}/{element_id}/{name:path}": EVERYONE,
     "GET /usage": PAGE,
     "GET /usage/calls": PAGE,
+    "GET /usage/portfolio": PAGE,
     "GET /usage/calls/{call_id}": PAGE,
     "GET /usage/export.csv": DATA,
     "GET /usage/export.jsonl": DATA,

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 import datalayer
-from datalayer import User
+from datalayer import Project, User
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import LlmCallPayload
 from tests.support.calls import call
@@ -273,6 +273,47 @@ async def test_the_pages_of_the_list_contain_every_call_once(
             assert [time for _, time in seen] == sorted((time for _, time in seen), reverse=True)
     await page_at(browser, f"/usage/calls?{DAY}&cursor=nonsense", 400)
     await page_at(browser, f"/usage/calls?{DAY}&cursor={'x' * 3000}", 400)
+
+
+async def test_calls_are_filtered_by_all_tags_a_providers_model_a_project_and_the_status(
+    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
+) -> None:
+    me = people["user"].id
+    mine = await layer.put_project(Project(new_id(), "Mine", "mine", owner="uma", organisation="Institute"))
+    await layer.put_project(Project(new_id(), "Theirs", "theirs", owner="rita"))
+    await record(layer, "09:00", user_id=me, model="both", tags=("a", "b"), project_id=mine.id)
+    await record(layer, "10:00", user_id=me, model="a.b", tags=("a",), provider="local")
+    await record(layer, "11:00", user_id=me, model="bad", status_code=500, total_cost=None)
+    browser = await browser_of("user")
+
+    async def shown(query: str) -> list[str]:
+        page = await page_at(browser, f"/usage/calls?{DAY}&{query}")
+        return [row[1] for row in table(page, "calls")]
+
+    assert await shown("all_tag=a&all_tag=") == ["a.b", "both"]
+    assert await shown("all_tag=a&all_tag=b") == ["both"]
+    assert await shown("provider_model=local.a.b") == ["a.b"]
+    assert await shown(f"project={mine.id}") == ["both"]
+    assert await shown("status=5&status=0") == ["bad"]
+    page = await page_at(browser, f"/usage/calls?{DAY}&all_tag=a&status=2&order=cost&direction=up")
+    form = next(one for one in page.all("form") if one.all("fieldset"))
+    given = [(one.attributes["name"], one.attributes.get("value", "")) for one in form.all("input")]
+    assert ("all_tag", "a") in given, "the tags so far, and one more"
+    assert ("period", "custom") in given
+    assert [one.attributes["value"] for one in form.all("input") if "checked" in one.attributes] == ["2"]
+    selected = [one.attributes["value"] for one in form.all("option") if "selected" in one.attributes]
+    assert selected == ["cost", "up"]
+    assert "Theirs" not in form.text
+
+    page = await page_at(browser, f"/usage/portfolio?{DAY}")
+    assert [[row[0], *row[2:3], *row[4:7]] for row in table(page, "groups")] == [
+        ["Other projects", "–", "$0.01 + unknown for 1", "240", "2"],
+        ["Mine", "Institute", "$0.01", "120", "1"],
+    ]
+    link = page.one("table", class_="groups").all("a")[-1].attributes["href"]
+    assert f"project={mine.id}" in link
+    everyone = await page_at(await browser_of("admin"), f"/usage/portfolio?{DAY}")
+    assert "Theirs" in everyone.text
 
 
 async def test_days_begin_in_the_readers_time_zone(

@@ -9,10 +9,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from datalayer import SYSTEM, acting_as
-from datalayer.billing.billing import DEFAULT_PROJECT
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import NotFound
-from datalayer.records.usage import Project, Provider, UsageTotals
+from datalayer.records.usage import Project, Provider
 from threadkeeper.web.api.access import AdminCaller, Caller, UsageReader
 from threadkeeper.web.api.calls_query import Calls, demand_own_filters
 from threadkeeper.web.api.once import note_done, once_with
@@ -21,12 +20,11 @@ from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import Strict, Tag
 from threadkeeper.web.api.usage_shapes import Totals, totals_of
-from threadkeeper.web.auth.roles import reading_usage, sees_all_usage
+from threadkeeper.web.auth.roles import sees_all_usage
 from threadkeeper.web.pages.dependencies import Layer
+from threadkeeper.web.usage.portfolio import portfolio, visible_projects
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
-
-_MOST_GROUPS = 1_000
 
 Slug = Annotated[str, Field(min_length=1, max_length=100, description="Lower-case letters, digits and hyphens.")]
 Text = Annotated[str, Field(max_length=1_000)]
@@ -116,7 +114,7 @@ class SettingList(BaseModel):
 @router.get("/projects")
 async def list_projects(caller: UsageReader, layer: Layer, cursor: Cursor = None, limit: Limit = 20) -> ProjectPage:
     """The project of the chat and one's own, for admins all; by slug."""
-    page, following = page_of(await _visible(layer, caller), lambda one: one.slug, cursor, limit)
+    page, following = page_of(await visible_projects(layer, caller.person), lambda one: one.slug, cursor, limit)
     return ProjectPage(data=[_shown(one, caller) for one in page], next_cursor=following)
 
 
@@ -165,23 +163,16 @@ async def read_portfolio(caller: UsageReader, layer: Layer, query: Calls) -> Por
     """Calls, tokens and cost of each project and of all together, by default of the last 30 days."""
     demand_own_filters(query, sees_all=sees_all_usage(caller.person))
     which = query.of_period()
-    with reading_usage(caller.person):
-        groups = await layer.usage_by(which, "project", limit=_MOST_GROUPS, percentiles=False)
-        totals = await layer.usage_totals(which)
-    wanted = which.project_slugs
-    visible = {one.id: one for one in await _visible(layer, caller) if not wanted or one.slug in wanted}
-    rows = [
-        PortfolioRow(
-            project=_shown(visible[one.value], caller) if one.value in visible else None, totals=totals_of(one.totals)
-        )
-        for one in groups
-    ]
-    called = {one.value for one in groups}
-    nothing = totals_of(UsageTotals())
-    rows += [
-        PortfolioRow(project=_shown(one, caller), totals=nothing) for one in visible.values() if one.id not in called
-    ]
-    return Portfolio(since=which.since or "", until=which.until or "", totals=totals_of(totals), projects=rows)
+    found = await portfolio(layer, which, caller.person, slugs=which.project_slugs)
+    return Portfolio(
+        since=which.since or "",
+        until=which.until or "",
+        totals=totals_of(found.totals),
+        projects=[
+            PortfolioRow(project=_shown(project, caller) if project else None, totals=totals_of(totals))
+            for project, totals in found.rows
+        ],
+    )
 
 
 @router.get("/settings")
@@ -191,16 +182,8 @@ async def list_settings(request: Request, _caller: AdminCaller) -> SettingList:
     return SettingList(data=[Setting(**one) for one in shown()])
 
 
-async def _visible(layer: ChainlitLayer, caller: Caller) -> list[Project]:
-    """The projects that the caller may use, as at the gateway."""
-    projects = await layer.list_projects()
-    if sees_all_usage(caller.person):
-        return projects
-    return [one for one in projects if one.slug == DEFAULT_PROJECT or one.owner == caller.identifier]
-
-
 async def _of(layer: ChainlitLayer, caller: Caller, slug: str) -> Project:
-    found = next((one for one in await _visible(layer, caller) if one.slug == slug), None)
+    found = next((one for one in await visible_projects(layer, caller.person) if one.slug == slug), None)
     if found is None:
         raise not_found("project")
     return found

@@ -6,7 +6,7 @@ The server stores none of it: the same URL shows the same selection to everyone 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import get_args
+from typing import Literal, get_args
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -18,8 +18,11 @@ from threadkeeper.web.pages.failures import InvalidInput
 from threadkeeper.web.pages.periods import Period, interval_of, period_of
 
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
-# The field of `CallFilter` for each dimension, whose name is also that of the parameter.
-_FIELDS: dict[Dimension, str] = {
+Filter = Dimension | Literal["all_tag", "provider_model"]
+"""What a selection is filtered by. Calls have one of the values, but all of those of "all_tag"."""
+_ALSO: tuple[Filter, ...] = ("all_tag", "provider_model")
+# The field of `CallFilter` for each filter, whose name is also that of the parameter.
+_FIELDS: dict[Filter, str] = {
     "model": "models",
     "provider": "providers",
     "user": "user_ids",
@@ -29,21 +32,23 @@ _FIELDS: dict[Dimension, str] = {
     "version": "versions",
     "tag": "tags",
     "kind": "kinds",
+    "all_tag": "all_tags",
+    "provider_model": "provider_models",
 }
 _MOST_VALUES, _LONGEST_VALUE = 20, 300
-_KEPT = ("period", "from", "to", "interval", "by", "order", *DIMENSIONS)
+_KEPT = ("period", "from", "to", "interval", "by", "order", *DIMENSIONS, *_ALSO)
 
 
 @dataclass(frozen=True)
 class UsageQuery:
-    """A selection of calls. `chosen` has the values of each filtered dimension; `parameters` those of the URL."""
+    """A selection of calls. `chosen` has the values of each filter; `parameters` those of the URL."""
 
     period: Period
     interval: Interval
     zone: ZoneInfo
     by: Dimension
     order: str
-    chosen: Mapping[Dimension, tuple[str, ...]]
+    chosen: Mapping[Filter, tuple[str, ...]]
     parameters: Mapping[str, tuple[str, ...]] = field(repr=False)
 
     @property
@@ -78,7 +83,7 @@ class UsageQuery:
         chosen = self.chosen.get(dimension, ())
         return self.address(path, **{dimension: chosen if value in chosen else (*chosen, value)})
 
-    def without(self, path: str, dimension: Dimension, value: str) -> str:
+    def without(self, path: str, dimension: Filter, value: str) -> str:
         """The URL of this selection without the filter by this value."""
         return self.address(path, **{dimension: tuple(one for one in self.chosen[dimension] if one != value)})
 
@@ -115,7 +120,8 @@ def read_query(
     order = one("order", orders[0])
     if order not in orders:
         raise InvalidInput("bad_sorting", value=order[:60])
-    chosen = {dimension: tuple(dict.fromkeys(given[dimension])) for dimension in dimensions if given[dimension]}
+    filters: tuple[Filter, ...] = (*dimensions, *_ALSO)
+    chosen = {name: tuple(dict.fromkeys(given[name])) for name in filters if given[name]}
     for values in chosen.values():
         if len(values) > _MOST_VALUES or any(len(value) > _LONGEST_VALUE for value in values):
             raise InvalidInput("bad_filter", most=_MOST_VALUES)

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text
-from datalayer.records.usage import CallRow, Dimension
+from datalayer.records.usage import CallRow
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import LoggedIn, reading_usage, sees_all_usage
 from threadkeeper.web.pages import formats
@@ -24,7 +24,8 @@ from threadkeeper.web.review.policy import Policy
 from threadkeeper.web.usage import exports
 from threadkeeper.web.usage.calls import one_call
 from threadkeeper.web.usage.overview import overview
-from threadkeeper.web.usage.query import DIMENSIONS, UsageQuery, read_query
+from threadkeeper.web.usage.portfolio import portfolio, visible_projects
+from threadkeeper.web.usage.query import DIMENSIONS, Filter, UsageQuery, read_query
 
 GROUP_ORDERS = ("cost", "calls", "failed", "tokens", "first_token", "speed", "name")
 CALL_ORDERS = ("requested_at", "cost", "tokens", "seconds")
@@ -87,8 +88,21 @@ async def read_calls(request: Request, person: LoggedIn, query: CallsQuery, laye
         )
         frame = await _frame(layer, query, person, say)
     values = {"found": found, "ascending": ascending, "cursor": cursor, "rows_a_page": ROWS_A_PAGE}
+    values["orders"] = CALL_ORDERS
     values["cost_of"] = partial(formats.cost_of_call, say=say)
     return pages.page(request, "usage/calls.html", {**frame, **values}, person=person, zone=query.zone)
+
+
+@screens.get("/usage/portfolio")
+async def read_portfolio(
+    request: Request, person: LoggedIn, query: GroupsQuery, layer: Layer, pages: Pages
+) -> Response:
+    say = speaker(request)
+    found = await portfolio(layer, query.calls, person)
+    with reading_usage(person):
+        frame = await _frame(layer, query, person, say)
+    values = {**frame, "found": found, "cost_of": partial(formats.cost, say=say)}
+    return pages.page(request, "usage/portfolio.html", values, person=person, zone=query.zone)
 
 
 @screens.get("/usage/calls/{call_id}")
@@ -161,6 +175,7 @@ async def _frame(layer: ChainlitLayer, query: UsageQuery, person: Person, say: S
         "periods": PERIODS,
         "intervals": intervals_for(query.period),
         "dimensions": [one for one in DIMENSIONS if one != "user" or everyone],
+        "projects": await visible_projects(layer, person),
         "filters": [
             (dimension, value, await _name(layer, query, dimension, value, say))
             for dimension, values in query.chosen.items()
@@ -169,7 +184,7 @@ async def _frame(layer: ChainlitLayer, query: UsageQuery, person: Person, say: S
     }
 
 
-async def _name(layer: ChainlitLayer, query: UsageQuery, dimension: Dimension, value: str, say: Say) -> str:
+async def _name(layer: ChainlitLayer, query: UsageQuery, dimension: Filter, value: str, say: Say) -> str:
     if dimension not in ("user", "project", "key"):
         return formats.named(dimension, value, say)
     groups = await layer.usage_by(query.calls, dimension, limit=len(query.chosen[dimension]))
