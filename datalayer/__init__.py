@@ -9,15 +9,17 @@ cl.on_app_startup(layer.migrate)
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from datalayer.base_store import WriteFailure
     from datalayer.billing.repricing import CallCosts
     from datalayer.blobs import BlobOptions, BlobStore, OpenBlob, open_blob_store
     from datalayer.chainlit_layer import ChainlitLayer
+    from datalayer.dynamodb.layer import DynamoLayer
     from datalayer.errors import (
         AlreadyExists,
         BlobError,
@@ -128,12 +130,12 @@ if TYPE_CHECKING:
         UsageGroup,
         UsageTotals,
     )
-    from datalayer.store import WriteFailure
     from datalayer.usage.verify import UsageProblem, UsageReport
 
 # The modules of the public names. A module is imported when one of its names is first used: importing all of them, and
 # with them SQLAlchemy, takes a third of a second, and a program that uses one part waits for that part alone.
 _HOMES = {
+    "datalayer.base_store": "WriteFailure",
     "datalayer.billing.repricing": "CallCosts",
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
@@ -168,7 +170,6 @@ _HOMES = {
         CallDemand CallFilter CallPage CallRow Limit LimitReached LimitStanding LlmCall LlmCallPayload Price Project
         Provider Repricing Reservation UsageBucket UsageGroup UsageTotals
     """,
-    "datalayer.store": "WriteFailure",
     "datalayer.usage.verify": "UsageProblem UsageReport",
 }
 
@@ -327,7 +328,8 @@ def create_data_layer(
     """Create a data layer for this database. Nothing is connected yet.
 
     Args:
-        database_url: `sqlite:///path/to/file.db` or `postgresql://user:password@host/name`.
+        database_url: `sqlite:///path/to/file.db` or `postgresql://user:password@host/name`. With
+            `dynamodb://table?region=eu-central-1`, the data layer stores the chat alone (docs/dynamodb.md).
         blobs: the file store, or its URL (see `open_blob_store`). Without one, elements with bytes are refused.
         file_url: gives the URL that shows a stored file. Without it, stored files have no URL.
         on_write_failure: is awaited in the caller's task for each write that could not be stored.
@@ -346,8 +348,14 @@ def create_data_layer(
     from datalayer.blobs import open_blob_store  # noqa: PLC0415
     from datalayer.chainlit_layer import ChainlitLayer  # noqa: PLC0415
     from datalayer.database import Database  # noqa: PLC0415
+    from datalayer.errors import ConfigurationError  # noqa: PLC0415
 
     store = open_blob_store(blobs) if isinstance(blobs, str) else blobs
+    if database_url.startswith("dynamodb:"):
+        options = {"file_url": file_url, "on_write_failure": on_write_failure, "spool": spool}
+        if connections is not None or engine_options:
+            raise ConfigurationError("`connections` and options of an engine are for SQL databases")
+        return cast("ChainlitLayer", _dynamodb(database_url, store, patience_seconds=patience_seconds, **options))
     return ChainlitLayer(
         Database(database_url, connections=connections, **engine_options),
         store,
@@ -356,3 +364,18 @@ def create_data_layer(
         patience_seconds=patience_seconds,
         spool=spool,
     )
+
+
+def _dynamodb(url: str, blobs: "BlobStore | None", **options: Any) -> "DynamoLayer":
+    """The data layer on DynamoDB. It has the methods of `BaseDataLayer` and a few of `ChainlitLayer`; each other one
+    says that it needs a SQL database."""
+    from datalayer.errors import ConfigurationError  # noqa: PLC0415
+
+    try:
+        from datalayer.dynamodb.layer import DynamoLayer  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"a database URL that begins with dynamodb:// needs a package that is not installed ({error.name}): "
+            "pip install 'threadkeeper[dynamodb]'"
+        ) from None
+    return DynamoLayer(url, blobs, **options)

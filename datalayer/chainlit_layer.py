@@ -1,29 +1,15 @@
-"""Chainlit's data layer: dictionaries in, dictionaries out, no SQL.
+"""Chainlit's data layer on a SQL database: dictionaries in, dictionaries out, no SQL. The writes are in
+`chainlit_writes`."""
 
-Chainlit calls the write methods from tasks that nobody awaits. So each of them queues its write before its first await
-and returns after the commit. A failure is logged with thread and record id, reported to `on_write_failure`, and raised
-as a typed error.
-"""
+from collections.abc import Sequence
+from typing import Any, cast
 
-import logging
-import uuid
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
-
-from chainlit.config import FILES_DIRECTORY
-from chainlit.context import context_var
-from chainlit.data.base import BaseDataLayer
-from chainlit.data.utils import queue_until_user_message
-from chainlit.element import Element as ChainlitElement
 from chainlit.element import ElementDict
 from chainlit.step import StepDict
-from chainlit.types import Feedback as ChainlitFeedback
 from chainlit.types import PageInfo, PaginatedResponse, Pagination, ThreadDict, ThreadFilter
 from chainlit.user import PersistedUser
-from chainlit.user import User as ChainlitUser
 
-from datalayer.accounts.accounts import Accounts, new_user
+from datalayer.accounts.accounts import Accounts
 from datalayer.accounts.erasure import Erasure
 from datalayer.accounts.logins import Logins
 from datalayer.accounts.own_threads import OwnThreads
@@ -33,61 +19,23 @@ from datalayer.billing.billing import Billing
 from datalayer.chainlit_dicts import (
     ELEMENT_COLUMNS,
     element_dict_of,
-    element_of,
     listed_thread_dict_of,
     step_dict_of,
-    step_of,
     thread_dict_of,
     whole_thread_dict_of,
 )
-from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
-from datalayer.errors import Forbidden, InvalidRecord, NotFound
-from datalayer.files.content import content_of
+from datalayer.chainlit_writes import ChainlitWrites, persisted
+from datalayer.cleaning import clean_text, known_id
+from datalayer.errors import InvalidRecord
 from datalayer.files.files import Files
 from datalayer.history import steps, threads, users
 from datalayer.jobs.jobs import Jobs
 from datalayer.keys.keys import Keys
 from datalayer.knowledge.knowledge import Knowledge
-from datalayer.ownership import acting_user, recorded
-from datalayer.records.chat import Feedback, Thread, User
-from datalayer.records.writes import (
-    ElementDeletion,
-    FavoriteMark,
-    Removed,
-    StepDeletion,
-    StepWrite,
-    ThreadCut,
-    ThreadDeletion,
-    ThreadRename,
-    ThreadWrite,
-    UserWrite,
-    VoteRemoval,
-    VoteWrite,
-)
+from datalayer.ownership import acting_user
 from datalayer.review.reviews import Reviews
 from datalayer.turns.turns import TurnClaims
 from datalayer.usage.usage import Usage
-
-logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _once_the_thread_begins(
-    method: Callable[Concatenate["ChainlitLayer", P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate["ChainlitLayer", P], Coroutine[Any, Any, T]]:
-    """Apply Chainlit's rule that a thread begins with the first user message (`queue_until_user_message`); outside of a
-    session the rule does not apply."""
-    queued: Callable[Concatenate[ChainlitLayer, P], Coroutine[Any, Any, T]] = queue_until_user_message()(method)
-
-    async def wrapper(self: "ChainlitLayer", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        context = context_var.get(None)
-        # Chainlit looks the context up through a slow proxy, so it is asked only until the thread has begun.
-        has_begun = context is None or getattr(context.session, "has_first_interaction", False)
-        return await (method if has_begun else queued)(self, *args, **kwargs)
-
-    return wraps(method)(wrapper)
 
 
 class ChainlitLayer(
@@ -105,32 +53,16 @@ class ChainlitLayer(
     Reviews,
     TurnClaims,
     Usage,
-    BaseDataLayer,
+    ChainlitWrites,
 ):
     """Stores everything that Chainlit gives it. Created by `datalayer.create_data_layer`."""
-
-    async def build_debug_url(self) -> str:
-        """The URL of a debugging page, which Chainlit asks for: there is none."""
-        return ""
 
     # Users
 
     async def get_user(self, identifier: str) -> PersistedUser | None:
         """The user with this identifier, or None."""
         found = await users.find(self.database, clean_text(identifier))
-        return _persisted(found) if found else None
-
-    async def create_user(self, user: ChainlitUser) -> PersistedUser:
-        """Store a `chainlit.User`. An existing user keeps id and role, and the metadata given now is merged in.
-
-        Raises:
-            NotFound: the acting user stores itself and was deleted; only a new login creates it again.
-        """
-        record = new_user(user.identifier, clean_json(user.metadata or {}))
-        if acting_user.get() == record.identifier and await self.get_user(record.identifier) is None:
-            raise NotFound(f"the user {record.identifier!r} was deleted")
-        kept: User = await self._write("user", UserWrite(record))
-        return _persisted(kept)
+        return persisted(found) if found else None
 
     # Threads
 
@@ -194,75 +126,7 @@ class ChainlitLayer(
             data=[cast(ThreadDict, listed_thread_dict_of(thread)) for thread in found],
         )
 
-    async def update_thread(
-        self,
-        thread_id: str,
-        name: str | None = None,
-        user_id: str | None = None,
-        metadata: dict[str, Any] | None = None,
-        tags: list[str] | None = None,
-    ) -> None:
-        """Create the thread, or change the given fields; metadata is merged, and a key with the value None is removed.
-
-        A name of blanks alone becomes empty: the list shows the thread as untitled, and not as nothing.
-
-        Raises:
-            Forbidden: the thread belongs to someone else, or would afterwards; or it is a copy, and would be shared.
-            InvalidRecord: an id is not a UUID, or the user does not exist.
-        """
-        record = Thread(
-            id=clean_id(thread_id, "thread id"),
-            name=None if name is None else clean_text(str(name)) if str(name).strip() else "",
-            user_id=None if user_id is None else clean_id(user_id, "user id"),
-            metadata=None if metadata is None else clean_json(metadata),
-            tags=None if tags is None else [clean_text(str(tag)) for tag in tags],
-        )
-        if metadata and metadata.get("is_shared") and await self._is_copy(record.id):
-            raise Forbidden("a copy of another user's thread cannot be shared")
-        await self._write("thread", ThreadWrite(record, utc_now(), *_acting()))
-
-    async def replace_thread_name(self, thread_id: str, expected: str | None, name: str) -> bool:
-        """Rename the thread if it still has the expected name; True if it did."""
-        thread_id, kept = clean_id(thread_id, "thread id"), None if expected is None else clean_text(expected)
-        return bool(await self._write("thread name", ThreadRename(thread_id, kept, clean_text(name), *_acting())))
-
-    async def delete_thread(self, thread_id: str) -> None:
-        """Delete the thread with its steps, votes, elements and files. An unknown thread is not an error."""
-        known = known_id(thread_id)
-        if known is not None:
-            await self._write("deletion of a thread", ThreadDeletion(known, *_acting()))
-
     # Steps
-
-    @_once_the_thread_begins
-    async def create_step(self, step_dict: Mapping[str, Any]) -> None:
-        """Store a StepDict. Its thread is created if it does not exist.
-
-        Raises:
-            Forbidden: the thread is not the acting user's.
-            InvalidRecord: an id is not a UUID.
-        """
-        await self._store_step(step_dict, created=True)
-
-    @_once_the_thread_begins
-    async def update_step(self, step_dict: Mapping[str, Any]) -> None:
-        """Change the fields that the StepDict gives, or store a new step. Raises as `create_step` does."""
-        await self._store_step(step_dict, created=False)
-
-    @_once_the_thread_begins
-    async def delete_step(self, step_id: str) -> None:
-        """Delete the step with its votes and elements. An unknown step is not an error."""
-        known = known_id(step_id)
-        if known is not None:
-            await self._write("deletion of a step", StepDeletion(known, *_acting()))
-
-    async def cut_thread(self, thread_id: str, after_step_id: str, keep: Collection[str] = ()) -> int:
-        """Delete all steps after this one, except those to keep; returns the number of deleted steps."""
-        thread_id, anchor = clean_id(thread_id, "thread id"), clean_id(after_step_id, "step id")
-        removed: Removed | None = await self._write(
-            "cut", ThreadCut(thread_id, anchor, tuple(keep), utc_now(), *_acting())
-        )
-        return removed.count if removed else 0
 
     async def get_favorite_steps(self, user_id: str) -> list[StepDict]:
         """The steps that the user marked as favourites, newest first."""
@@ -273,51 +137,7 @@ class ChainlitLayer(
         found = await steps.favorites(self.database, known, actor=actor)
         return [cast(StepDict, step_dict_of(step, vote)) for step, vote in found]
 
-    async def set_step_favorite(self, step_dict: Mapping[str, Any], favorite: bool) -> StepDict:
-        """Set or clear the favourite mark of the step, and change nothing else; returns the changed StepDict."""
-        step_id, thread_id = clean_id(step_dict.get("id"), "step id"), known_id(step_dict.get("threadId"))
-        await self._write("favourite", FavoriteMark(step_id, thread_id, favorite, *_acting()))
-        metadata = {**(step_dict.get("metadata") or {}), "favorite": favorite}
-        return cast(StepDict, {**step_dict, "metadata": metadata})
-
-    # Votes
-
-    async def upsert_feedback(self, feedback: ChainlitFeedback) -> str:
-        """Store or change the acting user's vote; returns its id.
-
-        Raises:
-            NotFound: the step does not exist for the acting user.
-            InvalidRecord: the value is neither 0 nor 1.
-        """
-        step_id = clean_id(feedback.forId, "step id of a vote")
-        if feedback.value not in (0, 1):
-            raise InvalidRecord("a vote is 1 (up) or 0 (down)")
-        comment = None if feedback.comment is None else clean_text(str(feedback.comment))
-
-        thread_id = known_id(feedback.threadId)
-        record = Feedback(str(uuid.uuid4()), step_id, int(feedback.value), thread_id, comment=comment)
-        return str(await self._write("vote", VoteWrite(record, utc_now(), *_acting())))
-
-    async def delete_feedback(self, feedback_id: str) -> bool:
-        """Withdraw a vote; False if it does not exist.
-
-        Raises:
-            Forbidden: the vote is not the acting user's.
-        """
-        known = known_id(feedback_id)
-        if known is None:
-            return False
-        return bool(await self._write("deletion of a vote", VoteRemoval(known, utc_now(), *_acting())))
-
     # Elements
-
-    @_once_the_thread_begins
-    async def create_element(self, element: ChainlitElement) -> None:
-        """Store a Chainlit element: its bytes first, then its row. A URL is stored, never fetched."""
-        now = utc_now()
-        record = element_of(element.to_dict())
-        own = getattr(getattr(context_var.get(None), "session", None), "files_dir", None)
-        await self._store_element(record, now, lambda: content_of(element, FILES_DIRECTORY, own))
 
     async def get_element(self, thread_id: str, element_id: str) -> ElementDict | None:
         """The ElementDict, or None if the acting user may not read it."""
@@ -325,33 +145,3 @@ class ChainlitLayer(
         if values is None:
             return None
         return cast(ElementDict, element_dict_of(dict(zip(ELEMENT_COLUMNS, values, strict=True)), self._file_url))
-
-    @_once_the_thread_begins
-    async def delete_element(self, element_id: str, thread_id: str | None = None) -> None:
-        """Delete the element and its file. An unknown element is not an error."""
-        known = known_id(element_id)
-        if known is not None:
-            write = ElementDeletion(known, known_id(thread_id), *_acting())
-            await self._write("deletion of an element", write)
-
-    # Shared by the methods above
-
-    async def _store_step(self, step_dict: Mapping[str, Any], *, created: bool) -> None:
-        now = utc_now()
-        try:
-            record = step_of(step_dict)
-        except InvalidRecord as error:
-            await self._report_failure("step", error, thread_id=None, record_id=None)
-            raise
-        await self._write("step", StepWrite(record, now, created, created, *_acting()))
-
-
-def _acting() -> tuple[str | None, bool]:
-    """The acting user, as the fields of a write."""
-    return recorded(acting_user.get())
-
-
-def _persisted(user: User) -> PersistedUser:
-    return PersistedUser(
-        id=user.id, identifier=user.identifier, createdAt=user.created_at or "", metadata=user.metadata
-    )

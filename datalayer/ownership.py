@@ -92,6 +92,15 @@ def writable_by(kind: Actor, owner: ColumnElement[Any]) -> ColumnElement[bool]:
     return owner == bindparam("actor", required=True, type_=threads.c.userIdentifier.type)
 
 
+def owner_condition(actor: Actor) -> tuple[str, dict[str, dict[str, str]]]:
+    """`may_write`, as a condition on the item of a thread in DynamoDB: the expression, and its values."""
+    if actor is SYSTEM:
+        return "attribute_exists(PK)", {}
+    if actor is None:
+        return "attribute_exists(PK) AND attribute_not_exists(userIdentifier)", {}
+    return "userIdentifier = :actor", {":actor": {"S": actor}}
+
+
 def calls_readable_by(actor: Actor) -> ColumnElement[bool]:
     """Whether the actor may see a row of `llm_calls`: the system sees all, users see their own, visitors see none."""
     return _belongs_to(actor, llm_calls.c.userId)

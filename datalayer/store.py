@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,12 @@ from datalayer import migrations
 from datalayer.background.answer_follower import AnswerFollower
 from datalayer.background.file_deleter import FileDeleter
 from datalayer.background.search_indexer import SearchIndexer
+from datalayer.base_store import BaseStore, WriteFailure
 from datalayer.blobs import BlobStore
-from datalayer.blobs.uploads import Uploads
 from datalayer.cleaning import known_id
 from datalayer.database import Database
 from datalayer.errors import (
-    ConfigurationError,
-    DataLayerError,
     InvalidRecord,
-    SchemaError,
-    StatementRefused,
     StorageUnavailable,
 )
 from datalayer.history import deletion_marks, elements, thread_reads, threads
@@ -35,7 +30,6 @@ from datalayer.records.chat import Element, Thread, is_shared
 from datalayer.records.writes import ElementDeletion, Recorded, Removed, StepDeletion, ThreadCut, ThreadDeletion, ids_of
 from datalayer.writes.queue import Writer
 from datalayer.writes.replay import replay
-from datalayer.writes.spool import Spool, to_line
 
 logger = logging.getLogger(__name__)
 
@@ -47,17 +41,7 @@ MOST_THREADS = 100
 _DELETIONS = (ThreadDeletion, ThreadCut, StepDeletion)
 
 
-@dataclass(frozen=True, slots=True)
-class WriteFailure:
-    """A write that was not stored, for the application to show to its user."""
-
-    what: str
-    thread_id: str | None
-    record_id: str | None
-    error: DataLayerError
-
-
-class DataStore:
+class DataStore(BaseStore):
     """One database and one blob store; ownership is checked and every failed write is reported."""
 
     def __init__(
@@ -70,13 +54,15 @@ class DataStore:
         patience_seconds: float = 60.0,
         spool: Path | None = None,
     ) -> None:
+        super().__init__(
+            blobs,
+            file_url=file_url,
+            on_write_failure=on_write_failure,
+            patience_seconds=patience_seconds,
+            spool=spool,
+        )
         self.database = database
-        self._blobs = blobs
-        self._file_url = file_url
-        self._on_write_failure = on_write_failure
-        self._spool = Spool(spool) if spool else None
         self._writer = Writer(database, patience_seconds=patience_seconds)
-        self._uploads = Uploads(patience_seconds=patience_seconds)
         self.file_deleter = FileDeleter(database, blobs)
         self.search_indexer = SearchIndexer(database, is_busy=lambda: len(self._writer) > 0)
         self.answer_follower = AnswerFollower(database)
@@ -126,19 +112,6 @@ class DataStore:
         """
         await self.database.ping()
 
-    @property
-    def blobs(self) -> BlobStore:
-        """The blob store.
-
-        Raises:
-            ConfigurationError: the layer was created without one.
-        """
-        if self._blobs is None:
-            raise ConfigurationError(
-                "files cannot be stored: the data layer was created without a blob store; pass `blobs`"
-            )
-        return self._blobs
-
     async def texts_to_index(self) -> int:
         """How many texts of all users the search cannot find yet; a large number may be five seconds old."""
         return await self.search_indexer.count()
@@ -160,13 +133,7 @@ class DataStore:
         await self.file_deleter.stop()
         await self._uploads.close(deadline_seconds / 2)
         spooled, lost = await self._writer.close(max(ends - time.monotonic(), deadline_seconds / 4), self._rescue)
-        if spooled or lost:
-            logger.error(
-                "%d writes could not be stored before the end: %d are in the spool file, %d are lost",
-                spooled + lost,
-                spooled,
-                lost,
-            )
+        self._report_unstored(spooled, lost)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 if self._blobs is not None:
@@ -175,47 +142,13 @@ class DataStore:
         except TimeoutError:
             logger.warning("the connections were not closed within %s seconds", _CLOSE_SECONDS)
 
-    def _rescue(self, writes: list[Recorded]) -> bool:
-        if self._spool is None:
-            return False
-        try:
-            self._spool.append(writes)
-        except OSError as error:
-            logger.error("the spool file cannot be written: %s", error)
-            return False
-        return True
-
     # Shared by the methods of the features
 
-    async def _write(self, what: str, write: Recorded) -> Any:
-        """Queue the write before the first await; gives its result, or reports and raises its failure."""
-        try:
-            return await self._apply(write)
-        except DataLayerError as error:
-            thread_id, record_id = ids_of(write)
-            if isinstance(error, StatementRefused | SchemaError):
-                await self._keep_refused(write)
-            await self._report_failure(what, error, thread_id=thread_id, record_id=record_id)
-            raise
-        except Exception as error:
-            # An unforeseen failure is reported like any other.
-            thread_id, record_id = ids_of(write)
-            refused = InvalidRecord(f"the record cannot be stored ({type(error).__name__})")
-            await self._report_failure(what, refused, thread_id=thread_id, record_id=record_id)
-            raise refused from error
+    def _submit(self, write: Recorded, thread_id: str | None = None) -> asyncio.Future[Any]:
+        return self._writer.submit(write, thread_id)
 
-    async def _keep_refused(self, write: Recorded) -> None:
-        """Keep a write that the database refuses though nothing is wrong with it: after an upgrade it can be stored."""
-        if self._spool is None:
-            return
-        thread_id, record_id = ids_of(write)
-        ids = {"thread_id": thread_id, "record_id": record_id}
-        try:
-            await asyncio.to_thread(self._spool.refuse, to_line(write))
-        except OSError as error:
-            logger.error("the file of refused writes cannot be written: %s", error, extra=ids)
-        else:
-            logger.error("a write is kept in the file of refused writes, %s", self._spool.refused.name, extra=ids)
+    def _note_files(self) -> None:
+        self.file_deleter.note()
 
     async def _apply(self, write: Recorded) -> Any:
         """Store the write, and delete the files that have no row any more because of it."""
@@ -238,13 +171,6 @@ class DataStore:
     def _note_deletion(self) -> None:
         self.search_indexer.note(deleted=True)
         self.answer_follower.note()
-
-    async def _report_failure(
-        self, what: str, error: DataLayerError, *, thread_id: str | None, record_id: str | None
-    ) -> None:
-        logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})
-        if self._on_write_failure is not None:
-            await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
 
     async def _thread(self, thread_id: str, actor: Actor) -> Thread | None:
         """The thread without its contents, or None if the actor may not read it."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,8 @@ from botocore.exceptions import (
     WaiterError,
 )
 
-from datalayer.dynamodb.items import Attribute, Item
+from datalayer.dynamodb.actions import Action
+from datalayer.dynamodb.items import Item
 from datalayer.dynamodb.keys import INDEX
 from datalayer.errors import (
     ConfigurationError,
@@ -56,9 +57,6 @@ _BUSY = frozenset(
 )
 _BUSY_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 _FORM = "the database URL must be dynamodb://table?region=…, with endpoint_url=… for another server than Amazon's"
-
-Action = dict[str, dict[str, Any]]
-"""One action of a transaction, as DynamoDB's protocol writes it, without the table: `{"Update": {"Key": …}}`."""
 
 
 class ConditionFailed(Exception):
@@ -318,60 +316,9 @@ def _refusal(error: ClientError) -> DataLayerError:
     if code in _BUSY:
         return _Busy(f"DynamoDB is busy ({code})")
     if code == "ResourceNotFoundException":
-        return SchemaError("the DynamoDB table does not exist: run `threadkeeper migrate`, or see docs/dynamodb.md")
+        return SchemaError(
+            "the DynamoDB table does not exist: `migrate` of the data layer creates it (docs/dynamodb.md)"
+        )
     if code in ("ValidationException", "ItemCollectionSizeLimitExceededException"):
         return InvalidRecord(f"DynamoDB refuses the record: {message[:200]}")
     return StorageUnavailable(f"DynamoDB refused the request ({code})")
-
-
-def text(value: str) -> Attribute:
-    return {"S": value}
-
-
-def update(
-    key: Item,
-    *,
-    sets: Mapping[str, Attribute],
-    removes: Sequence[str] = (),
-    condition: str | None = None,
-    values: Mapping[str, Attribute] | None = None,
-    inside: Mapping[str, Mapping[str, Attribute | None]] | None = None,
-) -> Action:
-    """An `Update`: sets and removes attributes by name.
-
-    Args:
-        condition, values: a condition, and the values of its placeholders.
-        inside: changes of keys inside of map attributes; None removes a key.
-    """
-    names: dict[str, str] = {}
-    given: dict[str, Attribute] = dict(values or {})
-
-    def named(name: str) -> str:
-        return names.setdefault(name, f"#n{len(names)}")
-
-    def valued(attribute: Attribute) -> str:
-        given[place := f":v{len(given)}"] = attribute
-        return place
-
-    setting = [f"{named(name)} = {valued(attribute)}" for name, attribute in sets.items()]
-    removing = [named(name) for name in removes]
-    for name, changes in (inside or {}).items():
-        for inner, attribute in changes.items():
-            path = f"{named(name)}.{named(inner)}"
-            if attribute is None:
-                removing.append(path)
-            else:
-                setting.append(f"{path} = {valued(attribute)}")
-    expression = " ".join(
-        f"{word} {', '.join(parts)}" for word, parts in (("SET", setting), ("REMOVE", removing)) if parts
-    )
-    action: dict[str, Any] = {"Key": key}
-    if expression:
-        action["UpdateExpression"] = expression
-    if condition:
-        action["ConditionExpression"] = condition
-    if given:
-        action["ExpressionAttributeValues"] = given
-    if names:
-        action["ExpressionAttributeNames"] = {place: name for name, place in names.items()}
-    return {"Update": action}

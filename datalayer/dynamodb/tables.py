@@ -12,7 +12,7 @@ EXPIRES = "tk:expiresAt"
 _KEYS = {"PK": "HASH", "SK": "RANGE"}
 _INDEX_KEYS = {"UserThreadPK": "HASH", "UserThreadSK": "RANGE"}
 
-_DESCRIPTION: dict[str, Any] = {
+DESCRIPTION: dict[str, Any] = {
     "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in (*_KEYS, *_INDEX_KEYS)],
     "KeySchema": [{"AttributeName": name, "KeyType": kind} for name, kind in _KEYS.items()],
     "GlobalSecondaryIndexes": [
@@ -29,7 +29,7 @@ _EXPIRY = {"AttributeName": EXPIRES, "Enabled": True}
 
 def cloud_formation(name: str) -> str:
     """The table as a CloudFormation template, in JSON."""
-    properties = {"TableName": name, **_DESCRIPTION, "TimeToLiveSpecification": _EXPIRY}
+    properties = {"TableName": name, **DESCRIPTION, "TimeToLiveSpecification": _EXPIRY}
     table = {"Type": "AWS::DynamoDB::Table", "Properties": properties}
     return json.dumps({"AWSTemplateFormatVersion": "2010-09-09", "Resources": {"DynamoDBTable": table}}, indent=2)
 
@@ -62,7 +62,7 @@ async def create(table: Table) -> bool:
     if await exists(table):
         return False
     try:
-        await table.call("create_table", **_DESCRIPTION)
+        await table.call("create_table", **DESCRIPTION)
     except StorageUnavailable as error:
         if "AccessDenied" in str(error):
             raise SchemaError(

@@ -10,19 +10,15 @@ import pytest
 from chainlit.context import init_http_context
 from chainlit.element import Text
 from chainlit.user import User
-from sqlalchemy import select
 
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema.chat import threads
 from tests.support.records import new_id, user_id
 
 
 async def stored(layer: ChainlitLayer, thread_id: str) -> tuple[Any, Any]:
-    """The name and the metadata in the thread's row."""
-    async with layer.database.read() as connection:
-        row = await connection.execute(select(threads.c.name, threads.c.metadata).where(threads.c.id == thread_id))
-        name, metadata = row.one()
-    return name, metadata
+    """The name and the metadata of the thread."""
+    found = await layer.get_thread(thread_id)
+    return found["name"], found["metadata"]
 
 
 async def test_an_element_of_a_thread_that_does_not_exist_yet_is_read_back(layer: ChainlitLayer) -> None:

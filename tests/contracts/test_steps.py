@@ -154,7 +154,7 @@ async def test_the_first_of_two_late_creates_fills_missing_values(layer: Chainli
 @pytest.mark.parametrize("others", [0, 3])
 async def test_a_write_has_the_same_result_alone_and_in_a_batch(layer: ChainlitLayer, others: int) -> None:
     """Postgres uses different statements for them, and for a create and a later state."""
-    company, thread_id, empty = await thread(layer, None), await thread(layer, None), await thread(layer, None)
+    company, thread_id = await thread(layer, None), await thread(layer, None)
     first, second = step(thread_id, createdAt="2026-01-01T00:00:00Z", streaming=True), step(thread_id)
     of_first, of_second = ({"id": one["id"], "threadId": thread_id} for one in (first, second))
 
@@ -178,10 +178,24 @@ async def test_a_write_has_the_same_result_alone_and_in_a_batch(layer: ChainlitL
     kept = await read_back(layer, second)
     assert (kept["name"], kept["type"], kept["output"]) == ("alice", "user_message", "final")
     assert kept["createdAt"] == "2026-01-02T00:00:00.000000Z"
-    # A later state creates no thread, and a step stays in its thread; both are refused without effect on others.
+    # A later state creates no thread: it is refused without effect on others.
     assert isinstance(await write(layer.update_step(step(new_id()))), datalayer.NotFound)
-    assert isinstance(await write(layer.create_step({**first, "threadId": empty})), datalayer.Forbidden)
     assert await write(layer.create_step(step(new_id()))) is None
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_a_step_stays_in_its_thread(layer: ChainlitLayer, others: int) -> None:
+    company, other = await thread(layer, None), await thread(layer, None)
+    written = step(await thread(layer, None))
+    await layer.create_step(written)
+    calls = [
+        layer.create_step({**written, "threadId": other}),
+        *(layer.create_step(step(company)) for _ in range(others)),
+    ]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(results[0], datalayer.Forbidden)
+    assert results[1:] == [None] * others
+    assert (await layer.get_thread(other))["steps"] == []
 
 
 async def test_two_processes_create_one_thread_concurrently(layer: ChainlitLayer, database_url: str) -> None:

@@ -1,4 +1,8 @@
-"""moto's server for DynamoDB. It limits no throughput, and its index never lags behind."""
+"""moto's server for DynamoDB. It limits no throughput, and its index never lags behind.
+
+It handles one request at a time: with several threads, as moto's own command starts it, another request can see an item
+of a transaction that is not stored yet, and it has no error for two transactions that meet.
+"""
 
 import functools
 import os
@@ -26,8 +30,12 @@ def dynamodb_server(directory: Path) -> Iterator[str]:
             yield url.partition("?")[2]
             return
         port = free_port()
-        command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-        with KeptProcess(command, port=port, log=directory / "moto.log"), pytest.MonkeyPatch.context() as patch:
+        command = [sys.executable, str(Path(__file__)), str(port)]
+        environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+        with (
+            KeptProcess(command, port=port, log=directory / "moto.log", environment=environment),
+            pytest.MonkeyPatch.context() as patch,
+        ):
             for name, value in CREDENTIALS.items():
                 patch.setenv(name, value)
             yield f"region={REGION}&endpoint_url=http://127.0.0.1:{port}"
@@ -47,3 +55,15 @@ def _described_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: load(path))
         yield
+
+
+def _serve(port: int) -> None:
+    # Slow imports, of the server's process alone.
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
+    from werkzeug.serving import run_simple  # noqa: PLC0415
+
+    run_simple("127.0.0.1", port, DomainDispatcherApplication(create_backend_app), threaded=False)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

@@ -84,6 +84,12 @@ def test_settings_are_immutable() -> None:
         ("PORT", "0", "PORT must be at least 1."),
         ("PORT", "65536", "PORT must be at most 65535."),
         ("DATABASE_URL", "mysql://root:hunter2@db/x", "DATABASE_URL must start with sqlite:/// or postgresql://."),
+        (
+            "DATABASE_URL",
+            "dynamodb://table?region=eu-central-1",
+            "DATABASE_URL cannot be dynamodb:// here: accounts, usage, review, assistants and jobs need a SQL "
+            "database; an application of your own can use datalayer with DynamoDB (docs/dynamodb.md).",
+        ),
         ("DATABASE_URL", "sqlite://", "DATABASE_URL must contain a file path, as in sqlite:///path/to/file.db."),
         (
             "DATABASE_URL",

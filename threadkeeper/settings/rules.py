@@ -38,6 +38,11 @@ def database_url(value: str) -> str:
             raise ValueError("must contain a file path, as in sqlite:///path/to/file.db")
     elif separator and scheme.partition("+")[0] in ("postgresql", "postgres"):
         parse_url(value)
+    elif separator and scheme == "dynamodb":
+        raise ValueError(
+            "cannot be dynamodb:// here: accounts, usage, review, assistants and jobs need a SQL database; an "
+            "application of your own can use datalayer with DynamoDB (docs/dynamodb.md)"
+        )
     else:
         raise ValueError("must start with sqlite:/// or postgresql://")
     return value

@@ -3,7 +3,8 @@
 import pytest
 
 from datalayer.dynamodb import tables
-from datalayer.dynamodb.client import ConditionFailed, Table, place_of, update
+from datalayer.dynamodb.actions import update
+from datalayer.dynamodb.client import ConditionFailed, Table, place_of
 from datalayer.dynamodb.keys import key, step_key
 from datalayer.errors import ConfigurationError, ConnectionLost, InvalidRecord, SchemaError
 

@@ -1,0 +1,129 @@
+"""Elements: their items, and the announcement of their files."""
+
+from datalayer.cleaning import utc_now
+from datalayer.dynamodb import keys
+from datalayer.dynamodb.actions import check, delete, update
+from datalayer.dynamodb.batches import ThreadChange, read, thread_actions
+from datalayer.dynamodb.client import ConditionFailed, Table
+from datalayer.dynamodb.dicts import element_attributes, owner_of
+from datalayer.dynamodb.file_outbox import queued
+from datalayer.dynamodb.items import text_of
+from datalayer.dynamodb.recent import Recent
+from datalayer.errors import InvalidRecord, StorageUnavailable
+from datalayer.history.deletion_marks import log_drop
+from datalayer.ownership import actor_of, demand_write, owner_condition
+from datalayer.records.writes import ElementDeletion, ElementWrite, FileAbandonment, FileAnnouncement, Removed
+
+_ATTEMPTS = 4
+
+
+class Elements:
+    """Stores and deletes elements in one table."""
+
+    def __init__(self, table: Table, recent: Recent) -> None:
+        self._table, self._recent = table, recent
+
+    async def store(self, write: ElementWrite) -> Removed | None:
+        """Store the given fields of an element, create its thread if it does not exist, and queue a replaced file.
+
+        None if the thread was deleted: nothing was stored then.
+
+        Raises:
+            Forbidden: the thread belongs to someone else.
+            InvalidRecord: the element has no thread.
+        """
+        element, actor = write.element, actor_of(write)
+        thread_id = _thread_of(element.thread_id)
+        key = keys.element_key(thread_id, element.id)
+        given = element_attributes(element)
+        change = ThreadChange(actor, opens=True, created_at=write.moment, activity=write.moment)
+        for _ in range(_ATTEMPTS):
+            stored = await read(self._table, thread_id, others=[key])
+            if stored.thread is None and stored.is_deleted:
+                log_drop(thread_id)
+                return None
+            if stored.thread is not None:
+                demand_write(actor, owner_of(stored.thread), "the thread")
+            actions = thread_actions(thread_id, change, stored, exists=stored.thread is not None)
+            older = text_of(stored.others[0], "objectKey") if stored.others else None
+            replaced = older if element.object_key is not None and older not in (None, element.object_key) else None
+            if element.object_key is not None:
+                # The file has an item now.
+                actions.append(delete(keys.file_key(thread_id, element.object_key)))
+            if replaced is not None:
+                actions.append(queued(thread_id, replaced, utc_now()))
+            defaults = {"name": {"S": ""}, "createdAt": {"S": write.moment}}
+            actions.append(
+                update(
+                    key,
+                    sets={**given, "id": {"S": element.id}, "threadId": {"S": thread_id}},
+                    defaults={name: one for name, one in defaults.items() if name not in given},
+                    condition="attribute_not_exists(objectKey)" if older is None else "objectKey = :older",
+                    values={} if older is None else {":older": {"S": older}},
+                )
+            )
+            try:
+                await self._table.transact(actions)
+            except ConditionFailed:
+                continue
+            self._recent.note(thread_id, change.owner)
+            return Removed(0, (replaced,) if replaced is not None else ())
+        raise StorageUnavailable("the element is being changed by too many others")
+
+    async def delete(self, thread_id: str | None, write: ElementDeletion) -> Removed:
+        """Delete an element and queue its file. An unknown element is not an error.
+
+        Raises:
+            Forbidden: the thread belongs to someone else.
+        """
+        actor, thread_id = actor_of(write), _thread_of(thread_id)
+        key = keys.element_key(thread_id, write.element_id)
+        for _ in range(_ATTEMPTS):
+            stored = await read(self._table, thread_id, others=[key])
+            if stored.thread is None or not stored.others:
+                return Removed(0)
+            demand_write(actor, owner_of(stored.thread), "the thread")
+            condition, values = owner_condition(owner_of(stored.thread))
+            actions = [check(keys.thread_key(thread_id), condition, values)]
+            older = text_of(stored.others[0], "objectKey")
+            if older is None:
+                actions.append(delete(key, "attribute_not_exists(objectKey)"))
+            else:
+                actions += [
+                    delete(key, "objectKey = :older", {":older": {"S": older}}),
+                    queued(thread_id, older, utc_now()),
+                ]
+            try:
+                await self._table.transact(actions)
+            except ConditionFailed:
+                continue
+            return Removed(1, (older,) if older is not None else ())
+        raise StorageUnavailable("the element is being changed by too many others")
+
+    async def announce(self, write: FileAnnouncement) -> bool:
+        """Queue the deletion of a file that is about to be stored; False if its thread was deleted.
+
+        Raises:
+            Forbidden: the thread belongs to someone else.
+        """
+        thread_id = _thread_of(write.thread_id)
+        stored = await read(self._table, thread_id)
+        if stored.thread is not None:
+            demand_write(actor_of(write), owner_of(stored.thread), "the thread")
+        elif stored.is_deleted:
+            log_drop(thread_id)
+            return False
+        await self._table.transact([queued(thread_id, write.object_key, write.due_at)])
+        return True
+
+    async def abandon(self, write: FileAbandonment) -> None:
+        """Queue the deletion of a file whose element is not stored."""
+        # The key begins with the id of its thread.
+        thread_id = write.object_key.partition("/")[0]
+        await self._table.transact([queued(thread_id, write.object_key, utc_now())])
+
+
+def _thread_of(thread_id: str | None) -> str:
+    if thread_id is None:
+        raise InvalidRecord("in DynamoDB an element is stored and deleted with the id of its thread")
+    return thread_id

@@ -1,0 +1,149 @@
+"""Texts that are too long for an item: in the blob store, with their beginning in the item.
+
+An item of DynamoDB has at most 400 KB. So an attribute of more than `LONGEST` bytes goes to the blob store, under a key
+that is never used again, and the item has the key in an attribute of ours. A reader who does not know it, such as
+Chainlit's own layer, shows the beginning of the text.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+
+from cachetools import LRUCache
+
+from datalayer.blobs import BlobStore
+from datalayer.dynamodb.items import OURS, Attribute, Item, from_attribute, size_of, to_attribute
+from datalayer.dynamodb.keys import thread_of
+from datalayer.errors import BlobError, BlobNotFound, BlobRefused, InvalidRecord, StorageUnavailable
+
+logger = logging.getLogger(__name__)
+
+POINTER = f"{OURS}long:"
+LONGEST = 48 * 1024
+SHORTEST = 1024
+"""The bound if the item of an attribute within `LONGEST` is too large all the same."""
+_SHOWN = 2_000
+_MOST_KNOWN = 1_000
+_AT_ONCE = 8
+
+Delete = Callable[[Sequence[str], str], Awaitable[object]]
+"""Deletes files of a thread."""
+
+
+class LongTexts:
+    """The long texts of the items of one table."""
+
+    def __init__(self, blobs: BlobStore | None, delete: Delete) -> None:
+        self._blobs, self._delete = blobs, delete
+        # A key that this process stored, and then replaced, is in no item any more.
+        self._stored: LRUCache[tuple[str, str], str] = LRUCache(_MOST_KNOWN)
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def completed(self, items: Sequence[Item]) -> list[Item]:
+        """The items with their whole texts."""
+        return list(await asyncio.gather(*map(self._completed, items)))
+
+    async def put(self, thread_id: str, step_id: str, attribute: Attribute) -> str:
+        """Store a text; gives its key.
+
+        Raises:
+            InvalidRecord: there is no blob store.
+            StorageUnavailable: the blob store cannot store it now.
+        """
+        if self._blobs is None:
+            raise InvalidRecord(
+                f"a text of more than {SHORTEST} to {LONGEST} bytes cannot be stored in DynamoDB: pass `blobs`"
+            )
+        key = f"{thread_id}/text-{step_id}-{secrets.token_hex(8)}"
+        text = attribute["S"] if "S" in attribute else json.dumps(from_attribute(attribute))
+        try:
+            await self._blobs.put(key, text.encode(), "text/plain; charset=utf-8")
+        except BlobRefused:
+            raise
+        except BlobError as error:
+            raise StorageUnavailable(f"a long text cannot be stored in the blob store now: {error}") from error
+        return key
+
+    async def replaced(self, thread_id: str, changes: dict[tuple[str, str], str | None]) -> None:
+        """Note the keys that the items of steps have now, by step and attribute, and delete those they had before."""
+        older = [self._stored.pop(place) for place in changes if place in self._stored]
+        self._stored.update({place: key for place, key in changes.items() if key is not None})
+        if older:
+            await self._delete(older, thread_id)
+
+    async def dropped(self, thread_id: str, keys: Sequence[str]) -> None:
+        """Delete texts whose items were not stored."""
+        if keys:
+            await self._delete(keys, thread_id)
+
+    async def _completed(self, item: Item) -> Item:
+        pointers = {name.removeprefix(POINTER): one["S"] for name, one in item.items() if name.startswith(POINTER)}
+        if not pointers:
+            return item
+        whole = dict(item)
+        for name, key in pointers.items():
+            text = await self._read(key, thread_of(item))
+            if text is not None:
+                whole[name] = _over(item.get(name), text)
+        return whole
+
+    async def _read(self, key: str, thread_id: str) -> str | None:
+        if self._blobs is None:
+            logger.error("a long text cannot be read without the blob store", extra={"object_key": key})
+            return None
+        try:
+            async with self._at_once:
+                return (await self._blobs.read(key)).decode()
+        except BlobNotFound:
+            # A write may have replaced it since its item was read.
+            logger.error("a long text is missing", extra={"thread_id": thread_id, "object_key": key})
+            return None
+
+
+class Upload:
+    """The long texts of one transaction, which may take several attempts."""
+
+    def __init__(self, texts: LongTexts, thread_id: str) -> None:
+        self._texts, self._thread_id = texts, thread_id
+        self.most = LONGEST
+        self._keys: dict[tuple[str, str, int], str] = {}
+        self._now: dict[tuple[str, str], str | None] = {}
+
+    async def shortened(self, step_id: str, given: Item) -> Item:
+        """The attributes with long texts replaced by their beginnings and the keys of the whole texts."""
+        result: Item = {}
+        for name, attribute in given.items():
+            result[name] = attribute
+            self._now[step_id, name] = None
+            if size_of(attribute) <= self.most:
+                continue
+            # Another attempt has the same attribute, and need not store it again.
+            place = (step_id, name, id(attribute))
+            if place not in self._keys:
+                self._keys[place] = await self._texts.put(self._thread_id, step_id, attribute)
+            self._now[step_id, name] = self._keys[place]
+            result[name] = {"S": attribute["S"][:_SHOWN]} if "S" in attribute else _emptied(attribute)
+            result[POINTER + name] = {"S": self._keys[place]}
+        return result
+
+    async def end(self, *, stored: bool) -> None:
+        """The transaction was carried out, or has failed."""
+        in_use = set(self._now.values()) if stored else set()
+        if stored:
+            await self._texts.replaced(self._thread_id, self._now)
+        await self._texts.dropped(self._thread_id, [key for key in self._keys.values() if key not in in_use])
+
+
+def _emptied(attribute: Attribute) -> Attribute:
+    ((kind, _),) = attribute.items()
+    return {kind: {} if kind == "M" else []}
+
+
+def _over(attribute: Attribute | None, text: str) -> Attribute:
+    """The whole value; keys that were set in an object since, such as the favourite mark, are over those of then."""
+    if attribute is None or "S" in attribute:
+        return {"S": text}
+    whole = to_attribute(json.loads(text))
+    return {"M": {**whole["M"], **attribute["M"]}} if "M" in whole and "M" in attribute else whole
