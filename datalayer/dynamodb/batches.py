@@ -188,7 +188,7 @@ class Batches:
             try:
                 await self._table.transact(actions)
             except ConditionFailed as failed:
-                if of_user in failed.at:
+                if of_user in failed.at and 0 not in failed.at:
                     raise InvalidRecord(f"the user {thread.user_id!r} does not exist") from None
             except InvalidRecord:
                 # Attributes that are not long each may be so together.

@@ -60,7 +60,7 @@ async def test_a_record_that_is_too_large_is_refused(table: Table) -> None:
         await table.transact([update(step_key("t", "1"), sets={"output": {"S": "x" * 410_000}})])
 
 
-async def test_a_server_that_is_not_there_is_unavailable() -> None:
+async def test_a_server_that_is_not_there_is_unavailable(dynamodb_options: str) -> None:
     table = Table(place_of("dynamodb://any?region=eu-central-1&endpoint_url=http://127.0.0.1:9"))
     with pytest.raises(ConnectionLost):
         await table.get(key("a", "b"))

@@ -1,0 +1,199 @@
+"""The items of the table: votes and favourites, the history of votes, deletions, and Chainlit's own layer."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+from chainlit.context import init_http_context
+from chainlit.data.dynamodb import DynamoDBDataLayer
+from chainlit.types import Feedback, Pagination, ThreadFilter
+from chainlit.user import User
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.dynamodb import keys
+from datalayer.dynamodb.actions import put
+from datalayer.dynamodb.client import place_of
+from datalayer.dynamodb.items import text_of
+from tests.contracts.dynamodb.items import all_items, kinds
+from tests.contracts.dynamodb.test_limits import dynamo
+from tests.contracts.test_elements import text_element
+from tests.support.records import listed, new_id, step, thread, user_id, vote
+
+
+async def test_a_vote_has_one_entry_and_a_history(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with datalayer.acting_as("alice"):
+        thread_id = await thread(layer, owner)
+        written = step(thread_id)
+        await layer.create_step(written)
+        for value, comment in ((1, "good"), (0, "on second thoughts")):
+            kept = await layer.upsert_feedback(vote(written["id"], value, comment))
+        entries = [one["SK"]["S"] for one in await all_items(dynamo(layer).table) if one["SK"]["S"].startswith("VOTE#")]
+        assert entries == [f"VOTE#0#{written['id']}"]
+        assert await layer.delete_feedback(kept)
+        assert not await layer.delete_feedback(kept)
+        await layer.upsert_feedback(vote(written["id"], 1))
+        await layer.set_step_favorite(written, True)
+        await layer.delete_step(written["id"])
+    items = await all_items(dynamo(layer).table)
+    changes = sorted((one for one in items if one["SK"]["S"].startswith("CHANGE#")), key=lambda one: one["SK"]["S"])
+    values = [(one.get("value", {}).get("N"), text_of(one, "comment")) for one in changes]
+    assert values == [("1", "good"), ("0", "on second thoughts"), (None, None), ("1", None)]
+    assert await kinds(dynamo(layer).table) == {"USER": 1, "THREAD": 1, "CHANGE": 4}
+
+
+async def test_a_thread_with_several_votes_is_listed_once(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with datalayer.acting_as("alice"):
+        older, newer = await thread(layer, owner), await thread(layer, owner)
+        for thread_id in (newer, newer, older):
+            written = step(thread_id)
+            await layer.create_step(written)
+            await layer.upsert_feedback(vote(written["id"], 0))
+        assert await listed(layer, owner, feedback=0) == [older, newer]
+        await layer.create_step(step(newer))
+        assert await listed(layer, owner, feedback=0) == [newer, older], "by last activity, as every list"
+
+
+async def test_titles_and_texts_are_searched_by_words(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    titled, asked, other = [await thread(layer, owner, name=name) for name in ("Café prices", "b", "c")]
+    await layer.create_step(step(asked, "向量数据库的价格 and CAFÉ"))
+    await layer.create_step(step(other, "nothing"))
+    assert await listed(layer, owner, search="café") == [asked, titled]
+    assert await listed(layer, owner, search="数据库 caf") == [asked]
+    assert await listed(layer, owner, search="!!!") == []
+    assert await listed(layer, owner, search="absent") == []
+
+
+async def test_a_deletion_that_was_interrupted_goes_on_at_the_next_start(layer: ChainlitLayer) -> None:
+    thread_id = new_id()
+    table = dynamo(layer).table
+    await layer.blobs.put(f"{thread_id}/left", b"x", "text/plain")
+    await table.transact([put({**keys.step_key(thread_id, new_id()), "output": {"S": "left"}})])
+    mark = {**keys.deleted_key(thread_id), **keys.in_index(keys.DELETIONS, "2026-01-01T00:00:00.000000Z")}
+    await table.transact([put(mark)])
+    await layer.migrate()
+    assert await kinds(table) == {"DELETED": 1}
+    assert [blob.key async for blob in layer.blobs.list()] == []
+    await layer.create_step(step(thread_id))
+    assert await layer.get_thread(thread_id) is None
+
+
+async def test_deleting_a_user_leaves_marks_alone(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with datalayer.acting_as("alice"):
+        for _ in range(3):
+            thread_id = await thread(layer, owner)
+            written = step(thread_id)
+            await layer.create_step(written)
+            await layer.upsert_feedback(vote(written["id"], 1))
+            await layer.create_element(text_element(thread_id, written["id"], "x"))
+    with datalayer.acting_as("bob"), pytest.raises(datalayer.Forbidden):
+        await layer.delete_user("alice")
+    with datalayer.acting_as("alice"):
+        receipt = await layer.delete_user("alice")
+        with pytest.raises(datalayer.NotFound):
+            await layer.delete_user("alice")
+    rows = {"threads": 3, "steps": 3, "elements": 3, "feedbacks": 3, "feedback_changes": 3, "users": 1}
+    assert (receipt.rows, len(receipt.files), len(receipt.threads), receipt.files_left) == (rows, 3, 3, ())
+    assert await kinds(dynamo(layer).table) == {"DELETED": 3}
+    assert [blob.key async for blob in layer.blobs.list()] == []
+
+
+async def test_nobody_else_reads_or_changes_a_thread(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    await user_id(layer, "alice#1")
+    with datalayer.acting_as("alice"):
+        thread_id = await thread(layer, owner)
+        written = step(thread_id, metadata={"favorite": True})
+        await layer.create_step(written)
+        await layer.set_step_favorite(written, True)
+        element = text_element(thread_id, written["id"], "x")
+        await layer.create_element(element)
+        kept = await layer.upsert_feedback(vote(written["id"], 1))
+    before = await all_items(dynamo(layer).table)
+    refused = (datalayer.Forbidden, datalayer.NotFound)
+    for actor in ("bob", "alice#1", None):
+        with datalayer.acting_as(actor):
+            assert await layer.get_thread(thread_id) is None
+            assert await layer.get_thread_head(thread_id) is None
+            assert await layer.get_thread_author(thread_id) == ""
+            assert await layer.get_element(thread_id, element.id) is None
+            assert await listed(layer, owner) == await listed(layer, owner, feedback=1) == []
+            assert await layer.get_favorite_steps(owner) == []
+            for call in (
+                layer.update_thread(thread_id, name="mine"),
+                layer.update_thread(thread_id, user_id=actor or "bob"),
+                layer.replace_thread_name(thread_id, "a thread", "mine"),
+                layer.create_step(step(thread_id)),
+                layer.update_step({**written, "output": "changed"}),
+                layer.delete_step(written["id"]),
+                layer.cut_thread(thread_id, written["id"]),
+                layer.set_step_favorite(written, False),
+                layer.upsert_feedback(vote(written["id"], 0)),
+                layer.delete_feedback(kept),
+                layer.create_element(text_element(thread_id, written["id"], "planted")),
+                layer.delete_element(element.id, thread_id),
+                layer.delete_thread(thread_id),
+                layer.delete_thread_with_receipt(thread_id),
+            ):
+                with pytest.raises(refused):
+                    await call
+    assert await all_items(dynamo(layer).table) == before
+
+
+async def test_a_method_that_needs_sql_says_so(layer: ChainlitLayer) -> None:
+    with pytest.raises(AttributeError, match="'usage_totals' is not in the data layer of DynamoDB"):
+        _ = layer.usage_totals
+
+
+async def test_a_table_of_chainlits_own_layer_is_read_and_stays_readable_by_it(
+    layer: ChainlitLayer, database_url: str, tables_client: Any
+) -> None:
+    theirs = DynamoDBDataLayer(place_of(database_url).table, client=tables_client)
+    thread_id = new_id()
+    init_http_context(thread_id=thread_id)
+    await theirs.create_user(User(identifier="alice", metadata={"role": "user"}))
+    await theirs.update_thread(thread_id, name="theirs", user_id="alice", metadata={"a": 1}, tags=["x"])
+    old = step(
+        thread_id, "written by Chainlit", createdAt="2026-01-01T00:00:00Z", generation={"tokenCount": 3, "cost": 0.5}
+    )
+    await theirs.create_step(cast(Any, old))
+    await theirs.upsert_feedback(Feedback(forId=old["id"], threadId=thread_id, value=1, comment="fine"))
+
+    owner = await layer.create_user(User(identifier="alice", metadata={"more": 2}))
+    assert (owner.id, owner.metadata) == ("alice", {"role": "user", "more": 2})
+    with datalayer.acting_as("alice"):
+        found = await layer.get_thread(thread_id)
+        assert (found["name"], found["metadata"], found["tags"], found["userIdentifier"]) == (
+            "theirs",
+            {"a": 1},
+            ["x"],
+            "alice",
+        )
+        assert {name: found["steps"][0][name] for name in old} == old
+        assert found["steps"][0]["feedback"]["comment"] == "fine"
+        assert await listed(layer, "alice") == [thread_id]
+        await layer.update_thread(thread_id, name="ours", metadata={"b": 2})
+        new = step(thread_id, "written here", metadata={"n": 1.5})
+        await layer.create_step(new)
+        await layer.upsert_feedback(vote(new["id"], 0, "no"))
+        second = new_id()
+        await layer.create_step(step(second))
+        gone = await thread(layer, "alice")
+        await layer.delete_thread(gone)
+
+    read: Mapping[str, Any] = cast(Any, await theirs.get_thread(thread_id))
+    assert (read["name"], read["metadata"]) == ("ours", {"a": 1, "b": 2})
+    assert [one["output"] for one in read["steps"]] == ["written by Chainlit", "written here"]
+    assert read["steps"][1]["feedback"]["value"] == 0
+    assert await theirs.get_thread_author(second) == "alice"
+    assert await theirs.get_thread(gone) is None
+    page = await theirs.list_threads(Pagination(first=10), ThreadFilter(userId="alice"))
+    assert [one["id"] for one in page.data] == [second, thread_id]
+    found_user = await theirs.get_user("alice")
+    assert found_user is not None
+    assert found_user.metadata == {"role": "user", "more": 2}
+    assert await theirs.delete_feedback(read["steps"][1]["feedback"]["id"])

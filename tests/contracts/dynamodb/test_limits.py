@@ -1,0 +1,211 @@
+"""The limits of DynamoDB: nobody notices them."""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+import datalayer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.dynamodb.layer import DynamoLayer
+from datalayer.dynamodb.long_texts import LONGEST
+from tests.contracts.dynamodb.items import all_items, kinds
+from tests.support.faulty_dynamodb import faulty
+from tests.support.records import listed, new_id, page, step, thread, user_id, vote
+
+
+def dynamo(layer: ChainlitLayer) -> DynamoLayer:
+    return cast(DynamoLayer, layer)
+
+
+async def only_step(layer: ChainlitLayer, thread_id: str) -> dict[str, Any]:
+    (found,) = (await layer.get_thread(thread_id))["steps"]
+    return dict(found)
+
+
+async def blobs_of(layer: ChainlitLayer) -> list[str]:
+    return [blob.key async for blob in layer.blobs.list()]
+
+
+async def test_texts_and_objects_longer_than_an_item_are_read_back(layer: ChainlitLayer) -> None:
+    long, rows = "工具 " * 200_000, {"rows": [{"number": number} for number in range(10_000)]}
+    written = step(new_id(), long, metadata=rows, mood=["x" * 1000] * 100)
+    await layer.create_step(written)
+    kept = await only_step(layer, written["threadId"])
+    assert (kept["output"], kept["metadata"], kept["mood"]) == (long, rows, written["mood"])
+    stored = next(one for one in await all_items(dynamo(layer).table) if one["SK"]["S"].startswith("STEP#"))
+    assert long.startswith(stored["output"]["S"]) and len(stored["output"]["S"]) > 100, (
+        "other readers see its beginning"
+    )
+    await layer.set_step_favorite({"id": written["id"], "threadId": written["threadId"]}, True)
+    assert (await only_step(layer, written["threadId"]))["metadata"] == {**rows, "favorite": True}
+
+
+async def test_a_replaced_long_text_leaves_no_file(layer: ChainlitLayer) -> None:
+    written = step(new_id(), "a" * 2 * LONGEST)
+    await layer.create_step(written)
+    await layer.update_step({**written, "output": "b" * 3 * LONGEST})
+    assert (await only_step(layer, written["threadId"]))["output"] == "b" * 3 * LONGEST
+    assert len(await blobs_of(layer)) == 1
+    await layer.update_step({**written, "output": "short"})
+    assert (await only_step(layer, written["threadId"]))["output"] == "short"
+    assert await blobs_of(layer) == []
+    await layer.update_step({**written, "output": "c" * 2 * LONGEST})
+    await layer.delete_thread(written["threadId"])
+    assert await blobs_of(layer) == []
+
+
+async def test_many_texts_that_are_not_long_are_read_back(layer: ChainlitLayer) -> None:
+    moods = {f"mood {number}": str(number) * (LONGEST // 2) for number in range(10, 30)}
+    written = step(new_id(), **moods)
+    await layer.create_step(written)
+    kept = await only_step(layer, written["threadId"])
+    assert {name: kept[name] for name in moods} == moods
+
+
+async def test_a_long_text_without_a_blob_store_is_refused(database_url: str) -> None:
+    layer = datalayer.create_data_layer(database_url)
+    with pytest.raises(datalayer.InvalidRecord, match="blobs"):
+        await layer.create_step(step(new_id(), "x" * 2 * LONGEST))
+    await layer.close()
+
+
+async def test_numbers_keep_their_digits(layer: ChainlitLayer) -> None:
+    numbers = {"large": 10**60 + 1, "exact": 12345678901234567890123456789012345678, "tiny": 5e-324, "half": 0.1}
+    written = step(new_id(), metadata=numbers, generation={"tokenCount": 7})
+    await layer.create_step(written)
+    kept = await only_step(layer, written["threadId"])
+    assert kept["metadata"] == numbers
+    assert type(kept["generation"]["tokenCount"]) is int, "Chainlit's own layer gives a float"
+
+
+async def test_a_thread_of_more_than_a_megabyte_is_read_cut_and_deleted(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    thread_id = await thread(layer, owner)
+    text = "x" * 10_000
+    written = [step(thread_id, f"{number} {text}", createdAt=f"2026-01-01T00:{number:06.3f}Z") for number in range(130)]
+    for number, one in enumerate(written):
+        one["createdAt"] = f"2026-01-01T00:00:00.{number:06}Z"
+    await asyncio.gather(*map(layer.create_step, written))
+    found = await layer.get_thread(thread_id)
+    assert [one["id"] for one in found["steps"]] == [one["id"] for one in written]
+    assert await layer.cut_thread(thread_id, written[119]["id"], keep=[written[125]["id"]]) == 9
+    receipt = await layer.delete_thread_with_receipt(thread_id)
+    assert (receipt.rows["threads"], receipt.rows["steps"], receipt.messages) == (1, 121, 121)
+    assert await kinds(dynamo(layer).table) == {"USER": 1, "DELETED": 1}
+
+
+async def test_parts_of_batches_that_are_given_back_are_asked_for_again(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    threads = [await thread(layer, owner, name=name) for name in "abcde"]
+    for thread_id in threads:
+        await layer.create_step(step(thread_id))
+    with faulty(dynamo(layer).table) as client:
+        client.give_back("batch_get_item", times=3)
+        assert await listed(layer, owner) == threads[::-1]
+        client.give_back("batch_write_item", times=2)
+        await layer.delete_thread(threads[0])
+    assert (await kinds(dynamo(layer).table))["STEP"] == 4
+
+
+@pytest.mark.parametrize(
+    ("code", "reasons"),
+    [
+        ("ProvisionedThroughputExceededException", ()),
+        ("ThrottlingException", ()),
+        ("TransactionCanceledException", ("None", "TransactionConflict")),
+        ("TransactionCanceledException", ("ThrottlingError", "None")),
+    ],
+)
+async def test_writes_that_are_refused_for_now_are_stored_in_order(
+    layer: ChainlitLayer, code: str, reasons: tuple[str, ...]
+) -> None:
+    written = step(new_id(), "first")
+    await layer.create_step(written)
+    with faulty(dynamo(layer).table) as client:
+        client.refuse("transact_write_items", code, times=3, reasons=reasons)
+        calls = []
+        for number in range(20):
+            calls.append(asyncio.create_task(layer.update_step({**written, "output": f"state {number}"})))
+            await asyncio.sleep(random.choice([0, 0.001]))
+        await asyncio.gather(*calls)
+        assert client.calls["transact_write_items"] >= 4
+    assert (await only_step(layer, written["threadId"]))["output"] == "state 19"
+
+
+async def test_a_write_whose_answer_is_lost_is_stored_once(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with datalayer.acting_as("alice"), faulty(dynamo(layer).table) as client:
+        client.lose_answers("transact_write_items")
+        thread_id = await thread(layer, owner)
+        written = step(thread_id)
+        client.lose_answers("transact_write_items")
+        await layer.create_step(written)
+        client.lose_answers("transact_write_items")
+        await layer.upsert_feedback(vote(written["id"], 1))
+    assert (await only_step(layer, thread_id))["feedback"]["value"] == 1
+    assert await kinds(dynamo(layer).table) == {"USER": 1, "THREAD": 1, "STEP": 1, "VOTE": 1, "CHANGE": 1}
+
+
+async def test_two_processes_merge_metadata_without_losing_a_key(layer: ChainlitLayer, database_url: str) -> None:
+    thread_id = await thread(layer, None, metadata={"kept": 1})
+    other = datalayer.create_data_layer(database_url)
+    changes = (one.update_thread(thread_id, metadata={f"{at}": at}) for at, one in enumerate([layer, other] * 5))
+    await asyncio.gather(*changes)
+    await other.close()
+    assert (await layer.get_thread(thread_id))["metadata"] == {"kept": 1} | {f"{at}": at for at in range(10)}
+
+
+async def test_own_writes_are_listed_although_the_index_lags_behind(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with datalayer.acting_as("alice"):
+        first, gone = await thread(layer, owner, name="first"), await thread(layer, owner, name="gone")
+        asked, second = step(first), new_id()
+        await layer.create_step(asked)
+        with faulty(dynamo(layer).table) as client:
+            client.freeze_index()
+            assert await listed(layer, owner) == [first, gone]
+            assert await listed(layer, owner, feedback=0) == []
+            assert await layer.get_favorite_steps(owner) == []
+            await layer.create_step(step(second, createdAt=None))
+            await layer.upsert_feedback(vote(asked["id"], 0))
+            await layer.set_step_favorite(asked, True)
+            await layer.delete_thread(gone)
+            assert await listed(layer, owner) == [second, first]
+            assert await listed(layer, owner, feedback=0) == [first]
+            assert [one["id"] for one in await layer.get_favorite_steps(owner)] == [asked["id"]]
+            await layer.upsert_feedback(vote(asked["id"], 1))
+            assert await listed(layer, owner, feedback=0) == []
+
+
+async def test_a_page_reads_as_many_items_however_long_the_history_is(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    read: list[list[int]] = []
+    for _ in range(2):
+        for _ in range(15):
+            await layer.create_step(step(await thread(layer, owner)))
+        dynamo(layer)._recent._of_user.clear()  # as after half a minute
+        with faulty(dynamo(layer).table) as client:
+            found = await page(layer, owner, first=5)
+            rest = await page(layer, owner, first=5, after=found.pageInfo.endCursor)
+            assert len({one["id"] for one in [*found.data, *rest.data]}) == 10
+            read.append([client.calls["query"], client.calls["batch_get_item"]])
+    assert read == [[2, 2], [2, 2]]
+
+
+async def test_writes_wait_in_the_spool_file_while_the_service_is_away(database_url: str, tmp_path: Path) -> None:
+    away = database_url.partition("endpoint_url=")[0] + "endpoint_url=http://127.0.0.1:9"
+    lost = datalayer.create_data_layer(away, patience_seconds=60, spool=tmp_path / "spool")
+    written = step(new_id(), "kept")
+    waiting = asyncio.create_task(lost.create_step(written))
+    await asyncio.sleep(0.05)
+    assert lost.queued_writes == 1
+    await lost.close(deadline_seconds=0.2)
+    with pytest.raises(datalayer.StorageUnavailable, match="spool file"):
+        await waiting
+    layer = datalayer.create_data_layer(database_url, spool=tmp_path / "spool")
+    await layer.migrate()
+    assert (await only_step(layer, written["threadId"]))["output"] == "kept"
+    await layer.close()
