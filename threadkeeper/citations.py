@@ -14,6 +14,8 @@ from threadkeeper.formulas.recognition import Paragraph
 CITED, SOURCES = "cited", "sources"
 """Keys in the metadata of an answer: the numbers that have an element, and a sentence about the passages of an answer
 that cites none."""
+PASSAGE = "passage"
+"""The key of the facts of a passage in the `props` of its element: number, title, page, score."""
 _MARK = "\u2060"
 _BETWEEN = r"\s?[,;，、；]\s?"
 _CITATION = rf"[\[［【]\^?(?P<numbers>\d{{1,2}}(?:{_BETWEEN}\d{{1,2}})*)[\]］】](?!\()"

@@ -6,6 +6,7 @@ import pytest
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from tests.contracts.test_elements import text_element
 from tests.support.records import new_id
 from tests.support.reviewing import talk
 from tests.web.conftest import Browser
@@ -41,6 +42,29 @@ async def test_readers_of_a_shared_thread_come_to_the_shared_view(layer: Chainli
     with datalayer.acting_as("rita"):
         await layer.update_thread(shared.thread, metadata={"is_shared": None})
     assert (await reader.get(f"/thread/{shared.thread}", headers=BROWSER)).status_code == 200
+
+
+async def test_the_page_of_a_cited_passage_names_its_document(layer: ChainlitLayer, browser_of: Browser) -> None:
+    user, other = await browser_of("user"), await browser_of("reviewer")
+    turn = await talk(layer, "uma")
+
+    async def heading(facts: object, language: str = "en") -> str:
+        element = text_element(turn.thread, turn.answer, "text")
+        element.name, element.props = "[1]", facts  # type: ignore[attr-defined]
+        with datalayer.acting_as("uma"):
+            await layer.create_element(element)
+        address = f"/project/thread/{turn.thread}/element/{element.id}"
+        assert (await other.get(address)).status_code != 200
+        answer = await user.get(address, headers={"Accept-Language": language})
+        assert answer.json()["id"] == element.id
+        return answer.json()["name"]
+
+    facts = {"number": 1, "title": "harbour {0}.pdf", "page": 2, "score": 0.5, "id": 7, "source": new_id()}
+    assert await heading({"passage": facts}) == "[1] harbour {0}.pdf, page 2"
+    assert await heading({"passage": facts}, "zh-CN") == "[1] harbour {0}.pdf，第 2 页"
+    assert await heading({"passage": facts | {"page": None}}) == "[1] harbour {0}.pdf"
+    assert await heading({}) == await heading(None) == "[1]"
+    assert (await user.get(f"/project/thread/{turn.thread}/element/{new_id()}")).json() is None
 
 
 async def test_the_page_gets_its_texts_in_the_language_of_the_browser(browser_of: Browser) -> None:

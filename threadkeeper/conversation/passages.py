@@ -19,15 +19,13 @@ from datalayer.history.elements import STAYS_WITH_VERSION
 from datalayer.records.knowledge import Passage
 from threadkeeper.chat.assistants import Numbered, Retriever
 from threadkeeper.chat.wording import say
-from threadkeeper.citations import CITED, SOURCES, cited_numbers, element_name
+from threadkeeper.citations import CITED, PASSAGE, SOURCES, cited_numbers, element_name
 from threadkeeper.formulas.page import for_page
 
 logger = logging.getLogger(__name__)
 
 PASSAGES = "passages"
 """Metadata key of an answer: the passages that the model got, with number, title, page and score."""
-PASSAGE = "passage"
-"""The key of the same facts in the `props` of an element."""
 _NAMED_SOURCES = 5
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+.!|<>$~-])")
 

@@ -2,18 +2,25 @@
 
 Chainlit's page would load first and find out then. A visitor would see the chat for a moment. A reader who opens
 `/thread/ID`, as the owner's address bar shows it, would get no connection until a reload.
+
+The page of a cited passage names its document.
 """
 
+import json
 from http import HTTPStatus
+from typing import Annotated, Any
 
 import chainlit.server
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
+from chainlit.auth import get_current_user
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from datalayer import DataLayerError
+from threadkeeper.citations import PASSAGE
 from threadkeeper.web.auth.gate import person_at
 from threadkeeper.web.pages.dependencies import Layer
 from threadkeeper.web.pages.failures import login_address
+from threadkeeper.web.pages.sentences import speaker
 
 router = APIRouter(include_in_schema=False)
 
@@ -45,6 +52,21 @@ async def open_page(request: Request) -> Response:
     if person is None and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(login_address(request), HTTPStatus.SEE_OTHER)
     return await _page(request)
+
+
+@router.get("/project/thread/{thread_id}/element/{element_id}")
+async def read_element(
+    request: Request, user: Annotated[Any, Depends(get_current_user)], thread_id: str, element_id: str
+) -> Response:
+    """An element for its page, whose heading is its name. The name of a passage is the number that links it in the
+    answer: here it names the document too."""
+    answer: Response = await chainlit.server.get_thread_element(request, thread_id, element_id, user)
+    element = json.loads(bytes(answer.body))
+    passage = ((element or {}).get("props") or {}).get(PASSAGE)
+    if not isinstance(passage, dict):
+        return answer
+    key = "passage_heading" if passage.get("page") is None else "passage_heading_on_page"
+    return JSONResponse(element | {"name": speaker(request)(key, **passage)})
 
 
 async def _page(request: Request) -> Response:
