@@ -117,7 +117,7 @@ async def look(browser: Browser, server: AppServer, document: str) -> None:
                     await fits(visitor, f"source-{number}")
                 await visitor.open(f"{paths[1]}/pairs")
                 await fits(visitor, "pairs")
-                await visitor.open(f"{paths[2]}/columns")
+                await visitor.open(f"{paths[0]}/columns")
                 await fits(visitor, "columns")
                 await visitor.open(HERE + re.sub(r"/documents/.*", "", document))
                 await fits(visitor, "training")
