@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), IN_THE_BROWSERS_LOOP]
 ADMIN, PASSWORD = "ada", "a long password"
 HERE = "/assistants/library/knowledge"
 HANDBOOK = "# Opening hours\n\nThe library opens at nine o'clock. On Sundays it is closed.\n"
+LONG_TITLE = "Hours" * 12
 CITIES = "city,country,question\nRome,Italy,What is in Italy?\n北京,中国,\n"
 
 
@@ -89,9 +90,9 @@ async def train(visitor: Visitor) -> str:
     path = page.url.partition(HERE)[2]
     await visitor.open(HERE)
     await page.get_by_role("link", name="handbook.md").click()
-    await page.get_by_label("Title").fill("Hours")
+    await page.get_by_label("Title").fill(LONG_TITLE)
     await page.get_by_role("button", name="Rename").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Hours.md")
+    await expect(page.get_by_role("heading", level=1)).to_have_text(f"{LONG_TITLE}.md")
     return path
 
 

@@ -57,7 +57,8 @@ async def test_the_page_of_a_cited_passage_names_its_document(layer: ChainlitLay
         assert (await other.get(address)).status_code != 200
         answer = await user.get(address, headers={"Accept-Language": language})
         assert answer.json()["id"] == element.id
-        return answer.json()["name"]
+        name: str = answer.json()["name"]
+        return name
 
     facts = {"number": 1, "title": "harbour {0}.pdf", "page": 2, "score": 0.5, "id": 7, "source": new_id()}
     assert await heading({"passage": facts}) == "[1] harbour {0}.pdf, page 2"

@@ -38,7 +38,7 @@ async def put_address(
         kind: a page, or an HTTP API.
         options: its address, and what docs/fetching.md lists.
         places: from which may be fetched.
-        title: of a new source; without one, the address.
+        title: of a new source; without one, the address without its query.
         source_id: the source that it replaces, whatever its address is.
         started_by: the id of the user who starts the training, if the assistant trains on change.
 
@@ -64,7 +64,10 @@ async def put_address(
         if old is not None and old == changed(old):
             return SourceChange(old, "unchanged")
         if old is None:
-            kept = await layer.put_source(DataSource(str(uuid.uuid4()), slug, kind, named or address, stored))
+            # Citations show the title to users, and a query can have a key.
+            kept = await layer.put_source(
+                DataSource(str(uuid.uuid4()), slug, kind, named or address.partition("?")[0], stored)
+            )
         else:
             kept = await layer.change_source(old.id, changed)
     training = await train_after_change(layer, slug, started_by)
