@@ -26,6 +26,7 @@ from datalayer.records.usage import (
     LimitReached,
     LimitStanding,
     LlmCall,
+    LlmCallWrite,
     Price,
     Project,
     Repricing,
@@ -277,27 +278,27 @@ class Billing(DataStore):
         """Extend the reservation of a call in progress to this many seconds from now."""
         await self._writer.submit(lambda connection: limits.extend(connection, call_id, expires_at=utc_in(seconds)))
 
-    async def begin_call(self, call: LlmCall, *, seconds: float) -> None:
+    async def begin_call(self, call: LlmCall) -> None:
         """Store a call that has not ended, with `IN_PROGRESS` as its `finish_reason`; `record_call` replaces it.
 
-        It counts as in progress for this many seconds, unless `extend_calls` is called before they have passed.
+        It counts as in progress for 30 seconds from `requested_at` on, and longer if `extend_calls` is called.
 
         Raises:
             InvalidRecord: a field is not valid.
         """
-        kept = replace(clean_call(call), finish_reason=IN_PROGRESS)
-        await self._writer.submit(
-            lambda connection: in_flight.begin(connection, self.database.dialect, kept, expires_at=utc_in(seconds))
-        )
+        await self._writer.submit(LlmCallWrite(replace(clean_call(call), finish_reason=IN_PROGRESS)))
 
     async def extend_calls(self, ids: Sequence[str], *, seconds: float) -> None:
-        """Extend the reservations of calls in progress to this many seconds from now, in one statement."""
-        await self._writer.submit(lambda connection: in_flight.extend(connection, ids, expires_at=utc_in(seconds)))
+        """Let calls in progress count as such for this many seconds from now, in one statement."""
+        await self._writer.submit(
+            lambda connection: in_flight.extend(connection, self.database.dialect, ids, expires_at=utc_in(seconds))
+        )
 
     async def end_interrupted_calls(self) -> int:
         """Mark the calls of processes that have ended, with `INTERRUPTED` as their `error_kind`; returns how many."""
+        young_since = utc_in(-in_flight.YOUNG_SECONDS)
         ended: int = await self._writer.submit(
-            lambda connection: in_flight.end_interrupted(connection, moment=utc_now())
+            lambda connection: in_flight.end_interrupted(connection, moment=utc_now(), young_since=young_since)
         )
         return ended
 

@@ -1,7 +1,8 @@
 """A cache of the sums of budgets up to 15 minutes ago, so that a new call adds up only the latest calls of a month.
 
-Older sums change only if calls are stored late (a spool that is replayed) or repriced. They are added up again after
-half an hour.
+A call counts at the time of its begin, so a sum ends before the first call of its budget that is in progress: the call
+is added up when it has ended. Older sums change only if calls are stored late (a spool that is replayed) or repriced.
+They are added up again after half an hour.
 """
 
 import asyncio
@@ -9,11 +10,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.billing.in_flight import IS_IN_PROGRESS
 from datalayer.cleaning import utc_in
 from datalayer.database import Database
 from datalayer.schema.usage import llm_calls
@@ -62,6 +65,17 @@ async def used(connection: AsyncConnection, budget: Budget, since: str, until: s
     return Decimal((await connection.execute(amount_used(budget, since, until))).scalar() or 0)
 
 
+async def _spent(connection: AsyncConnection, budget: Budget, until: str) -> Spent:
+    """The sum of the budget's calls before `until`, or before its first call that is in progress then."""
+    # Before the sum: a call that ends between the two is not in it, and is added up later.
+    open_since = select(func.min(_calls.requestedAt)).where(
+        IS_IN_PROGRESS, _OF_SCOPE[budget.scope] == budget.subject_id
+    )
+    first: str | None = (await connection.execute(open_since)).scalar()
+    until = max(budget.begin, min(until, first or until))
+    return Spent(until, await used(connection, budget, budget.begin, until))
+
+
 class Spending:
     """The cache of one process for one database."""
 
@@ -91,5 +105,4 @@ class Spending:
     async def _add_up(self, database: Database, budget: Budget, until: str) -> None:
         if len(self._spent) >= _MOST_REMEMBERED:
             self._spent.clear()
-        amount = await database.query(lambda connection: used(connection, budget, budget.begin, until))
-        self._spent[budget] = (time.monotonic(), Spent(until, amount))
+        self._spent[budget] = (time.monotonic(), await database.query(partial(_spent, budget=budget, until=until)))

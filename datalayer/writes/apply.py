@@ -33,6 +33,7 @@ from datalayer.records.writes import (
     VoteWrite,
 )
 from datalayer.writes import calls
+from datalayer.writes.single.calls import store_call
 from datalayer.writes.single.elements import announce_file, remove_element, store_element
 from datalayer.writes.single.statement import SingleWrite
 from datalayer.writes.single.steps import mark_favorite, remove_step
@@ -50,6 +51,7 @@ _SINGLE: dict[type, Callable[[Dialect, Any], SingleWrite]] = {
     ElementDeletion: remove_element,
     FileAnnouncement: announce_file,
     ThreadWrite: store_thread,
+    LlmCallWrite: store_call,
 }
 """The writes that an engine with `changes_in_ctes` applies with one statement each."""
 

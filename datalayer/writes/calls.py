@@ -5,6 +5,7 @@ the row, and then the payload of the call is not stored either. The cost stays.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Executable, Table, bindparam, case, or_, select
@@ -19,7 +20,6 @@ from datalayer.schema.usage import llm_call_payloads, llm_calls, projects
 
 _NAMES = column_names(LlmCall, llm_calls)
 _CONTENTS = {"messages", "response"}
-_KEPT: dict[str, tuple[Executable, Executable]] = {}
 
 
 async def store(connection: AsyncConnection, dialect: Dialect, writes: Sequence[LlmCallWrite]) -> None:
@@ -27,27 +27,26 @@ async def store(connection: AsyncConnection, dialect: Dialect, writes: Sequence[
 
     A call without a payload leaves a stored payload as it is.
     """
-    store_call, store_payload = _statements(dialect)
-    await connection.execute(store_call, [_parameters(write.call) for write in writes])
-    if payloads := [_payload(write.call, write.payload) for write in writes if write.payload is not None]:
+    store_call, store_payload = _statements(type(dialect))
+    await connection.execute(store_call, [parameters(write.call) for write in writes])
+    if payloads := [payload_parameters(write.call, write.payload) for write in writes if write.payload is not None]:
         await connection.execute(store_payload, payloads)
 
 
-def _statements(dialect: Dialect) -> tuple[Executable, Executable]:
+@cache
+def _statements(dialect: type[Dialect]) -> tuple[Executable, Executable]:
     """Kept, because building them took longer than running them."""
-    if dialect.name not in _KEPT:
-        _KEPT[dialect.name] = _call_statement(dialect), _payload_statement(dialect)
-    return _KEPT[dialect.name]
+    return call_statement(dialect), payload_statement(dialect, llm_calls.c)
 
 
-def _call_statement(dialect: Dialect) -> Executable:
+def call_statement(dialect: type[Dialect]) -> Any:
+    """The statement that stores a call, with the parameters of `parameters`."""
     statement = dialect.insert(llm_calls).values(_looked_up())
     newer = {name: statement.excluded[name] for name in _NAMES.values() if name != "id"}
-    upsert: Executable = statement.on_conflict_do_update(index_elements=[llm_calls.c.id], set_=newer)
-    return upsert
+    return statement.on_conflict_do_update(index_elements=[llm_calls.c.id], set_=newer)
 
 
-def _parameters(call: LlmCall) -> dict[str, Any]:
+def parameters(call: LlmCall) -> dict[str, Any]:
     """The parameters of the statement for a call."""
     values = {f"new_{column}": getattr(call, field) for field, column in _NAMES.items()}
     return values | {"new_tags": list(call.tags) or None}
@@ -75,7 +74,8 @@ def _held(table: Table, value: ColumnElement[Any]) -> ColumnElement[Any]:
     return found.with_for_update(read=True, key_share=True).scalar_subquery()
 
 
-def _payload(call: LlmCall, payload: LlmCallPayload) -> dict[str, Any]:
+def payload_parameters(call: LlmCall, payload: LlmCallPayload) -> dict[str, Any]:
+    """The parameters of the statement for the payload of a call."""
     return {
         "new_callId": call.id,
         "new_messages": payload.messages,
@@ -86,8 +86,12 @@ def _payload(call: LlmCall, payload: LlmCallPayload) -> dict[str, Any]:
     }
 
 
-def _payload_statement(dialect: Dialect) -> Executable:
-    table, columns = llm_call_payloads, llm_calls.c
+def payload_statement(dialect: type[Dialect], columns: Any) -> Executable:
+    """The statement that stores the payload of a call, with the parameters of `payload_parameters`.
+
+    `columns`: id, userId and threadId of the call as it is stored.
+    """
+    table = llm_call_payloads
     new = [bindparam(f"new_{column.name}", type_=column.type) for column in table.c]
     is_left = select(*new).where(
         columns.id == new[0],

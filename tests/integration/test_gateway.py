@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import openai
 import pytest
 
 from datalayer import CallFilter, Project, Provider
+from datalayer.cleaning import utc_in
 from datalayer.records.usage import IN_PROGRESS, INTERRUPTED, STOPPED, LlmCall
 from tests.conftest import StartServer
 from tests.support.model_server import ModelServer
@@ -72,21 +74,26 @@ async def test_a_call_in_flight_at_a_kill_is_marked_by_the_next_start(
 ) -> None:
     server = await start_server(LAB_KEY=KEY)
     secret = await prepared(server, model_server)
-    async with streaming(server, secret) as asking:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        asked = {"model": "hang", "messages": [{"role": "user", "content": "Hello"}]}
+        headers = {"Authorization": f"Bearer {secret}"}
+        url = f"{server.base_url}/gateway/lab/openai/chat/completions"
+        asking = asyncio.create_task(client.post(url, json=asked, headers=headers))
 
-        async def has_begun() -> bool:
-            call = await only_call(server)
-            return call is not None and call.finish_reason == IN_PROGRESS
+        async def is_asked() -> bool:
+            return bool(model_server.requests)
 
-        await until(has_begun)
+        await until(is_asked)
+        # At once: the row is there before the provider is asked.
         await server.kill()
-        assert await asking, "the caller sees that the answer is not whole"
-    await asyncio.wait_for(model_server.client_left(), 60)
+        with pytest.raises(httpx.HTTPError):
+            await asking
     call = await only_call(server)
     assert call is not None
+    assert call.finish_reason == IN_PROGRESS
     async with server.layer() as layer:
         # As if the seconds had passed after which a server that was killed does not count.
-        await layer.extend_calls([call.id], seconds=-1)
+        await layer.begin_call(replace(call, requested_at=utc_in(-60)))
     await server.start()
 
     async def is_marked() -> bool:

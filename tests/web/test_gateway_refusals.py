@@ -1,6 +1,9 @@
 """What the gateway refuses, and how errors of a provider and of a connection end."""
 
+import contextlib
 import json
+import sqlite3
+import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
@@ -10,6 +13,7 @@ import pytest
 
 from datalayer import CallFilter, User
 from datalayer.records.usage import Limit, Price
+from tests.support.calls import call
 from tests.support.patience import until
 from tests.support.records import new_id
 from tests.web.conftest import Browser
@@ -216,3 +220,38 @@ async def test_words_of_a_caller_do_not_stop_the_question_for_usage(rig: Rig) ->
         pass
     _, call = await rig.calls(2)
     assert (call.prompt_tokens is not None, call.is_estimated) == (True, False)
+
+
+async def test_a_deployment_is_priced_as_the_model_that_last_answered(rig: Rig) -> None:
+    await rig.layer.add_price(Price(new_id(), "gpt-known", "2020-01-01", Decimal(1), Decimal(1)))
+    await rig.layer.put_limit(Limit(new_id(), "project", rig.project.id, "day", "dollars", Decimal(1)))
+    earlier = call(model="gpt-east", provider="127.0.0.1", answered_by="gpt-known")
+    await rig.layer.record_call(earlier)
+    paths = (f"openai/deployments/{name}/chat/completions?api-version=1" for name in ("gpt-east", "gpt-west"))
+    asked = [await rig.post(path, chat(), provider="azure") for path in paths]
+    assert [(one.status_code, one.json().get("error", {}).get("code")) for one in asked] == [
+        (200, None), (403, "unpriced"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_call_waits_for_its_begin_to_be_stored_but_not_for_ever(
+    rig: Rig, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("threadkeeper.gateway.calls._BEGIN_SECONDS", 0.3)
+    await rig.post("chat/completions", chat())
+    await rig.calls()
+    with contextlib.closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        assert (await rig.post("chat/completions", chat())).status_code == 200
+        assert time.monotonic() - begun >= 0.3
+        other.rollback()
+    assert "does not wait any longer" in caplog.text
+    assert [one.finish_reason for one in await rig.calls(2)] == ["stop", "stop"]
+
+
+async def test_a_request_that_uses_no_tokens_reserves_none(rig: Rig) -> None:
+    await rig.layer.put_limit(Limit(new_id(), "project", rig.project.id, "day", "tokens", Decimal(1)))
+    read = await rig.client.get(rig.url("openai", "models"), headers={"x-api-key": rig.secret})
+    assert (read.status_code, (await rig.post("chat/completions", chat())).status_code) == (200, 429)

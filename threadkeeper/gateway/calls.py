@@ -1,7 +1,8 @@
-"""The calls that pass the gateway: their budget is reserved before, their row is written before and after.
+"""The calls that pass the gateway: their budget is reserved before, their row is stored before and after.
 
-A call in progress holds a reservation, which this process extends every few seconds. If the process is killed, the
-reservation expires, and the next one to look, at the latest the next start, marks the row of the call.
+The provider is asked when the row is stored, so that a call does not get lost with its process. A call that takes long
+holds a reservation, which this process extends every few seconds. If the process is killed, the next one to look marks
+the row of the call: the next start, or another replica.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from threadkeeper.chat.metering.rows import later, priced, with_tokens
 from threadkeeper.chat.model import ModelError, ModelRequest, Purpose, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean
 from threadkeeper.chat.providers.server_words import meaning_of
+from threadkeeper.gateway.answering import Answering, AnsweringStore
 from threadkeeper.gateway.answers import Answer
 from threadkeeper.gateway.copies import Copy
 from threadkeeper.gateway.interruptions import LEASE_SECONDS
@@ -36,16 +38,17 @@ from threadkeeper.gateway.settings import GatewaySettings
 
 logger = logging.getLogger(__name__)
 
-# A call that ends sooner has no row before its end: two writes less.
-_SHORT_SECONDS = 0.1
+# How long a call waits for its first row. Then it is made all the same, because the caller waits, too.
+_BEGIN_SECONDS = 2.0
+_CLOSE_SECONDS = 10.0
 _RENEW_SECONDS = LEASE_SECONDS / 3
 _LONGEST_NAME = 200
 _CHARACTERS_OF_A_TOKEN = 4
 _STATUS_OF = {"limit_unchecked": 503, "unpriced": 403}
 
 
-class GatewayStore(LimitStore, RowStore, Protocol):
-    async def begin_call(self, call: LlmCall, *, seconds: float) -> None: ...
+class GatewayStore(LimitStore, RowStore, AnsweringStore, Protocol):
+    async def begin_call(self, call: LlmCall) -> None: ...
     async def extend_calls(self, ids: Sequence[str], *, seconds: float) -> None: ...
 
 
@@ -69,14 +72,13 @@ class GatewayCall:
     secrets: tuple[str, ...] = ()
     """The keys of this call, which a provider could repeat: that of the provider, and those of the caller."""
     is_asking: bool = True
-    """Whether its answer uses tokens. One that is read again, such as by polling, does not."""
+    """Whether its answer uses tokens. One that is read again, such as by polling, does not, and is only recorded."""
     on_usage: Callable[[TokenUsage], Awaitable[None]] | None = None
     on_end: OnEnd | None = None
     """Gets the row and the answer of a call that was answered, before the row is stored."""
     settling: asyncio.Task[LlmCall] | None = None
     # Whether it has a reservation to release.
     holds: bool = False
-    beginning: asyncio.TimerHandle | None = None
     began: float = field(default_factory=time.perf_counter)
 
     def fail(self, kind: str, message: str) -> None:
@@ -95,45 +97,52 @@ class CallBook:
     def __init__(self, store: GatewayStore, settings: GatewaySettings) -> None:
         self._store, self._settings = store, settings
         self._keeper = CallKeeper(store)
-        self._allowances = Allowances(store, settings.zone)
-        self._open: set[str] = set()
+        # A reservation shows that a call is in progress, so it must not outlive this process for long.
+        self._allowances = Allowances(store, settings.zone, reserved_seconds=LEASE_SECONDS)
+        self._answering = Answering(store)
+        self._open: dict[str, GatewayCall] = {}
         self._renewing: asyncio.Task[None] | None = None
 
     async def begin(self, call: GatewayCall) -> None:
-        """Reserve the budget of the call, and store its row in the background.
+        """Reserve the budget of the call, and store its row.
 
         Raises:
             Refused: a limit is reached, or the limits cannot be checked now.
         """
-        await self._keeper.read_prices()
-        row = call.row
-        if await self._concerns(row):
-            await self._reserve(call)
-            call.holds = True
-        self._open.add(row.id)
-        if self._renewing is None or self._renewing.done():
-            self._renewing = asyncio.create_task(self._renew(), name="extend-gateway-calls")
+        if call.is_asking:
+            await self._keeper.read_prices()
+            if await self._concerns(call.row):
+                await self._reserve(call)
+                call.holds = True
+            call.row = replace(call.row, requested_at=utc_now(), finish_reason=IN_PROGRESS)
+            self._open[call.row.id] = call
+            if self._renewing is None or self._renewing.done():
+                self._renewing = asyncio.create_task(self._renew(), name="extend-gateway-calls")
+            await self._store_begin(call)
         call.began = time.perf_counter()
-        call.row = replace(row, requested_at=utc_now(), finish_reason=IN_PROGRESS)
-        call.beginning = asyncio.get_running_loop().call_later(_SHORT_SECONDS, self._store_begin, call)
 
-    def _store_begin(self, call: GatewayCall) -> None:
-        call.holds = True
-        self._keeper.beside(self._begin(call.row))
+    async def _store_begin(self, call: GatewayCall) -> None:
+        beginning = self._keeper.beside(self._begin(call.row))
+        try:
+            await asyncio.wait([beginning], timeout=_BEGIN_SECONDS)
+        except asyncio.CancelledError:
+            call.stopped = True
+            self.end(call)
+            raise
+        if not beginning.done():
+            logger.warning("a call does not wait any longer until its begin is stored", extra={"call_id": call.row.id})
 
     def end(self, call: GatewayCall) -> None:
         """Store the row of the call in the background. Awaits nothing, because the task may be cancelled already."""
         seconds = time.perf_counter() - call.began
-        self._open.discard(call.row.id)
-        if call.beginning is not None:
-            call.beginning.cancel()
+        self._open.pop(call.row.id, None)
         self._keeper.beside(self._end(call, seconds))
 
     async def close(self) -> None:
-        """Wait until open rows are in the store's queue, for half a second at most."""
+        """Wait until the last rows are stored, for ten seconds at most."""
         if self._renewing is not None:
             self._renewing.cancel()
-        await self._keeper.close()
+        await self._keeper.close(_CLOSE_SECONDS)
 
     async def _concerns(self, row: LlmCall) -> bool:
         try:
@@ -144,7 +153,7 @@ class CallBook:
     async def _reserve(self, call: GatewayCall) -> None:
         row, question = call.row, call.question
         tokens = await message_tokens(question.messages, counter_for(row.model))
-        rates = self._rates(call, replace(row, answered_by=self._answered_by(call, row, None)), tokens)
+        rates = await self._rates_or_last(call, replace(row, answered_by=self._answered_by(call, row, None)), tokens)
         purpose = Purpose(row.kind, row.user_id, key_id=row.key_id)
         request = ModelRequest(question.messages, row.model, max_tokens=question.max_tokens, purpose=purpose)
         try:
@@ -173,6 +182,13 @@ class CallBook:
             prompt_tokens=prompt_tokens,
         )
 
+    async def _rates_or_last(self, call: GatewayCall, row: LlmCall, prompt_tokens: int) -> Rates | None:
+        """The rates of a call. If it is not known what answers, they are those of what last did."""
+        rates = self._rates(call, row, prompt_tokens)
+        if rates is None and row.answered_by is None:
+            rates = self._rates(call, replace(row, answered_by=await self._answering.of(row)), prompt_tokens)
+        return rates
+
     def _answered_by(self, call: GatewayCall, row: LlmCall, named: str | None) -> str | None:
         """The name that the provider gives the model; that of the caller, if only that one has a price."""
         if call.model_version is None or self._rates(call, replace(row, answered_by=named), 0) is not None:
@@ -181,17 +197,21 @@ class CallBook:
 
     async def _begin(self, row: LlmCall) -> None:
         try:
-            await self._store.begin_call(row, seconds=LEASE_SECONDS)
+            await self._store.begin_call(row)
         except DataLayerError as error:
             logger.error("the begin of a call is not stored: %s", error, extra={"call_id": row.id})
 
     async def _renew(self) -> None:
-        """Extend the reservations of all open calls, until there is none."""
+        """Extend the reservations of open calls, until there is none. Those of young calls last long enough."""
         while self._open:
             await asyncio.sleep(_RENEW_SECONDS)
+            since = time.perf_counter() - _RENEW_SECONDS
+            old = [call for call in self._open.values() if call.began <= since]
+            for call in old:
+                call.holds = True
             try:
-                if self._open:
-                    await self._store.extend_calls(list(self._open), seconds=LEASE_SECONDS)
+                if old:
+                    await self._store.extend_calls([call.row.id for call in old], seconds=LEASE_SECONDS)
             except DataLayerError as error:
                 logger.warning("cannot extend the reservations of calls in progress; trying again: %s", error)
 
@@ -273,7 +293,8 @@ class CallBook:
             counted = TokenUsage(prompt, await counter.count(text) + thought // _CHARACTERS_OF_A_TOKEN)
             reported = reported.completed(counted) if reported is not None else counted
             is_estimated = True
-        rates = self._rates(call, row, reported.prompt_tokens)
+        self._answering.note(row)
+        rates = await self._rates_or_last(call, row, reported.prompt_tokens)
         if call.on_usage is not None:
             await call.on_usage(reported)
         return replace(priced(row, reported, rates, picture_count(call.question.messages)), is_estimated=is_estimated)

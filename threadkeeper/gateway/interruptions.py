@@ -1,7 +1,7 @@
 """Marks the calls whose server was killed: at the start of each server, and then from time to time.
 
-A call in progress holds a reservation, which its server extends every few seconds. If the reservation has expired, the
-server has ended. Several servers can look: the second one finds nothing.
+A call that takes longer than `LEASE_SECONDS` holds a reservation, which its server extends every few seconds. If it has
+none, the server has ended. Several servers can look: the second one finds nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import asyncio
 import logging
 from typing import Protocol
 
+from datalayer.billing.in_flight import YOUNG_SECONDS
 from datalayer.errors import DataLayerError
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = YOUNG_SECONDS
 """How long a call counts as in progress after its server was killed."""
 
 

@@ -44,14 +44,17 @@ class LimitStore(Protocol):
 class Allowances:
     """Checks and reserves for every user and project of this process."""
 
-    def __init__(self, store: LimitStore, zone: str, window: int | None = None) -> None:
+    def __init__(
+        self, store: LimitStore, zone: str, window: int | None = None, *, reserved_seconds: float = RESERVED_SECONDS
+    ) -> None:
         """
         Args:
             store: keeps limits and reservations.
             zone: IANA name of the time zone in which days and months begin.
             window: tokens that question and answer may have together; if None, the model's known window.
+            reserved_seconds: how long a reservation counts, unless it is extended or released before.
         """
-        self._store, self._zone, self._window = store, zone, window
+        self._store, self._zone, self._window, self._seconds = store, zone, window, reserved_seconds
         self._limits = CachedValue("the limits", store.list_limits, REMEMBERED_SECONDS)
         self._warned: set[tuple[str, str | None, str]] = set()
 
@@ -90,7 +93,7 @@ class Allowances:
         )
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                answer = await self._store.reserve(demand, zone=self._zone, seconds=RESERVED_SECONDS)
+                answer = await self._store.reserve(demand, zone=self._zone, seconds=self._seconds)
         except (DataLayerError, TimeoutError) as error:
             raise _unchecked(error) from None
         if isinstance(answer, LimitReached):
