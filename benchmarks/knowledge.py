@@ -26,7 +26,7 @@ from threadkeeper.knowledge.embedding.base import EmbeddingModel, EmbeddingPurpo
 from threadkeeper.knowledge.embedding.embedder import Embedder
 from threadkeeper.knowledge.embedding.local import DIMENSIONS, MODEL, THRESHOLD, WINDOW, LocalModel
 from threadkeeper.knowledge.retrieval.background import Background
-from threadkeeper.knowledge.retrieval.ranking import WORDS_WEIGHT, Question, fused, nearness, settled
+from threadkeeper.knowledge.retrieval.ranking import WORDS_WEIGHT, Question, by_chance, fused, nearness, settled
 from threadkeeper.knowledge.retrieval.retriever import Retriever
 from threadkeeper.knowledge.retrieval.sign_index import SignIndex
 from threadkeeper.knowledge.training import KnowledgeSettings, Trainer
@@ -106,13 +106,17 @@ class Trained:
         rrf = {one: sum(1 / (_RRF + place[one]) for place in places) for one in whole}
         near = {one: nearness(its, vector) for one, its in vectors.items()}
         with_sentences = dict(fused(near, self._hashes, asked))
-        scored = [replace(self._passages[one], score=score) for one, score in with_sentences.items()]
+        corrected = dict(fused({one: near[one] - by_chance(len(vectors[one])) for one in near}, self._hashes, asked))
+        scored = [replace(self._passages[one], score=score) for one, score in corrected.items()]
         ways: dict[str, Mapping[int, float]] = {
             "vectors alone": whole,
             "equal-weight RRF": rrf,
             f"cosine + {WORDS_WEIGHT} × words": dict(fused(whole, self._hashes, asked)),
             "the same with sentences": with_sentences,
-            "the same, its own script first": {one.id: one.score for one in settled(scored, question, 1.0)},
+            "the same, less what is near by chance": corrected,
+            "the same, its own script and other documents first": {
+                one.id: one.score for one in settled(scored, question, 1.0)
+            },
         }
         return {
             way: [

@@ -53,6 +53,36 @@ def test_a_heading_stays_with_its_text_in_markdown() -> None:
     assert not has_headings("Room #3 and # no heading")
 
 
+@pytest.mark.parametrize(
+    ("heading", "sentence"),
+    [
+        ("## The hours", "On day {0} the harbour opens at {0}. "),
+        ("# The place\n\n## The hours", "On day {0} the harbour opens at {0}. "),
+        ("The hours", "On day {0} the harbour opens at {0}, and the crane lifts boats. "),
+        ("# 开放时间", "第{0}天的港口在早上{0}点开门。"),
+        ("开放时间", "第{0}天的港口在早上{0}点开门，吊车把船吊起来。"),
+    ],
+)
+def test_a_heading_is_not_cut_from_the_text_below_it(heading: str, sentence: str) -> None:
+    section = "".join(sentence.format(number) for number in range(12)).strip()
+    text = "\n\n".join(f"{heading}\n\n{section}" for _ in range(3))
+    chunks = split(text, SMALL, is_markdown=has_headings(text))
+    cut = [text[chunk.start : chunk.end] for chunk in chunks]
+    assert len(cut) > 6
+    assert all(chunk.tokens <= SMALL.tokens for chunk in chunks)
+    with_heading = [one for one in cut if heading in one]
+    assert len(with_heading) == 3
+    assert all(sentence.format(0).strip() in one for one in with_heading)
+    assert not any(one.rstrip().endswith(heading) for one in cut)
+
+
+def test_lines_of_lists_and_addresses_are_no_headings() -> None:
+    """Joined, they would be one sentence, which is cut between any words."""
+    text = "\n".join(f"Ada Example {number}\n\n{number} Quay Street" for number in range(20))
+    for chunk in split(text, ChunkSettings(tokens=16, overlap=0)):
+        assert re.search(r"Example \d+$|Street$", text[chunk.start : chunk.end])
+
+
 def test_the_page_is_that_on_which_a_chunk_begins() -> None:
     assert [page_of(start, (0, 10, 20)) for start in (0, 9, 10, 19, 20, 99)] == [1, 1, 2, 2, 3, 3]
     assert page_of(5, ()) is None

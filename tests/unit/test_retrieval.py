@@ -10,7 +10,15 @@ import pytest
 from datalayer.records.knowledge import Passage
 from threadkeeper.knowledge.retrieval.background import Background
 from threadkeeper.knowledge.retrieval.everyday import QUESTIONS, Everyday
-from threadkeeper.knowledge.retrieval.ranking import OTHER_SCRIPT, Question, fused, nearness, settled
+from threadkeeper.knowledge.retrieval.ranking import (
+    OTHER_SCRIPT,
+    SAME_DOCUMENT,
+    Question,
+    by_chance,
+    fused,
+    nearness,
+    settled,
+)
 from threadkeeper.knowledge.retrieval.sign_index import SignIndex
 from threadkeeper.knowledge.retrieval.words import WordCounts, hashes_of
 
@@ -115,14 +123,39 @@ def test_a_question_near_to_an_everyday_matter_must_be_answered_better_than_othe
 
 def test_a_passage_in_the_script_of_the_question_goes_before_one_that_says_the_same() -> None:
     english = Passage(1, "d", "Hours", "s", "The library opens at nine, see TS-12.", 0.52)
-    chinese = Passage(2, "d", "开放时间", "s", "图书馆早上九点开门，见 TS-12。", 0.5)
-    far = Passage(3, "d", "Cats", "s", "The cats sleep.", 0.1)
+    chinese = Passage(2, "e", "开放时间", "s", "图书馆早上九点开门，见 TS-12。", 0.5)
+    far = Passage(3, "f", "Cats", "s", "The cats sleep.", 0.1)
     assert [one.id for one in settled([english, chinese], "图书馆几点开门？", 0.0)] == [2, 1]
     assert [one.id for one in settled([english, chinese], "When does the library open?", 0.0)] == [1, 2]
     asked = settled([english, chinese, far], "TS-12是什么？", -0.2)
     assert [one.score for one in asked] == pytest.approx([0.3, 0.32 - OTHER_SCRIPT, 0.0])
     # Of a training in another language nothing is taken away.
     assert settled([english, far], "图书馆几点开门？", 0.0)[0].score == english.score
+
+
+def test_of_passages_that_are_as_near_one_of_another_document_goes_first() -> None:
+    same = [Passage(at, "long", "Hours", "s", "The library opens at nine.", 0.52 - at / 1_000) for at in range(6)]
+    other = Passage(9, "other", "Cats", "s", "The cats sleep.", 0.512)
+    asked = settled([*same, other], "When does it open?", 0.0)
+    assert [one.id for one in asked] == [0, 9, 1, 2, 3, 4, 5]
+    assert asked[0].score == same[0].score
+    assert asked[-1].score == pytest.approx(same[5].score - 3 * SAME_DOCUMENT), "a long document is not lost"
+    assert all(one.score == 0 for one in settled([*same, other], "When does it open?", -1.0))
+
+
+def test_one_of_many_vectors_is_near_by_chance() -> None:
+    """The nearest of some vectors of chance is nearer the more there are, as the score takes it away."""
+    chance = np.random.default_rng(5)
+    question = np.eye(1, 64, dtype=np.float32)[0]
+
+    def nearest(count: int) -> float:
+        vectors = chance.normal(size=(400, count, 64)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+        return float(np.mean([nearness(one, question) for one in vectors]))
+
+    assert by_chance(1) == 0
+    assert nearest(16) > nearest(4) + 0.03 > nearest(1) + 0.03
+    assert nearest(16) - by_chance(16) == pytest.approx(nearest(4) - by_chance(4), abs=0.02)
 
 
 def test_building_an_index_takes_no_more_memory_for_more_vectors() -> None:

@@ -138,7 +138,13 @@ class Retriever:
 
     async def scored(self, training: Training, text: str, vector: NDArray[np.float32]) -> list[tuple[int, float]]:
         """The ids of passages with their scores before they are `settled`, best first; the system must act."""
-        from threadkeeper.knowledge.retrieval.ranking import Question, fused, nearness  # noqa: PLC0415  NumPy
+        from threadkeeper.knowledge.retrieval.ranking import (  # noqa: PLC0415  NumPy
+            CHANCE_SINCE,
+            Question,
+            by_chance,
+            fused,
+            nearness,
+        )
 
         words = (await self._background(training)).words
         # A whole document that was pasted as a question would hold up the event loop.
@@ -153,7 +159,12 @@ class Retriever:
             # Passages of a source that was deleted since would take the places of others in the index.
             near = await self._near(training, vector)
             vectors, hashes = await self._read(training, [*near[:_RANKED], *by_words])
-        nearnesses = {passage: nearness(its_vectors, vector) for passage, its_vectors in vectors.items()}
+        assert training.settings is not None
+        is_corrected = training.settings.chunker >= CHANCE_SINCE
+        nearnesses = {
+            passage: nearness(its_vectors, vector) - (by_chance(len(its_vectors)) if is_corrected else 0.0)
+            for passage, its_vectors in vectors.items()
+        }
         return fused(nearnesses, hashes, question)
 
     async def _read(
