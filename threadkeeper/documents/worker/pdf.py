@@ -1,4 +1,4 @@
-"""Reads the text of a PDF page by page."""
+"""Reads the text of a PDF page by page: with pypdf, and the pages that it cannot read with the second reader."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pypdf import PageObject, PdfReader
 from pypdf.errors import PyPdfError
 
 from threadkeeper.documents.worker.pdf_forms import filled_in
+from threadkeeper.documents.worker.pdf_second import second_page
+from threadkeeper.documents.worker.pdf_shown import text_of
 from threadkeeper.documents.worker.reading import Reading, Refused
 
 # What pypdf raises for a page or a file that it cannot read.
@@ -33,13 +35,11 @@ def read_pages(
     max_pages: int,
     max_characters: int,
     shape: Callable[[int, str], str],
-    fallback: Callable[[int], str] | None = None,
 ) -> tuple[list[str], Reading]:
     """The texts of the pages, and what is not in them. Raises Refused, or what pypdf raises for a broken file.
 
     Args:
         shape: makes the text of a page of its number, from 1, and of what was read.
-        fallback: reads a page that pypdf cannot, by its number.
     """
     reader = PdfReader(io.BytesIO(data))
     if reader.is_encrypted and not reader.decrypt(""):
@@ -51,9 +51,9 @@ def read_pages(
     for number in range(1, min(reading.total, max_pages) + 1):
         page = reader.pages[number - 1]
         try:
-            text = page.extract_text().strip()
+            text = text_of(page, lambda number=number: second_page(data, number)).strip()  # type: ignore[misc]
         except UNREADABLE:
-            text = fallback(number).strip() if fallback is not None else ""
+            text = second_page(data, number)
             if not text:
                 unreadable.append(number)
         try:

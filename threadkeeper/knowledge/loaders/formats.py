@@ -38,7 +38,7 @@ VERSIONS = {
     "markdown": 1,
     "opendocument": 1,
     "pairs": 2,
-    "pdf": 2,
+    "pdf": 3,
     "text": 1,
     "word": 2,
     "workbook": 1,
