@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, Executable, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from datalayer.dialects import Dialect
 from datalayer.errors import ConfigurationError, ConnectionLost
@@ -109,6 +109,16 @@ class Database:
         with self.translated():
             async with engine.begin() as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def migrating(self) -> AsyncIterator[AsyncEngine]:
+        """Connections whose statements take as long as they need. Only for an engine with `beside_writers`."""
+        assert self.dialect.beside_writers is not None
+        engine = self.dialect.beside_writers.create_engine(self._url)
+        try:
+            yield engine
+        finally:
+            await engine.dispose()
 
     @asynccontextmanager
     async def write_once(self) -> AsyncIterator[AsyncConnection]:

@@ -69,19 +69,22 @@ class DataStore(BaseStore):
 
     # The schema and the connections
 
-    async def migrate(self) -> list[str]:
+    async def migrate(self, *, removals: bool = False) -> list[str]:
         """Create or upgrade the schema, and store the writes of an earlier process from the spool file.
 
         From then on, files that an earlier process left without a row are deleted in the background.
+
+        Args:
+            removals: apply also the migrations that an older version does not survive, because none runs any more.
 
         Returns:
             The names of the migrations applied.
 
         Raises:
-            SchemaError: the database cannot be migrated, and was not changed.
+            SchemaError: a migration cannot be applied. Those before it may be.
             StorageUnavailable: the database cannot be reached, or the spool file cannot be read or changed.
         """
-        applied = await migrations.migrate(self.database)
+        applied = await migrations.migrate(self.database, removals=removals)
         if self._spool is not None:
             try:
                 await replay(self._spool, self._apply)
@@ -103,6 +106,10 @@ class DataStore(BaseStore):
     async def pending_migrations(self) -> list[str]:
         """The names of the migrations that `migrate` would apply."""
         return await migrations.pending_migrations(self.database)
+
+    async def pending_removals(self) -> list[str]:
+        """The names of the migrations that wait until no replica runs an older version: `migrate(removals=True)`."""
+        return await migrations.pending_removals(self.database)
 
     async def ping(self) -> None:
         """Check the database.

@@ -203,14 +203,34 @@ def serve() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what is due, and who waits for it. Change nothing.")
+    ] = False,
+    after: Annotated[
+        bool,
+        typer.Option(
+            "--after", help="Apply the steps of the phase after too, because no replica runs an older version any more."
+        ),
+    ] = False,
+) -> None:
     """Create the database schema, or upgrade it to this version."""
     from datalayer.accounts.accounts import Accounts
-    from threadkeeper.commands.terminal import settings_or_end, with_accounts
+    from datalayer.migrations import plan as planned
+    from threadkeeper.commands.terminal import settings_or_end, show_table, with_accounts
 
-    applied = with_accounts(settings_or_end(), Accounts.migrate, new=True)
+    settings = settings_or_end()
+    if plan:
+        due = with_accounts(settings, lambda accounts: planned(accounts.database))
+        rows = [(change.phase, change.name, change.purpose, change.locks) for change in due]
+        show_table(("Phase", "Change", "Purpose", "Locks"), rows, empty="Nothing is due.")
+        return
+    applied = with_accounts(settings, lambda accounts: Accounts.migrate(accounts, removals=after), new=True)
     for name in applied:
         typer.echo(f"applied: {name}")
+    left = [] if after else with_accounts(settings, Accounts.pending_removals)
+    for name in left:
+        typer.echo(f"left for `threadkeeper migrate --after`, when no replica runs an older version: {name}")
     typer.echo("The schema is up to date.")
 
 

@@ -32,7 +32,7 @@ from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import SchemaError
 from datalayer.history.user_names import alike
-from datalayer.migrations import add_tables_and_columns, apply_pending
+from datalayer.migrations import add_tables_and_columns, apply_pending, lock
 from datalayer.schema.chat import elements, feedback_changes, feedbacks, migrations, steps, threads, users
 
 TABLES = (users, threads, steps, elements, feedbacks)
@@ -86,7 +86,7 @@ async def adopt(database: Database, *, apply: bool = False) -> Adoption:
     report: Adoption | None = None
     try:
         async with database.write() as connection:
-            await database.dialect.lock_migrations(connection)
+            await lock(database, connection)
             counts, findings = await _adopt(connection, database.dialect.row_position)
             report = Adoption(apply, counts, findings)
             if not apply:
@@ -119,7 +119,7 @@ async def _adopt(connection: AsyncConnection, position: str) -> tuple[tuple[Tabl
         raise SchemaError("this is not a database of Chainlit's: it has neither the tables users, threads and steps "
                           'nor "User", "Thread" and "Step"')  # fmt: skip
     before = {table.name: await _count(connection, table) if table.name in there else 0 for table in TABLES}
-    await add_tables_and_columns(connection)
+    await connection.run_sync(add_tables_and_columns)
     findings = [await _fold_votes(connection, position)]
     await apply_pending(connection)
     left = dict.fromkeys(before, 0)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Engine,
         Executable,
         FromClause,
+        Index,
         Select,
         Table,
         TableValuedAlias,
@@ -97,6 +98,25 @@ class SingleWrites(Protocol):
 
         The statement sees everything that was written to the thread before, and nobody writes to it meanwhile.
         """
+
+
+class BesideWriters(Protocol):
+    """What changes a schema while others read and write."""
+
+    def create_engine(self, url: str) -> AsyncEngine:
+        """Connections of their own, without a limit for the time of a statement."""
+
+    async def give_up_soon(self, connection: AsyncConnection) -> None:
+        """In this transaction, a statement that waits for a lock fails after less than a second, as SLOW."""
+
+    async def drop_unfinished_indexes(self, connection: AsyncConnection) -> None:
+        """Drop the indexes whose building was interrupted. Not in a transaction."""
+
+    async def build_index(self, connection: AsyncConnection, index: Index) -> None:
+        """Build an index without a lock that readers or writers wait for. Not in a transaction."""
+
+    async def rows(self, connection: AsyncConnection, table: str) -> int:
+        """About how many rows the table has."""
 
 
 class VectorsMissing(Exception):
@@ -305,8 +325,12 @@ class Dialect(Protocol):
         The first column, `period`, is the number of the period, from 0. A period without rows may have none.
         """
 
-    async def lock_migrations(self, connection: AsyncConnection) -> None:
-        """Lock migrations until the transaction ends."""
+    async def try_lock_migrations(self, connection: AsyncConnection) -> bool:
+        """Lock migrations until the transaction ends; False if another process has the lock."""
+
+    @property
+    def beside_writers(self) -> BesideWriters | None:
+        """How a database is migrated while others write; None if they wait until all is done."""
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         """The library's error for an error of the driver; None if the error is not from the database."""

@@ -39,7 +39,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from datalayer.dialects import Aggregate, VectorIndex
+from datalayer.dialects import Aggregate, BesideWriters, VectorIndex
 from datalayer.dialects.driver_errors import of_asyncpg
 from datalayer.dialects.postgresql_connections import PostgresConnections, is_lost
 from datalayer.dialects.postgresql_connector import Connector
@@ -251,8 +251,20 @@ class PostgreSQL:
         number = period.c.number - literal_column("1", Integer)
         return select(number.label("period"), *found.c).select_from(period.join(found, true()))
 
-    async def lock_migrations(self, connection: AsyncConnection) -> None:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    async def try_lock_migrations(self, connection: AsyncConnection) -> bool:
+        tried = await connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        if not tried.scalar():
+            return False
+        # The transaction stays open while other connections do the work. And the portal of a SELECT keeps its snapshot
+        # until the next statement of the transaction; each index that is built CONCURRENTLY would wait for that.
+        await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        return True
+
+    @property
+    def beside_writers(self) -> BesideWriters:
+        from datalayer.dialects.postgresql_migrations import PostgresMigrations  # noqa: PLC0415  once in a process
+
+        return PostgresMigrations()
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):

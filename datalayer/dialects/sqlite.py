@@ -79,6 +79,7 @@ class SQLite:
     single_writes: ClassVar[None] = None
     vectors: VectorIndex | None = None
     percentile: ClassVar[None] = None
+    beside_writers: ClassVar[None] = None
     clock: ClassVar[ColumnElement[float]] = literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
@@ -222,9 +223,10 @@ class SQLite:
         # SQLite always reads the left side of a LEFT JOIN first: one period after another, each through the index.
         return aggregate(period.outerjoin(table, and_(within, chosen)), true(), [period.c.key.label("period")])
 
-    async def lock_migrations(self, connection: AsyncConnection) -> None:
+    async def try_lock_migrations(self, connection: AsyncConnection) -> bool:
         """Shorten the wait for locks again: `BEGIN IMMEDIATE`, which begins every write, holds the lock already."""
         await connection.exec_driver_sql(WAIT)
+        return True
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):

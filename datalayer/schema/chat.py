@@ -281,4 +281,6 @@ migrations = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("appliedAt", Text, nullable=False),
+    # "before" if the version before goes on working, else "after"; older versions noted none.
+    Column("phase", Text),
 )

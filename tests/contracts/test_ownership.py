@@ -155,7 +155,17 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
 WITHOUT_OWNER = {
     *("create_user", "get_user", "get_account", "add_account", "set_password", "set_disabled", "set_role", "admins"),
     *("list_users", "is_new", "names_alike", "names_of_users"),
-    *("count_accounts", "migrate", "pending_migrations", "ping", "blobs", "queued_writes", "close", "settled"),
+    *(
+        "count_accounts",
+        "migrate",
+        "pending_migrations",
+        "pending_removals",
+        "ping",
+        "blobs",
+        "queued_writes",
+        "close",
+        "settled",
+    ),
     *("texts_to_index", "build_debug_url"),
     # These show votes and threads of the acting user, and threads that they may read: see `test_review`.
     *(

@@ -16,10 +16,11 @@ import chainlit as cl
 import httpx
 import pytest
 from aiohttp import web
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 import datalayer
-from datalayer.schema.chat import threads
+from datalayer.database import Database
+from datalayer.schema.chat import migrations, threads
 from tests.support.command_line import CommandLine
 from tests.support.kept_process import free_port
 from tests.support.model_server import API_KEY, ModelServer
@@ -347,7 +348,30 @@ def test_migrate_prints_the_applied_migrations(cli: CommandLine, empty_database_
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("applied: build_schema\n")
     assert first.stdout.endswith("The schema is up to date.\n")
-    assert cli("migrate", DATABASE_URL=empty_database_url).stdout == "The schema is up to date.\n"
+    assert cli("migrate", "--plan", DATABASE_URL=empty_database_url).stdout == "Phase\tChange\tPurpose\tLocks\n"
+
+    async def upgrade_from_an_older_version() -> None:
+        database = Database(empty_database_url)
+        async with database.write() as connection:
+            forget = delete(migrations).where(migrations.c.phase == "after")
+            assert (await connection.execute(forget)).rowcount == 1
+        await database.close()
+
+    asyncio.run(upgrade_from_an_older_version())
+    planned = cli("migrate", "--plan", DATABASE_URL=empty_database_url).stdout.splitlines()
+    assert [line.split("\t")[:2] for line in planned[1:]] == [["after", "complete_rows_of_older_versions"]]
+    left = cli("migrate", DATABASE_URL=empty_database_url).stdout.splitlines()
+    step = "complete_rows_of_older_versions"
+    assert left == [
+        f"left for `threadkeeper migrate --after`, when no replica runs an older version: {step}",
+        "The schema is up to date.",
+    ]
+    checked = " ".join(cli("check", DATABASE_URL=empty_database_url).stdout.replace("│", " ").split())
+    assert (
+        "`threadkeeper migrate --after` applies, when no replica is older: complete_rows_of_older_versions" in checked
+    )
+    done = cli("migrate", "--after", DATABASE_URL=empty_database_url).stdout.splitlines()
+    assert done == ["applied: complete_rows_of_older_versions", "The schema is up to date."]
 
 
 def test_an_unavailable_database_is_reported_in_one_sentence(cli: CommandLine) -> None:

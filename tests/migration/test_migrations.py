@@ -73,6 +73,8 @@ STEPS = [
     "name_failures_of_trainings",
     "keep_first_answers",
     "claim_turns",
+    "note_phases",
+    "complete_rows_of_older_versions",
 ]
 
 
@@ -224,7 +226,9 @@ async def test_many_connections_open_a_new_sqlite_file_together(tmp_path: Path) 
 async def test_a_newer_database_is_refused_and_not_changed(layer: ChainlitLayer) -> None:
     async with layer.database.write() as connection:
         await connection.execute(insert(migrations).values(name="from_the_future", appliedAt="2030"))
-    with pytest.raises(datalayer.SchemaError, match=r"newer version.*from_the_future"):
+    with pytest.raises(
+        datalayer.SchemaError, match=r"this version is too old for the database.*newer version.*from_the_future"
+    ):
         await layer.migrate()
     with pytest.raises(datalayer.SchemaError, match="newer version"):
         await layer.pending_migrations()

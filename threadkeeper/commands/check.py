@@ -68,6 +68,8 @@ async def _database(settings: Settings) -> str:
         if pending:
             return f"reachable; the next start (or `threadkeeper migrate`) applies: {', '.join(pending)}"
         search = f"{await _search_index(accounts)}; {await _vectors(accounts.database)}"
+        if removals := await accounts.pending_removals():
+            search += f"; `threadkeeper migrate --after` applies, when no replica is older: {', '.join(removals)}"
         if await accounts.count_accounts() and not await accounts.admins():
             raise _Doubtful(f"reachable; nobody is an admin: run `threadkeeper user role NAME admin`; {search}")
         if alike := await accounts.names_alike():

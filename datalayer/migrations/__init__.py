@@ -1,0 +1,17 @@
+"""Upgrades a database to the schema of this code: the steps, how they are applied, and what is due."""
+
+from datalayer.migrations.changes import add_tables_and_columns
+from datalayer.migrations.plan import PlannedChange, plan
+from datalayer.migrations.run import apply_pending, is_new, lock, migrate, pending_migrations, pending_removals
+
+__all__ = [
+    "PlannedChange",
+    "add_tables_and_columns",
+    "apply_pending",
+    "is_new",
+    "lock",
+    "migrate",
+    "pending_migrations",
+    "pending_removals",
+    "plan",
+]

@@ -1,0 +1,183 @@
+"""A database is upgraded while the version before goes on using it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, insert, select, text
+
+import datalayer
+from datalayer import create_data_layer
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.database import Database
+from datalayer.migrations import plan, run, steps
+from datalayer.schema.chat import metadata, migrations
+from tests.migration.test_migrations import STEPS, described
+from tests.support.patience import until
+from tests.support.postgres import Databases
+from tests.support.version_0_1_0 import version_0_1_0
+
+AFTER = ["complete_rows_of_older_versions"]
+
+
+@pytest.fixture
+def empty_url(postgres: Databases) -> Iterator[str]:
+    url = postgres.create()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+async def postgres_layer(postgres: Databases, migrated_postgres: str) -> AsyncIterator[ChainlitLayer]:
+    url = postgres.create(migrated_postgres)
+    layer = create_data_layer(url)
+    yield layer
+    await layer.close()
+    postgres.drop(url)
+
+
+async def forget(layer: ChainlitLayer, *names: str, sql: str = "") -> None:
+    """Take the database back to before these migrations."""
+    async with layer.database.write() as connection:
+        for statement in filter(None, sql.split(";")):
+            await connection.exec_driver_sql(statement)
+        await connection.execute(delete(migrations).where(migrations.c.name.in_(names)))
+
+
+@pytest.mark.slow
+async def test_0_1_0_goes_on_working_while_its_database_is_upgraded_and_afterwards(
+    empty_url: str, tmp_path: Path
+) -> None:
+    layer = create_data_layer(empty_url)
+    async with version_0_1_0(empty_url, tmp_path) as old:
+        known = await old("migrate")
+        assert known == STEPS[: len(known)]
+        await old("talk")
+        await old("write")
+        applied = await layer.migrate()
+        assert applied == [name for name in STEPS if name not in known + AFTER]
+        written = await old("stop")
+        assert written["errors"] == []
+        assert written["count"] > 0
+        said = await old("talk")
+        expected = {"step": "changed by the old version", "vote": 1, "found": True, "liked": True}
+        assert {name: said[name] for name in expected} == expected
+        with datalayer.acting_as("ada"):
+            thread = await layer.get_thread(said["kept"])
+            assert thread["steps"][0]["output"] == "changed by the old version"
+            assert await layer.get_thread(said["gone"]) is None
+        assert await layer.pending_migrations() == []
+        assert await layer.pending_removals() == AFTER
+        assert await layer.migrate(removals=True) == AFTER
+        refused = await old("migrate")
+        assert "SchemaError: the database was migrated by a newer version" in refused["error"]
+    async with layer.database.read() as connection:
+        migrated = await connection.run_sync(described)
+    async with layer.database.write() as connection:
+        await connection.run_sync(metadata.drop_all)
+        await connection.run_sync(metadata.create_all)
+    async with layer.database.read() as connection:
+        assert await connection.run_sync(described) == migrated
+    await layer.close()
+
+
+async def test_a_replica_waits_for_another_that_migrates_and_says_so(
+    postgres_layer: ChainlitLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, run.__name__)
+    await forget(postgres_layer, "claim_turns")
+    other = create_data_layer(postgres_layer.database._url)
+    async with other.database.write() as connection:
+        assert await other.database.dialect.try_lock_migrations(connection)
+        migrating = asyncio.create_task(postgres_layer.migrate())
+        await until(lambda: "another process is migrating the database; this one waits" in caplog.text)
+        assert not migrating.done()
+    assert await migrating == ["claim_turns"]
+    assert "the other process has migrated the database" in caplog.text
+    await other.close()
+
+
+async def test_a_table_in_use_is_not_blocked_for_others(
+    postgres_layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(run, "_LOCK_PAUSE_SECONDS", 0.05)
+    await forget(postgres_layer, "compare_names_without_case", sql='ALTER TABLE users DROP COLUMN "nameKey"')
+    other = Database(postgres_layer.database._url)
+    async with other.transaction() as reading:
+        await reading.execute(text("SELECT 1 FROM users"))
+        migrating = asyncio.create_task(postgres_layer.migrate())
+        await until(lambda: "the migration of users waits for the transactions of others" in caplog.text)
+        # Somebody who comes later does not queue behind the migration for long.
+        async with other.read() as late:
+            await late.execute(text("SELECT 1 FROM users"))
+        assert not migrating.done()
+    assert await migrating == ["compare_names_without_case"]
+    await other.close()
+
+
+async def test_an_interrupted_index_is_built_again(postgres_layer: ChainlitLayer) -> None:
+    unfinished = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'llm_calls_of_key'::regclass"
+    await forget(postgres_layer, "keep_api_keys", sql=unfinished)
+    (change,) = [one for one in await plan(postgres_layer.database) if one.name == "keep_api_keys"]
+    assert change.phase == "before"
+    assert await postgres_layer.migrate() == ["keep_api_keys"]
+    async with postgres_layer.database.read() as connection:
+        valid = text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'llm_calls_of_key'::regclass")
+        assert (await connection.execute(valid)).scalar_one()
+
+
+async def test_the_plan_says_what_is_due_and_who_waits_for_it(layer: ChainlitLayer, engine: str) -> None:
+    assert await plan(layer.database) == []
+    names = ("compare_names_without_case", "index_reads", *AFTER)
+    columns = 'DROP INDEX one_user_per_name;ALTER TABLE users DROP COLUMN "nameKey";DROP INDEX votes_of_user'
+    await forget(layer, *names, sql=columns)
+    due = {change.name: change for change in await plan(layer.database)}
+    assert due[AFTER[0]].phase == "after"
+    assert {change.phase for name, change in due.items() if name != AFTER[0]} == {"before"}
+    assert due["index_reads"].purpose == "Add two indexes to databases of older versions"
+    if engine == "sqlite":
+        assert list(due) == ["index_reads", "compare_names_without_case", *AFTER]
+        assert {change.locks.partition(" for writers")[0] for change in due.values()} == {"the whole file is locked"}
+    else:
+        assert set(list(due)[:3]) == {"users", "votes_of_user", "one_user_per_name"}
+        assert due["users"].purpose == "Add nameKey"
+        assert due["users"].locks.startswith("ACCESS EXCLUSIVE on users, to change the catalogue alone")
+        assert "CONCURRENTLY" in due["votes_of_user"].locks
+        assert due["compare_names_without_case"].locks == "rows of users, until they have their key"
+    assert await layer.pending_migrations() == ["index_reads", "compare_names_without_case"]
+    assert await layer.migrate() == ["index_reads", "compare_names_without_case"]
+    assert [change.name for change in await plan(layer.database)] == AFTER
+
+
+async def test_the_version_before_accepts_additions_and_refuses_removals(
+    layer: ChainlitLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with layer.database.write() as connection:
+        await connection.execute(insert(migrations).values(name="newer", appliedAt="2030", phase="before"))
+    assert await layer.migrate() == []
+    assert "a newer version has prepared the database (newer); this version can use it" in caplog.text
+    async with layer.database.write() as connection:
+        await connection.execute(insert(migrations).values(name="newest", appliedAt="2030", phase="after"))
+    for refused in (layer.migrate, layer.pending_migrations):
+        with pytest.raises(datalayer.SchemaError, match=r"this version is too old for the database.*\(newest\)"):
+            await refused()
+
+
+async def test_removals_of_an_earlier_upgrade_are_applied_with_the_next_additions(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await forget(layer, *AFTER)
+    assert await layer.migrate() == []
+    monkeypatch.setattr(steps, "STEPS", steps.STEPS.copy())
+    monkeypatch.setattr(run, "STEPS", steps.STEPS)
+
+    @steps.migration()
+    async def of_the_next_version(connection: object) -> None:
+        """Add nothing."""
+
+    assert await layer.migrate() == [*AFTER, "of_the_next_version"]
+    async with layer.database.read() as connection:
+        noted = select(migrations.c.phase).where(migrations.c.name.in_([*AFTER, "of_the_next_version"]))
+        assert sorted((await connection.execute(noted)).scalars()) == ["after", "before"]
