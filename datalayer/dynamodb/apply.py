@@ -5,7 +5,8 @@ from typing import Any, cast
 
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import update
-from datalayer.dynamodb.batches import MOST_WRITES, Batches, BatchWrite, read
+from datalayer.dynamodb.batches import MOST_WRITES, Batches
+from datalayer.dynamodb.changes import BatchWrite, read
 from datalayer.dynamodb.client import ConditionFailed, Table
 from datalayer.dynamodb.dicts import owner_of
 from datalayer.dynamodb.elements import Elements

@@ -6,125 +6,32 @@ and the deletion of the thread as its conditions. If one of them is not met, the
 is made for what they are; its conditions pin that.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
-from datalayer.dynamodb import keys
-from datalayer.dynamodb.actions import Action, check, update
+from datalayer.dynamodb.actions import Action, put
+from datalayer.dynamodb.changes import (
+    BatchWrite,
+    StepChange,
+    Stored,
+    ThreadChange,
+    favorite_entry,
+    is_favorite,
+    read,
+    step_action,
+    thread_actions,
+)
 from datalayer.dynamodb.client import ConditionFailed, Table
-from datalayer.dynamodb.dicts import step_attributes
-from datalayer.dynamodb.items import Attribute, Item, escaped, text_of, to_attribute
-from datalayer.dynamodb.long_texts import POINTER, SHORTEST, LongTexts, Upload
+from datalayer.dynamodb.items import Item, text_of
+from datalayer.dynamodb.long_texts import SHORTEST, LongTexts, Upload
 from datalayer.dynamodb.recent import Recent
 from datalayer.errors import Forbidden, InvalidRecord, NotFound, StorageUnavailable
 from datalayer.history.deletion_marks import log_drop
-from datalayer.ownership import SYSTEM, Actor, actor_of, demand_write, owner_condition
+from datalayer.ownership import SYSTEM, actor_of, demand_write
 from datalayer.records.writes import StepWrite, ThreadWrite
 
-MOST_WRITES = 60
-UPDATED = "tk:updatedAt"
-"""The time of the last update of a step. A creation that finds one arrives late."""
+# A favourite step has an entry beside it, and a transaction takes 100 actions.
+MOST_WRITES = 45
 _ATTEMPTS = 8
-_DEFAULTS = {"name": "", "type": "undefined"}
-
-BatchWrite = StepWrite | ThreadWrite
-
-
-@dataclass
-class StepChange:
-    """The writes of one step in a batch. `creates` count only if the step was not updated before them."""
-
-    creates: list[Item] = field(default_factory=list)
-    fills: list[Item] = field(default_factory=list)
-    """Creations after an update in the same batch: they fill in what is missing."""
-    update: Item = field(default_factory=dict)
-    moment: str = ""
-    updated_at: str | None = None
-
-    def add(self, write: StepWrite) -> None:
-        given = step_attributes(write.step)
-        self.moment = self.moment or write.moment
-        if not write.created:
-            self.update |= given
-            self.updated_at = write.moment
-        elif self.updated_at is None:
-            self.creates.append(given)
-        else:
-            self.fills.append(given)
-
-    def resolved(self, stored: Item | None) -> Item:
-        """The attributes to set, if this is the stored item; None stands for the guess that it has no update."""
-        is_late = stored is not None and UPDATED in stored
-        known = {name: value for name, value in (stored or {}).items() if _DEFAULTS.get(name) != value.get("S")}
-        result: Item = {}
-        for given in self.creates:
-            result |= {name: value for name, value in given.items() if not (is_late and name in {*known, *result})}
-            if is_late and "createdAt" in given:
-                result["createdAt"] = given["createdAt"]
-        result |= self.update
-        for given in self.fills:
-            result |= {name: value for name, value in given.items() if name not in {*known, *result}}
-            if "createdAt" in given:
-                result["createdAt"] = given["createdAt"]
-        return result
-
-
-@dataclass
-class ThreadChange:
-    """What a batch changes in its thread. None leaves a field as it is."""
-
-    actor: Actor
-    opens: bool = False
-    """Whether the thread is created if it does not exist."""
-    created_at: str = ""
-    activity: str | None = None
-    name: str | None = None
-    user_id: str | None = None
-    tags: list[str] | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    """Keys to set, and with None to remove."""
-    writes: int = 0
-
-    def add(self, write: BatchWrite) -> None:
-        self.writes += 1
-        if isinstance(write, StepWrite):
-            if write.opens:
-                moment = write.step.created_at or write.moment
-                self.opens, self.created_at = True, self.created_at or moment
-                self.activity = max(self.activity or "", moment)
-            return
-        thread = write.thread
-        self.opens, self.created_at = True, self.created_at or thread.created_at or write.moment
-        self.name = self.name if thread.name is None else thread.name
-        self.user_id = thread.user_id or self.user_id
-        self.tags = self.tags if thread.tags is None else thread.tags
-        self.metadata |= thread.metadata or {}
-
-    @property
-    def owner(self) -> str | None:
-        """The owner of the thread after a change of owner, or if it is created."""
-        return self.user_id or (self.actor if isinstance(self.actor, str) else None)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What is stored: the item of the thread, whether it was deleted, and the items of the steps by their ids."""
-
-    thread: Item | None
-    is_deleted: bool
-    steps: Mapping[str, Item] = field(default_factory=dict)
-    others: tuple[Item, ...] = ()
-
-
-async def read(table: Table, thread_id: str, step_ids: Collection[str] = (), others: Sequence[Item] = ()) -> Stored:
-    """Read the thread, some of its steps, and other items of these keys, in one round trip."""
-    wanted = [keys.thread_key(thread_id), keys.deleted_key(thread_id), *others]
-    found = await table.get_many([*wanted, *(keys.step_key(thread_id, step_id) for step_id in step_ids)])
-    by_key = {str(one["SK"]["S"]): one for one in found}
-    steps = {step_id: item for step_id in step_ids if (item := by_key.get(keys.STEP + step_id)) is not None}
-    rest = tuple(by_key[sk] for one in others if (sk := str(one["SK"]["S"])) in by_key)
-    return Stored(by_key.get(keys.THREAD), keys.DELETED in by_key, steps, rest)
 
 
 class Batches:
@@ -143,147 +50,104 @@ class Batches:
             NotFound: the thread does not exist, and the first write does not create it.
             InvalidRecord: the thread would belong to a user who does not exist, or a record is too large.
         """
-        thread = ThreadChange(actor_of(writes[0]))
-        steps: dict[str, StepChange] = {}
-        for write in writes:
-            thread.add(write)
-            if isinstance(write, StepWrite):
-                steps.setdefault(write.step.id, StepChange()).add(write)
-        if thread.user_id is not None and thread.actor is not SYSTEM and thread.user_id != thread.actor:
-            raise Forbidden("the thread would belong to someone else")
-        first = writes[0]
-        begins = isinstance(first, ThreadWrite) or first.opens
-        upload, is_stored = Upload(self._long_texts, thread_id), False
+        batch = _Batch(thread_id, writes, Upload(self._long_texts, thread_id))
+        is_stored = False
         try:
-            is_stored = await self._insist(thread_id, thread, steps, upload, begins=begins)
+            is_stored = await self._insist(batch)
         finally:
-            await upload.end(stored=is_stored)
+            await batch.upload.end(stored=is_stored)
 
-    async def _insist(
-        self, thread_id: str, thread: ThreadChange, steps: Mapping[str, StepChange], upload: Upload, *, begins: bool
-    ) -> bool:
+    async def _insist(self, batch: "_Batch") -> bool:
         """Whether the batch was stored; False if it was dropped."""
+        thread, thread_id = batch.thread, batch.thread_id
         stored: Stored | None = None
+        if batch.favorites(None) and thread.owner is None:
+            # Their entries in the index are under the owner.
+            stored = await read(self._table, thread_id, list(batch.steps))
         for _ in range(_ATTEMPTS):
-            exists = self._recent.exists(thread_id) or not begins if stored is None else stored.thread is not None
-            if stored is not None and stored.thread is None:
-                if stored.is_deleted:
-                    for _ in range(thread.writes):
-                        log_drop(thread_id)
-                    return False
-                if not begins:
-                    raise NotFound("the thread does not exist")
-            if stored is not None and stored.thread is not None:
-                demand_write(thread.actor, text_of(stored.thread, "userIdentifier"), "the thread")
-            actions = thread_actions(thread_id, thread, stored, exists=exists)
-            of_user = len(actions) - 1 if thread.user_id is not None else None
-            values = {
-                step_id: one.resolved(stored.steps.get(step_id) if stored else None) for step_id, one in steps.items()
-            }
-            for step_id, change in steps.items():
-                kept = await upload.shortened(step_id, values[step_id])
-                actions.append(
-                    _step_action(thread_id, step_id, change, kept, stored.steps.get(step_id) if stored else None)
-                )
+            if stored is not None and not batch.can_be_stored(stored):
+                for _ in range(thread.writes):
+                    log_drop(thread_id)
+                return False
+            exists = self._recent.exists(thread_id) or not batch.begins if stored is None else stored.thread is not None
             try:
-                await self._table.transact(actions)
+                await self._table.transact(await batch.actions(stored, exists=exists))
             except ConditionFailed as failed:
-                if of_user in failed.at and 0 not in failed.at:
+                # The first action is that of the thread, whose owner counts first.
+                if batch.of_user in failed.at and 0 not in failed.at:
                     raise InvalidRecord(f"the user {thread.user_id!r} does not exist") from None
             except InvalidRecord:
                 # Attributes that are not long each may be so together.
-                if not steps or upload.most == SHORTEST:
+                if not batch.steps or batch.upload.most == SHORTEST:
                     raise
-                upload.most = SHORTEST
+                batch.upload.most = SHORTEST
                 continue
             else:
                 self._recent.note(thread_id, thread.owner)
                 return True
-            stored = await read(self._table, thread_id, list(steps))
+            stored = await read(self._table, thread_id, list(batch.steps))
         raise StorageUnavailable("the thread is being changed by too many others")
 
 
-def thread_actions(thread_id: str, change: ThreadChange, stored: Stored | None, *, exists: bool) -> list[Action]:
-    """The actions of a transaction that create or change a thread, or only check its owner.
+class _Batch:
+    """The changes of a batch."""
 
-    The last one checks that the user exists, if the owner changes.
-    """
-    key = keys.thread_key(thread_id)
-    sets: Item = {}
-    if change.name is not None:
-        sets["name"] = {"S": change.name}
-    if change.tags is not None:
-        sets["tags"] = to_attribute(change.tags)
-    owner = change.owner if not exists else change.user_id
-    if owner is not None:
-        sets |= {name: {"S": owner} for name in ("userId", "userIdentifier")}
-        sets["UserThreadPK"] = {"S": keys.of_user(owner)}
-    actions = (_changed if exists else _created)(key, change, stored, sets)
-    if not exists:
-        actions.append(check(keys.deleted_key(thread_id), "attribute_not_exists(PK)"))
-    if change.user_id is not None:
-        actions.append(check(keys.user_key(change.user_id), "attribute_exists(PK)"))
-    return actions
+    def __init__(self, thread_id: str, writes: Sequence[BatchWrite], upload: Upload) -> None:
+        self.thread_id, self.upload = thread_id, upload
+        self.thread = ThreadChange(actor_of(writes[0]))
+        self.steps: dict[str, StepChange] = {}
+        self.of_user: int | None = None
+        """The place of the action that checks the new owner."""
+        for write in writes:
+            self.thread.add(write)
+            if isinstance(write, StepWrite):
+                self.steps.setdefault(write.step.id, StepChange()).add(write)
+        if self.thread.user_id is not None and self.thread.actor not in (SYSTEM, self.thread.user_id):
+            raise Forbidden("the thread would belong to someone else")
+
+        self.begins = isinstance(writes[0], ThreadWrite) or writes[0].opens
+        """Whether the first write creates the thread if it does not exist."""
+
+    def can_be_stored(self, stored: Stored) -> bool:
+        """False if the thread was deleted.
+
+        Raises:
+            Forbidden: it belongs to someone else.
+            NotFound: it does not exist, and the first write does not create it.
+        """
+        if stored.thread is not None:
+            demand_write(self.thread.actor, text_of(stored.thread, "userIdentifier"), "the thread")
+        elif stored.is_deleted:
+            return False
+        elif not self.begins:
+            raise NotFound("the thread does not exist")
+        return True
+
+    def favorites(self, stored: Stored | None) -> dict[str, str]:
+        """The steps that are stored as favourites, and their times."""
+        given = {step_id: change.resolved(_step(stored, step_id)) for step_id, change in self.steps.items()}
+        return {
+            step_id: text_of(item, "createdAt") or self.steps[step_id].moment
+            for step_id, item in given.items()
+            if is_favorite(item)
+        }
+
+    async def actions(self, stored: Stored | None, *, exists: bool) -> list[Action]:
+        """The actions of the transaction, if this is stored; None stands for the guess."""
+        actions = thread_actions(self.thread_id, self.thread, stored, exists=exists)
+        self.of_user = len(actions) - 1 if self.thread.user_id is not None else None
+        for step_id, change in self.steps.items():
+            item = _step(stored, step_id)
+            given = await self.upload.shortened(step_id, change.resolved(item))
+            actions.append(step_action(self.thread_id, step_id, change, given, item))
+        owner = self.thread.owner
+        if owner is None and stored is not None and stored.thread is not None:
+            owner = text_of(stored.thread, "userId")
+        if owner is not None:
+            for step_id, moment in self.favorites(stored).items():
+                actions.append(put(favorite_entry(self.thread_id, step_id, owner, moment)))
+        return actions
 
 
-def _created(key: Item, change: ThreadChange, _stored: Stored | None, sets: Item) -> list[Action]:
-    kept = {name: value for name, value in change.metadata.items() if value is not None}
-    sets |= {
-        "id": {"S": keys.thread_of(key)},
-        "createdAt": {"S": change.created_at},
-        "UserThreadSK": {"S": f"TS#{change.activity or change.created_at}"},
-        "metadata": to_attribute(kept),
-    }
-    # Chainlit's own layer needs the attribute, even without a name.
-    sets.setdefault("name", {"NULL": True})
-    return [update(key, sets=sets, condition="attribute_not_exists(PK)")]
-
-
-def _changed(key: Item, change: ThreadChange, stored: Stored | None, sets: Item) -> list[Action]:
-    condition, values = owner_condition(change.actor)
-    values = dict(values)
-    item = stored.thread if stored is not None else None
-    if change.activity is not None and (
-        item is None or (text_of(item, "UserThreadSK") or "") < f"TS#{change.activity}"
-    ):
-        sets["UserThreadSK"] = values[":activity"] = {"S": f"TS#{change.activity}"}
-        condition += " AND (attribute_not_exists(UserThreadSK) OR UserThreadSK <= :activity)"
-    inside: dict[str, Attribute | None] = {}
-    if change.metadata:
-        if item is not None and "M" not in item.get("metadata", {}):
-            sets["metadata"] = to_attribute({name: one for name, one in change.metadata.items() if one is not None})
-            condition += " AND NOT attribute_type(metadata, :map)"
-        else:
-            inside = {
-                escaped(name): None if one is None else to_attribute(one) for name, one in change.metadata.items()
-            }
-            condition += " AND attribute_type(metadata, :map)"
-        values[":map"] = {"S": "M"}
-    if not sets and not inside:
-        return [check(key, condition, values)]
-    return [update(key, sets=sets, condition=condition, values=values, inside={"metadata": inside} if inside else None)]
-
-
-def _step_action(thread_id: str, step_id: str, change: StepChange, given: Item, stored: Item | None) -> Action:
-    sets = {
-        **given,
-        **{"id": {"S": step_id}, "threadId": {"S": thread_id}},
-        **keys.in_index(keys.of_step(step_id), ""),
-    }
-    if change.updated_at is not None:
-        sets[UPDATED] = {"S": change.updated_at}
-    pointers = [POINTER + name for name in given if POINTER + name not in given and not name.startswith(POINTER)]
-    condition, values = None, {}
-    if change.creates and stored is not None and UPDATED in stored:
-        condition, values = "#updated = :updated", {":updated": stored[UPDATED]}
-    elif change.creates:
-        condition = "attribute_not_exists(#updated)"
-    return update(
-        keys.step_key(thread_id, step_id),
-        sets=sets,
-        removes=pointers,
-        defaults={} if "createdAt" in sets else {"createdAt": {"S": change.moment}},
-        condition=condition,
-        values=values,
-        names={"#updated": UPDATED} if condition else {},
-    )
+def _step(stored: Stored | None, step_id: str) -> Item | None:
+    return stored.steps.get(step_id) if stored is not None else None

@@ -3,7 +3,7 @@
 from datalayer.cleaning import utc_now
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import check, delete, update
-from datalayer.dynamodb.batches import ThreadChange, read, thread_actions
+from datalayer.dynamodb.changes import ThreadChange, read, thread_actions
 from datalayer.dynamodb.client import ConditionFailed, Table
 from datalayer.dynamodb.dicts import element_attributes, owner_of
 from datalayer.dynamodb.file_outbox import queued

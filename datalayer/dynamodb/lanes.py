@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 MOST_QUEUED = 20_000
 MOST_QUEUED_BYTES = 64 * 1024**2
-MOST_BYTES_TOGETHER = 2 * 1024**2
+# A transaction takes 4 MB; a character may have three bytes.
+MOST_BYTES_TOGETHER = 1024**2
 WAIT_SECONDS = 5.0
 """How long a read waits for earlier writes."""
 FIRST_PAUSE_SECONDS = 0.1

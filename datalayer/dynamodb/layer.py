@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
@@ -333,7 +332,7 @@ class DynamoLayer(ChainlitWrites):
         if isinstance(write, StepWrite) and thread_id is not None:
             self._recent.note_steps(thread_id, [write.step.id])
         if thread_id is None and isinstance(write, StepDeletion | FavoriteMark | VoteWrite):
-            thread_id = await self._threads.thread_of(ids_of(write)[1] or "")
+            thread_id = await self._threads.thread_of(ids_of(write)[1] or "") or _thread_of_session()
         result = await self._writer.submit(write, thread_id)
         if isinstance(result, Removed):
             if isinstance(write, ElementDeletion):
@@ -353,9 +352,14 @@ class DynamoLayer(ChainlitWrites):
         if thread_id is None and isinstance(write, StepDeletion | FavoriteMark | VoteWrite):
             return self._recent.thread_of(record_id or "")
         if thread_id is None and isinstance(write, ElementDeletion):
-            with suppress(AttributeError):
-                return known_id(cast(Any, context_var.get(None)).session.thread_id)
+            return _thread_of_session()
         return thread_id
+
+
+def _thread_of_session() -> str | None:
+    """The thread of the session that calls, which is that of its steps and elements."""
+    session = getattr(context_var.get(None), "session", None)
+    return known_id(getattr(session, "thread_id", None))
 
 
 def _receipt(

@@ -15,7 +15,7 @@ from datalayer.blobs import BlobStore
 from datalayer.cleaning import utc_now
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import Action, check, delete, put, update
-from datalayer.dynamodb.batches import read
+from datalayer.dynamodb.changes import read
 from datalayer.dynamodb.client import MOST_ACTIONS, ConditionFailed, Table
 from datalayer.dynamodb.dicts import owner_of
 from datalayer.dynamodb.file_outbox import FileOutbox, queued

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datalayer import cursors
 from datalayer.cleaning import clean_text, known_id
 from datalayer.dynamodb import keys
+from datalayer.dynamodb.changes import is_favorite
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import activity_of, owner_of
 from datalayer.dynamodb.items import Item, from_attribute, text_of
@@ -92,7 +93,7 @@ class Threads:
             [*(keys.step_key(*place) for place in places), *(keys.thread_key(thread_id) for thread_id in entries)]
         )
         mine = {str(one["PK"]["S"]) for one in found if _is_of(one, user_id) and may_read(actor, owner_of(one))}
-        steps = [one for one in found if one["PK"]["S"] in mine and _begins(one, keys.STEP) and _is_favorite(one)]
+        steps = [one for one in found if one["PK"]["S"] in mine and _begins(one, keys.STEP) and is_favorite(one)]
         return await self._long_texts.completed(sorted(steps, key=_in_order, reverse=True))
 
     async def page(
@@ -203,10 +204,6 @@ def _is_readable(thread: Item, actor: Actor) -> bool:
 
 def _is_of(item: Item, user_id: str) -> bool:
     return item["SK"]["S"] == keys.THREAD and text_of(item, "userId") == user_id
-
-
-def _is_favorite(step: Item) -> bool:
-    return bool(step.get("metadata", {}).get("M", {}).get("favorite", {}).get("BOOL"))
 
 
 def _begins(item: Item, beginning: str) -> bool:

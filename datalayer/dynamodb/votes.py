@@ -9,7 +9,7 @@ from typing import Any
 from datalayer.cleaning import hashed_id
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import Action, check, delete, put, update
-from datalayer.dynamodb.batches import read
+from datalayer.dynamodb.changes import favorite_entry, read
 from datalayer.dynamodb.client import ConditionFailed, Table
 from datalayer.dynamodb.dicts import activity_of, owner_of
 from datalayer.dynamodb.items import Attribute, Item, text_of, to_attribute
@@ -141,11 +141,6 @@ def entries_of_step(thread_id: str, step_id: str) -> list[Item]:
     """The keys of the entries that may exist beside a step."""
     votes = [keys.vote_key(thread_id, step_id, value) for value in (0, 1)]
     return [*votes, keys.favorite_key(thread_id, step_id)]
-
-
-def favorite_entry(thread_id: str, step_id: str, owner: str, moment: str) -> Item:
-    """The entry of the index for a favourite step of a user."""
-    return {**keys.favorite_key(thread_id, step_id), **keys.in_index(keys.of_favorites(owner), moment)}
 
 
 def _marking(thread_id: str, step_id: str, thread: Item, step: Item, *, favorite: bool) -> list[Action]:

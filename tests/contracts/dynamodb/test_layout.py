@@ -12,7 +12,7 @@ from chainlit.user import User
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.dynamodb import keys
-from datalayer.dynamodb.actions import put
+from datalayer.dynamodb.actions import put, update
 from datalayer.dynamodb.client import place_of
 from datalayer.dynamodb.items import text_of
 from tests.contracts.dynamodb.items import all_items, kinds
@@ -65,6 +65,42 @@ async def test_titles_and_texts_are_searched_by_words(layer: ChainlitLayer) -> N
     assert await listed(layer, owner, search="数据库 caf") == [asked]
     assert await listed(layer, owner, search="!!!") == []
     assert await listed(layer, owner, search="absent") == []
+
+
+async def test_a_step_that_is_stored_as_a_favourite_is_listed(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    thread_id = await thread(layer, owner)
+    by_system, by_alice = (step(thread_id, metadata={"favorite": True}) for _ in range(2))
+    await layer.create_step(by_system)
+    with datalayer.acting_as("alice"):
+        await layer.create_step(step(thread_id))
+        await layer.create_step(by_alice)
+        assert [one["id"] for one in await layer.get_favorite_steps(owner)] == [by_alice["id"], by_system["id"]]
+        await layer.update_step({**by_system, "metadata": {}})
+        assert [one["id"] for one in await layer.get_favorite_steps(owner)] == [by_alice["id"]]
+
+
+async def test_a_step_of_which_nothing_is_known_is_found_by_its_id_or_by_the_session(
+    layer: ChainlitLayer, database_url: str
+) -> None:
+    thread_id = await thread(layer, await user_id(layer, "alice"))
+    first, second, theirs = (step(thread_id) for _ in range(3))
+    for one in (first, second, theirs):
+        await layer.create_step(one)
+    # As Chainlit's own layer writes it.
+    bare = update(keys.step_key(thread_id, theirs["id"]), sets={}, removes=["UserThreadPK", "UserThreadSK"])
+    await dynamo(layer).table.transact([bare])
+    other = datalayer.create_data_layer(database_url)
+    with datalayer.acting_as("alice"):
+        await other.upsert_feedback(vote(first["id"], 1))
+        await other.delete_step(second["id"])
+        with pytest.raises(datalayer.NotFound):
+            await other.upsert_feedback(vote(theirs["id"], 1))
+        init_http_context(thread_id=thread_id)
+        await other.upsert_feedback(vote(theirs["id"], 0))
+    await other.close()
+    found = (await layer.get_thread(thread_id))["steps"]
+    assert {one["id"]: one["feedback"]["value"] for one in found} == {first["id"]: 1, theirs["id"]: 0}
 
 
 async def test_a_deletion_that_was_interrupted_goes_on_at_the_next_start(layer: ChainlitLayer) -> None:
