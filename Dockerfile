@@ -1,0 +1,37 @@
+# syntax=docker/dockerfile:1
+# The server without a package manager's leftovers: not as root, and on a read-only root file system (compose.yaml).
+FROM python:3.13-slim AS build
+WORKDIR /app
+RUN python -m venv /venv
+# The lock holds what was tested. The SDKs of Azure's and Amazon's stores are in the lock of the tests.
+COPY requirements.lock requirements-dev.lock ./
+RUN /venv/bin/pip install --no-cache-dir --no-deps -r requirements.lock
+ARG EXTRAS=s3
+COPY pyproject.toml README.md LICENSE ./
+COPY datalayer ./datalayer
+COPY threadkeeper ./threadkeeper
+RUN /venv/bin/pip install --no-cache-dir -c requirements-dev.lock --editable ".[${EXTRAS}]" && rm requirements-dev.lock
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /tmp threadkeeper \
+    && mkdir /data && chown threadkeeper:threadkeeper /data
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+WORKDIR /app
+COPY app.py chainlit.md chainlit_zh-CN.md ./
+COPY .chainlit ./.chainlit
+COPY public ./public
+# The sample assistant answers from it.
+COPY docs ./docs
+COPY deploy ./deploy
+RUN /venv/bin/python -m compileall -q app.py datalayer threadkeeper
+ENV PATH=/venv/bin:$PATH HOME=/tmp HOST=0.0.0.0 PORT=8000 DATA_DIR=/data LOG_JSON=true PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+# Spool files, and with SQLite and the folder store everything.
+VOLUME /data
+EXPOSE 8000
+# Not /ready: a server whose database is away keeps its queue, and must not be restarted.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "/app/deploy/healthy.py"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/app/deploy/entrypoint.sh"]
+CMD ["serve"]

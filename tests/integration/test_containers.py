@@ -1,0 +1,148 @@
+"""The files that make the containers: what can be tested of them without a container."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import create_engine, inspect
+
+from tests.support import missing
+from tests.support.kept_process import free_port
+from tests.support.patience import until
+from tests.support.s3_server import S3Server
+from tests.support.server import ROOT
+from threadkeeper.settings.report import inspect_settings
+
+INSTRUCTIONS = re.sub(r"\\\n", " ", re.sub(r"(?m)^#.*\n", "", (ROOT / "Dockerfile").read_text())).splitlines()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+REPLICAS = ("replica1", "replica2")
+NOT_OURS = {"PATH", "HOME", "PYTHONDONTWRITEBYTECODE"}
+
+
+def arguments(name: str) -> list[list[str]]:
+    return [shlex.split(line)[1:] for line in INSTRUCTIONS if line.startswith(f"{name} ")]
+
+
+def build(root: Path) -> None:
+    """Copy what the Dockerfile copies out of the checkout, as it does."""
+    for *sources, target in arguments("COPY"):
+        if sources[0].startswith("--from"):
+            continue
+        for source in sources:
+            found = ROOT / source
+            assert found.exists(), f"the Dockerfile copies {source}"
+            if found.is_dir():
+                shutil.copytree(found, root / target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(found, root / target)
+
+
+def contents(root: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+def test_the_settings_of_the_containers_exist() -> None:
+    known = {report.variable for report in inspect_settings()[0]}
+    for name in (*REPLICAS, "bucket"):
+        given = COMPOSE["services"][name]["environment"]
+        assert given.keys() <= known
+    of_image = {part.split("=", 1)[0] for parts in arguments("ENV") for part in parts}
+    assert of_image - NOT_OURS <= known
+    assert of_image >= NOT_OURS
+
+
+def test_the_replicas_are_alike_and_write_nothing_but_data_and_tmp() -> None:
+    first, second = (COMPOSE["services"][name] for name in REPLICAS)
+    assert {**first, "volumes": None} == {**second, "volumes": None}
+    assert first["volumes"] != second["volumes"]
+    assert (first["read_only"], first["tmpfs"], first["cap_drop"]) == (True, ["/tmp"], ["ALL"])
+    for name, service in COMPOSE["services"].items():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], name
+    assert arguments("USER") == [["10001:10001"]]
+    assert ["/data"] in arguments("VOLUME")
+    # Processes in the exec form get the signals.
+    for instruction in ("ENTRYPOINT", "CMD"):
+        assert all(words[0].startswith("[") for words in arguments(instruction))
+
+
+def test_haproxy_accepts_its_file_and_knows_the_replicas() -> None:
+    program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if program is None:
+        missing.skip_or_fail("HAPROXY: the check of its file was skipped; install the package haproxy")
+    file = ROOT / "deploy" / "haproxy.cfg"
+    done = subprocess.run([program, "-c", "-f", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    servers = re.findall(r"^    server (\S+) (\S+):8000 cookie (\S+)$", file.read_text(), re.MULTILINE)
+    assert servers == [(name, name, name) for name in REPLICAS]
+
+
+@pytest.mark.slow
+async def test_what_the_dockerfile_copies_is_enough_to_serve(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    build(app)
+    for parts in arguments("RUN"):
+        if "-r" in parts:
+            assert parts[parts.index("-r") + 1] == "requirements.lock"
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "threadkeeper").write_text(f'#!/bin/sh\nexec {sys.executable} -m threadkeeper.cli "$@"\n')
+    (programs / "threadkeeper").chmod(0o755)
+    written = {part.split("=", 1)[0]: part.split("=", 1)[1] for parts in arguments("ENV") for part in parts}
+    environment = {
+        **written,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(app),
+        "HOST": "127.0.0.1",
+        "PORT": str(free_port()),
+        "DATA_DIR": str(tmp_path / "data"),
+        "CHAINLIT_APP_ROOT": str(tmp_path / "chainlit"),
+        "SAMPLE_ASSISTANT": "false",
+    }
+    before = contents(app)
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [app / "deploy" / "entrypoint.sh", "serve"], cwd=app, env=environment, stdout=log, stderr=log
+        )
+    try:
+        healthy = [sys.executable, str(app / "deploy" / "healthy.py")]
+
+        async def is_healthy() -> bool:
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            return subprocess.run(healthy, env=environment, check=False).returncode == 0
+
+        await until(is_healthy)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0, (tmp_path / "log").read_text()
+        assert subprocess.run(healthy, env=environment, check=False).returncode == 1
+    finally:
+        server.kill()
+        server.wait()
+    assert contents(app) == before, "the root file system can be read-only"
+    assert "steps" in inspect(create_engine(f"sqlite:///{tmp_path}/data/threadkeeper.db")).get_table_names()
+
+
+@pytest.mark.slow
+def test_the_bucket_is_made_once(s3_service: S3Server) -> None:
+    environment = {
+        **os.environ,
+        "BLOB_URL": "s3://of-compose",
+        "S3_ENDPOINT_URL": f"http://127.0.0.1:{s3_service.port}",
+        "AWS_REGION": COMPOSE["services"]["bucket"]["environment"]["AWS_REGION"],
+        "AWS_ACCESS_KEY_ID": s3_service.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": s3_service.secret_access_key,
+    }
+    for _ in range(2):
+        done = subprocess.run([sys.executable, ROOT / "deploy" / "make_bucket.py"], env=environment, check=False)
+        assert done.returncode == 0
