@@ -155,6 +155,16 @@ def test_what_says_what_a_part_of_a_page_is_about_is_kept(markup: str, text: str
     assert text in document.text
 
 
+@pytest.mark.parametrize("name", ["time", "output", "label", "meter", "progress", "slot"])
+def test_dates_and_figures_in_elements_of_their_own_are_kept(name: str) -> None:
+    value = f"<{name}>1 May 2026</{name}>"
+    lines = f"<p>The price holds from {value} on.</p><ul><li>{value}: higher prices</li></ul>"
+    row = f"<tr><td>{value}</td><td>5</td></tr></table>"
+    (document,), _ = load("a.html", HTML.replace("<table>", f"{lines}<table>", 1).replace("</table>", row, 1).encode())
+    for text in ("from 1 May 2026 on", "- 1 May 2026: higher", "| 1 May 2026 | 5 |"):
+        assert text in document.text
+
+
 @pytest.mark.parametrize(
     ("opening", "second", "lines"),
     [

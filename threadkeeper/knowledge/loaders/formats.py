@@ -33,7 +33,7 @@ VERSIONS = {
     "columns": 1,
     "csv": 2,
     "datasheet": 2,
-    "html": 5,
+    "html": 6,
     "json": 1,
     "markdown": 1,
     "opendocument": 1,

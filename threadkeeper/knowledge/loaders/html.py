@@ -21,11 +21,13 @@ _DECLARATION = re.compile(r"<!doctype[^>\[]*\[|<!entity", re.IGNORECASE)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _HEAD_BYTES = 4096
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary")
+# trafilatura leaves these out with their text within a paragraph, an item or a cell: dates, results, entries of a checklist.
+_IN_A_LINE = ("time", "output", "label", "meter", "progress", "slot")
 
 
 class HtmlLoader:
     name: ClassVar[str] = "html"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
         from trafilatura import bare_extraction, html2txt  # noqa: PLC0415  what is read, is imported
@@ -43,6 +45,8 @@ class HtmlLoader:
         # trafilatura gives a title only together with authors and dates, which it takes long to guess.
         title = " ".join((tree.findtext(".//title") or "").split()) or None
         _keep_captions(tree)
+        for element in [*tree.iter(*_IN_A_LINE)]:
+            element.tag = "span"
         keep_numbers(tree)
         keep_definitions(tree)
         found = bare_extraction(
