@@ -1,8 +1,7 @@
-"""`python -m benchmarks.gateway`: calls through the gateway beside calls to the provider directly.
+"""`python -m benchmarks.gateway`: what the gateway adds to a call, beside the proxy of LiteLLM.
 
-The provider is `token_server` in a process of its own; the gateway is `threadkeeper serve` in another one, and stores
-every call. Both ways take turns, so that other work on the machine affects both. Afterwards the rows are compared with
-what was asked.
+`--litellm .../bin/litellm` names the command of a virtual environment of its own, which has `litellm[proxy]` in the
+version of `litellm_proxy.VERSION` and `asyncpg`; without it, LiteLLM is left out.
 """
 
 from __future__ import annotations
@@ -11,191 +10,100 @@ import argparse
 import asyncio
 import contextlib
 import os
-import statistics
 import sys
 import tempfile
-import time
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-
-import aiohttp
-import psutil
 
 from benchmarks.chat_report import put_section
+from benchmarks.gateway_ways import DIRECT, GATEWAY, LITELLM, Measured, Result, measure
+from benchmarks.litellm_proxy import VERSION
 from benchmarks.token_server import TOKENS
-from datalayer import CallFilter, Project, Provider
 from tests.support.postgres import Cluster, Databases, find_binaries
-from tests.support.records import new_id
-from tests.support.server import ROOT, SERVE, AppServer
+from tests.support.server import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 TITLE = "## The gateway"
-DIRECT, GATEWAY = "direct", "gateway"
-AT_ONCE = (1, 20, 100)
-_KEY = "sk-benchmark-0123456789"
-# The first requests of a process load code, which is not part of a call's cost.
-_WARM_UP = 20
-_FRAMES = TOKENS + 2
-"""Frames of an answer: its tokens, its end and [DONE]; the one with the usage is not asked for."""
 
 
-@dataclass
-class Timed:
-    """Seconds to the first byte and to the last one of each call, and the calls whose frames are not complete."""
-
-    first: list[float] = field(default_factory=list)
-    whole: list[float] = field(default_factory=list)
-    incomplete: int = 0
-
-    def medians(self) -> tuple[float, float]:
-        """In milliseconds."""
-        return statistics.median(self.first) * 1_000, statistics.median(self.whole) * 1_000
-
-
-@dataclass
-class Way:
-    """An address that answers, with the key that it wants."""
-
-    url: str
-    key: str
-
-    async def ask(self, session: aiohttp.ClientSession, timed: Timed, *, stream: bool) -> None:
-        body = {"model": "tokens", "stream": stream, "messages": [{"role": "user", "content": "Count to 200"}]}
-        begun, got = time.perf_counter(), b""
-        headers = {"Authorization": f"Bearer {self.key}"}
-        async with session.post(f"{self.url}/chat/completions", json=body, headers=headers) as response:
-            async for chunk in response.content.iter_any():
-                if not got:
-                    timed.first.append(time.perf_counter() - begun)
-                got += chunk
-        timed.whole.append(time.perf_counter() - begun)
-        frames = got.count(b"\n\n") - got.count(b'"choices": [], "usage"')
-        timed.incomplete += response.status != 200 or (
-            stream and (frames != _FRAMES or not got.endswith(b"[DONE]\n\n"))
-        )
-
-
-@dataclass
-class Measured:
-    """The calls of one kind, so many at once, on both ways; and the CPU time of the gateway for one of its calls."""
-
-    stream: bool
-    at_once: int
-    ways: dict[str, Timed]
-    cpu_seconds: float = 0.0
-
-    @property
-    def added(self) -> tuple[float, float]:
-        """What the gateway adds to the medians of the first and the last byte, in milliseconds."""
-        (first, whole), (first_direct, whole_direct) = self.ways[GATEWAY].medians(), self.ways[DIRECT].medians()
-        return first - first_direct, whole - whole_direct
-
-    @property
-    def ratio(self) -> float:
-        """The median of the whole through the gateway, divided by that of the direct way."""
-        return self.ways[GATEWAY].medians()[1] / self.ways[DIRECT].medians()[1]
-
-
-async def measure(database_url: str, *, rounds: int, at_once: tuple[int, ...] = AT_ONCE) -> tuple[list[Measured], bool]:
-    """All measurements, and whether every call is stored with its tokens."""
-    async with contextlib.AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="threadkeeper-gateway-")))
-        provider = await stack.enter_async_context(_token_server())
-        server = await stack.enter_async_context(AppServer(folder, database_url, {"LAB_KEY": _KEY}, program=SERVE))
-        secret = await _prepared(server, provider)
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=120))
-        )
-        ways = {DIRECT: Way(provider, _KEY), GATEWAY: Way(f"{server.base_url}/gateway/lab/tokens", secret)}
-        asked = 0
-        for way in ways.values():
-            for _ in range(_WARM_UP):
-                await way.ask(session, Timed(), stream=False)
-            await way.ask(session, Timed(), stream=True)
-        asked += _WARM_UP + 1
-        process, found = psutil.Process(server.process_id), []
-        for stream in (False, True):
-            for count in at_once:
-                times = rounds if stream else rounds * max(5, 200 // count)
-                measured = Measured(stream, count, {DIRECT: Timed(), GATEWAY: Timed()})
-                for number in range(times):
-                    for name in (DIRECT, GATEWAY) if number % 2 == 0 else (GATEWAY, DIRECT):
-                        before = sum(process.cpu_times()[:2])
-                        timed, way = measured.ways[name], ways[name]
-                        await asyncio.gather(*(way.ask(session, timed, stream=stream) for _ in range(count)))
-                        if name == GATEWAY:
-                            asked += count
-                            measured.cpu_seconds += sum(process.cpu_times()[:2]) - before
-                measured.cpu_seconds /= times * count
-                found.append(measured)
-        return found, await _are_stored(server, asked)
-
-
-async def _prepared(server: AppServer, provider: str) -> str:
-    await server.add_user("bench", "correct horse battery")
-    async with server.layer() as layer:
-        tokens = Provider("Tokens", "tokens", provider, secret="LAB_KEY")
-        await layer.put_project(Project(new_id(), "Lab", "lab", providers=(tokens,)))
-        return (await layer.create_api_key("bench", ["gateway"], user="bench", project="lab"))[1]
-
-
-async def _are_stored(server: AppServer, asked: int) -> bool:
-    """Whether as many calls as were asked are stored, each answer to the token."""
-    async with server.layer() as layer:
-        for _ in range(100):
-            totals = await layer.usage_totals(CallFilter())
-            if totals.calls == asked and totals.completion_tokens == asked * TOKENS:
-                return True
-            await asyncio.sleep(0.1)
-    return False
-
-
-@asynccontextmanager
-async def _token_server() -> AsyncIterator[str]:
-    command = (sys.executable, "-m", "benchmarks.token_server")
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=PIPE)
-    assert process.stdout is not None
-    try:
-        yield (await process.stdout.readline()).decode().strip()
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-def report(found: list[Measured], loads: tuple[float, float], engine: str, *, are_stored: bool) -> list[str]:
+def report(result: Result, loads: tuple[float, float], engine: str) -> list[str]:
     """The lines of the section."""
+    proxies = [way for way in (GATEWAY, LITELLM) if way in result.stored]
     lines = [
         TITLE,
         "",
         f"Written by `python -m benchmarks.gateway`, {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, {engine};",
         f"load average {loads[0]:.1f} before, {loads[1]:.1f} at the end, the benchmark included.",
         "",
-        f"Calls to a scripted provider directly and through the gateway, in turns; {TOKENS} tokens an answer, a",
-        "stream sends 50 a second. Medians. Provider, gateway, database and the caller share the cores.",
-        "",
-        "| Calls | At once | First byte, direct | Added | Whole, direct | Added | Ratio | Incomplete | CPU a call |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"Calls to a scripted provider directly and through proxies, in turns; {TOKENS} tokens an answer, a stream",
+        "sends 50 a second. Medians. Provider, proxies, database and the caller share the cores.",
     ]
-    for one in found:
-        (first, whole), (more_first, more_whole) = one.ways[DIRECT].medians(), one.added
+    if LITELLM in proxies:
+        lines += [
+            f"LiteLLM is `litellm[proxy]` {VERSION} with one worker. Its own logging needs the engine of Prisma, which",
+            "is a download of its own. In its place, a callback writes one row a call to Postgres with asyncpg, which",
+            "costs less.",
+        ]
+    lines += [
+        "",
+        "| Calls | At once | Way | First byte | Added | Whole | Added | Ratio | Calls/s | CPU a call | Incomplete |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in result.measured:
+        for way in (DIRECT, *proxies):
+            timed = one.ways[way]
+            first, whole = timed.medians()
+            more = one.added(way)
+            compared = (
+                ["", "", "", ""]
+                if way == DIRECT
+                else [f"{more[0]:+.1f} ms", f"{more[1]:+.1f} ms", f"{one.ratio(way):.3f}", f"{timed.cpu_ms:.1f} ms"]
+            )
+            kind = "streams" if one.stream else "plain"
+            lines.append(
+                f"| {kind} | {one.at_once} | {way} | {first:.1f} ms | {compared[0]} | {whole:.1f} ms | {compared[1]} "
+                f"| {compared[2]} | {timed.a_second:.0f} | {compared[3]} | {timed.incomplete} |"
+            )
+    if LITELLM in proxies:
+        lines += ["", *_compared(result.measured)]
+    stored = ", ".join(f"{way} {'yes' if result.stored[way] else 'no'}" for way in proxies)
+    memory = ", ".join(f"{way} {result.megabytes[way]:.0f} MB" for way in proxies)
+    killed = result.killed
+    return [
+        *lines,
+        "",
+        f"Every call is stored with its tokens: {stored}. Memory at the end: {memory}.",
+        "",
+        f"With `kill -9` in between: of {killed.asked} calls that the provider billed, {killed.equal} are stored with",
+        f"the tokens of its ledger; {killed.marked} were in flight, and the next start marks them as interrupted;",
+        f"{killed.differing} differ, and {killed.missing} are missing.",
+    ]
+
+
+def _compared(measured: list[Measured]) -> list[str]:
+    """What the gateway adds, as a part of what LiteLLM adds."""
+    lines = [
+        "The gateway beside LiteLLM (less is better, but for calls a second):",
+        "",
+        "| Calls | At once | Added to the first byte | Added to the whole | Calls a second | CPU a call |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in measured:
+        ours, theirs = one.added(GATEWAY), one.added(LITELLM)
+        own, other = one.ways[GATEWAY], one.ways[LITELLM]
         kind = "streams" if one.stream else "plain"
-        lines.append(
-            f"| {kind} | {one.at_once} | {first:.1f} ms | {more_first:+.1f} ms | {whole:.1f} ms | {more_whole:+.1f} ms "
-            f"| {one.ratio:.3f} | {one.ways[GATEWAY].incomplete} | {one.cpu_seconds * 1_000:.1f} ms |"
-        )
-    return [*lines, "", f"Every call is stored with its tokens: {'yes' if are_stored else 'no'}."]
+        shares = [ours[0] / theirs[0], ours[1] / theirs[1], own.a_second / other.a_second, own.cpu_ms / other.cpu_ms]
+        lines.append(f"| {kind} | {one.at_once} | " + " | ".join(f"{share:.2f} ×" for share in shares) + " |")
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what the gateway adds to a call.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sqlite", action="store_true", help="store in SQLite in place of Postgres")
+    parser.add_argument("--litellm", help="the command of LiteLLM, to measure its proxy too; needs Postgres")
     options = parser.parse_args()
     before = os.getloadavg()[0]
+    other = None
     with contextlib.ExitStack() as stack:
         if options.sqlite:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="threadkeeper-gateway-"))
@@ -207,9 +115,10 @@ def main() -> None:
             databases = Databases(stack.enter_context(Cluster(binaries, durable=True)).url)
             stack.callback(databases.close)
             url = databases.create()
-        found, are_stored = asyncio.run(measure(url, rounds=options.rounds))
+            other = (options.litellm, databases.create()) if options.litellm else None
+        result = asyncio.run(measure(url, rounds=options.rounds, litellm=other))
     engine = "SQLite" if options.sqlite else "Postgres"
-    put_section(PAGE, TITLE, report(found, (before, os.getloadavg()[0]), engine, are_stored=are_stored))
+    put_section(PAGE, TITLE, report(result, (before, os.getloadavg()[0]), engine))
 
 
 if __name__ == "__main__":

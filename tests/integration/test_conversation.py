@@ -599,3 +599,20 @@ async def test_a_file_waits_for_the_session_in_which_it_is_attached(chat: Chat) 
     async with httpx.AsyncClient(base_url=chat.base_url, **PLAIN_HTTP) as visitor:
         refused = await visitor.post("/project/file", params={"session_id": "x"}, files={"file": ("a.txt", b"a")})
         assert refused.status_code == httpx.codes.UNAUTHORIZED, "a visitor does not wait"
+
+
+async def test_an_exchange_that_a_program_keeps_arrives_in_the_open_page(chat: Chat) -> None:
+    """`store` at `/v1`, with the thread that the page shows."""
+    async with chat.layer() as layer:
+        _, secret = await layer.create_api_key("tests", ["gateway", "threads:write"], user=chat.name("alice"))
+    async with chat.client("alice") as page, httpx.AsyncClient(base_url=chat.base_url, **PLAIN_HTTP) as program:
+        await page.ask("first")
+        asked = {"model": "echo", "messages": [{"role": "user", "content": "second"}], "store": True}
+        asked["metadata"] = {"thread_id": page.thread_id}
+        answer = await program.post("/v1/chat/completions", json=asked, headers={"x-api-key": secret}, timeout=60)
+        assert answer.raise_for_status().json()["metadata"] == asked["metadata"]
+        await page.until(lambda: page.answer == "You said: second")
+        shown = [step["output"] for step in page.steps.values() if step["type"].endswith("_message")]
+        assert shown == ["You said: first", "second", "You said: second"], "a page does not hear its own questions"
+        assert messages(await stored(page)) == ["first", *shown]
+        assert await page.ask("third") == "You said: third"

@@ -1,11 +1,14 @@
 """What the gateway refuses, and how errors of a provider and of a connection end."""
 
+import asyncio
 import contextlib
 import json
+import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 import httpx
 import openai
@@ -255,3 +258,33 @@ async def test_a_request_that_uses_no_tokens_reserves_none(rig: Rig) -> None:
     await rig.layer.put_limit(Limit(new_id(), "project", rig.project.id, "day", "tokens", Decimal(1)))
     read = await rig.client.get(rig.url("openai", "models"), headers={"x-api-key": rig.secret})
     assert (read.status_code, (await rig.post("chat/completions", chat())).status_code) == (200, 429)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"X-Note: one\r X-Added: two", b"X-Note: one\x00", b"X-Note: \xff", b"X-No te: one"],
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_header_does_not_become_two(rig: Rig, header: bytes) -> None:
+    place = urlsplit(str(rig.client.base_url))
+    head = b"GET /gateway/lab/openai/mirror HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-api-key: "
+    reader, writer = await asyncio.open_connection(place.hostname, place.port, family=socket.AF_INET)
+    writer.write(head + rig.secret.encode() + b"\r\n" + header + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    status = int(answer.split(b" ", 2)[1])
+    assert status == 400, answer
+
+
+@pytest.mark.parametrize("path", ["a%0d%0aX-Added:%20two", "mirror?a=b%0d%0aX-Added:%20two&tags=t%0d%0aX-Added:two"])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_an_address_adds_no_header(rig: Rig, path: str) -> None:
+    raw = await raw_request(rig, "POST", f"/gateway/lab/openai/{path}")
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert b"x-added" not in head.lower()
+    if path.startswith("mirror"):
+        assert "x-added" not in json.loads(body)["headers"]
+        assert (await rig.call()).tags == ("tX-Added:two",)
+    else:
+        assert head.split()[1] in (b"400", b"404")
+        assert not rig.model_server.requests

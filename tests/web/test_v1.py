@@ -1,6 +1,7 @@
 """`/v1` over real HTTP with the official clients, before the scripted server."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from tests.support.model_server import ModelServer
 from tests.support.records import new_id
 from tests.support.v1 import SECRET, V1Rig, scripted
 from threadkeeper.gateway.v1.parts import V1Parts
+from threadkeeper.gateway.v1.servers import ModelServer as Server
+from threadkeeper.gateway.v1.servers import ModelServers
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 WORDS = "alpha beta gamma"
@@ -39,7 +42,10 @@ PIXEL = (
 
 
 @pytest.fixture
-def v1_parts(model_server: ModelServer) -> V1Parts:
+def v1_parts(model_server: ModelServer, request: pytest.FixtureRequest) -> V1Parts:
+    if getattr(request, "param", None) == "azure":
+        azure = Server(f"{model_server.root}/openai", MODELS, SECRET, "2024-10-21")
+        return V1Parts(ModelServers(azure, replace(azure, models=("words",))))
     return V1Parts(scripted(model_server, *MODELS))
 
 
@@ -166,6 +172,11 @@ async def test_rates_and_limits_refuse_before_anything_is_sent(v1: V1Rig) -> Non
     with pytest.raises(openai.RateLimitError) as often:
         await client.chat.completions.create(**chat())
     assert often.value.code == "rate_limit_exceeded"
+    told = often.value.response.headers
+    assert (told["ratelimit-policy"], told["ratelimit"].partition(";t=")[0]) == (
+        '"requests";q=1;w=60',
+        '"requests";r=0',
+    )
     assert int(often.value.response.headers["retry-after"]) > 0
     few = await v1.client_of(tokens_per_minute=5)
     await few.chat.completions.create(**chat())
@@ -182,6 +193,24 @@ async def test_rates_and_limits_refuse_before_anything_is_sent(v1: V1Rig) -> Non
     for refused, code in ((unpriced, "unpriced"), (over, "insufficient_quota")):
         assert (refused.value.code, refused.value.response.headers["x-should-retry"]) == (code, "false")
     assert len(v1.model_server.requests) == sent
+
+
+@pytest.mark.parametrize("v1_parts", ["azure"], indirect=True)
+async def test_deployments_of_azure_are_models(v1: V1Rig) -> None:
+    client = await v1.client_of(requests_per_minute=60)
+    raw = await client.chat.completions.with_raw_response.create(**chat("gpt-4o-mini"))
+    answer: Any = raw.parse()
+    assert (answer.choices[0].message.content, answer.model) == (f"You said: {WORDS}", "gpt-4o-mini")
+    assert raw.headers["ratelimit"].startswith('"requests";r=59;')
+    assert await text_of(await client.chat.completions.create(**chat("echo", stream=True))) == f"You said: {WORDS}"
+    assert len((await client.embeddings.create(model="words", input="a b", encoding_format="float")).data) == 1
+    paths = ("gpt-4o-mini/chat/completions", "echo/chat/completions", "words/embeddings")
+    sent = v1.model_server.requests
+    assert [one.path for one in sent] == [f"/openai/deployments/{path}" for path in paths]
+    assert {(one.query["api-version"], one.headers["api-key"], "authorization" in one.headers) for one in sent} == {
+        ("2024-10-21", SECRET, False)
+    }
+    assert [call.deployment for call in await v1.calls(3)] == ["gpt-4o-mini", "echo", "words"]
 
 
 async def test_a_stream_that_its_caller_leaves_is_closed_and_recorded(v1: V1Rig) -> None:

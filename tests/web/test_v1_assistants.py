@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 ANSWER = "say:The harbour opens at six [1]."
 REWRITES = "say:When does the harbour open in the morning?"
 MODELS = ("echo", "context-echo", ANSWER, "gpt-r", "429:1:7", "401")
+ODD = ("refuse:temperature", "refuse:max_tokens", "others:tool_calls:alone")
 QUESTION = "When does the harbour open in the morning?"
 FILES = {"harbour.txt": "The harbour opens at six in the morning.", "cats.txt": "Cats sleep all day."}
 
@@ -43,7 +45,7 @@ async def v1_parts(layer: ChainlitLayer, model_server: ModelServer) -> AsyncIter
     knowledge = KnowledgeOnDemand(lambda: open_knowledge(settings, layer, []))
     model = MeteredModel(create_model(api_key=API_KEY, base_url=model_server.base_url, max_retries=0), layer)
     retriever = KnowledgeRetriever(knowledge, layer, model, rewrite_model=REWRITES)
-    yield V1Parts(scripted(model_server, *MODELS), layer, retriever, "Be brief.")
+    yield V1Parts(scripted(model_server, *MODELS, *ODD), layer, retriever, "Be brief.")
     await knowledge.close()
     await model.close()
 
@@ -145,7 +147,7 @@ async def test_an_assistant_is_for_its_users_and_for_keys_with_the_scope(v1: V1R
     own = await made(v1, trained=False, model="echo")
     other = await made(v1, users=("rita",), trained=False, name="Others")
     both = await v1.client_of("gateway", "assistants")
-    assert [one.id async for one in both.models.list()] == [*MODELS, "words", f"assistant:{own.slug}"]
+    assert [one.id async for one in both.models.list()] == [*MODELS, *ODD, "words", f"assistant:{own.slug}"]
     ask: Any = {"messages": [{"role": "user", "content": "Hello"}]}
     refused = (
         (["gateway"], (), f"assistant:{own.slug}"),
@@ -204,8 +206,74 @@ async def test_the_client_of_openai_for_node_gets_the_same(v1: V1Rig) -> None:
     (annotation,) = found["cited"]["annotations"]
     assert annotation["file_citation"]["filename"] == "harbour.txt"
     assert found["citedStream"]["annotations"] == [annotation]
-    assert (found["models"], found["vectors"]) == ([*MODELS, "words", name], 2)
+    assert (found["models"], found["vectors"]) == ([*MODELS, *ODD, "words", name], 2)
     assert found["missing"] == ["NotFoundError", 404, "model_not_found", "model"]
     assert found["denied"] == ["AuthenticationError", 401, "invalid_api_key", None]
     assert found["limited"][:3] == ["RateLimitError", 429, "rate_limit_exceeded"]
     assert found["failed"][:3] == ["InternalServerError", 502, "model_server_refused"]
+
+
+async def test_a_parameter_of_an_assistant_that_its_model_refuses_is_left_out(v1: V1Rig) -> None:
+    odd = await made(v1, trained=False, model="refuse:temperature", temperature=0.3, top_p=0.5)
+    named = await made(v1, trained=False, name="Named", model="refuse:max_tokens", max_tokens=50)
+    client = await v1.client_of("assistants", "gateway")
+    messages: Any = [{"role": "user", "content": "Hello"}]
+    stream: Any = await client.chat.completions.create(model=f"assistant:{odd.slug}", messages=messages, stream=True)
+    chunks = [chunk async for chunk in stream]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "You said: Hello"
+    await client.chat.completions.create(model=f"assistant:{odd.slug}", messages=messages)
+    sent = asked(v1)
+    assert [("temperature" in one, one["top_p"]) for one in sent] == [(True, 0.5), (False, 0.5), (False, 0.5)]
+    assert "stream_options" in sent[1], "the tokens are reported all the same"
+    v1.model_server.forget()
+    await client.chat.completions.create(model=f"assistant:{named.slug}", messages=messages)
+    most = [{name: one[name] for name in ("max_tokens", "max_completion_tokens") if name in one} for one in asked(v1)]
+    assert most == [{"max_tokens": 50}, {"max_completion_tokens": 50}]
+    calls = [call for call in await v1.calls(3) if call.kind == "chat"]
+    assert [(call.status_code, call.is_estimated) for call in calls] == [(200, False)] * 3
+    # What a caller sends itself is refused to it.
+    with pytest.raises(openai.BadRequestError) as refused:
+        await client.chat.completions.create(model="refuse:temperature", messages=messages, temperature=0.3)
+    assert refused.value.param == "temperature"
+
+
+async def test_tools_go_there_and_back(v1: V1Rig) -> None:
+    """The model calls a tool of the caller, which answers, also for an assistant."""
+    assistant = await made(v1, trained=False, model="others:tool_calls:alone")
+    client = await v1.client_of("assistants", "gateway")
+    tool: Any = {
+        "type": "function",
+        "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}},
+    }
+    for name in ("others:tool_calls:alone", f"assistant:{assistant.slug}"):
+        messages: list[Any] = [{"role": "user", "content": "When?"}]
+        answer = await client.chat.completions.create(model=name, messages=messages, tools=[tool])
+        said = answer.choices[0].message
+        (called,) = list[Any](said.tool_calls or ())
+        assert (called.function.name, called.function.arguments) == ("look_up", "{}")
+        stream: Any = await client.chat.completions.create(model=name, messages=messages, tools=[tool], stream=True)
+        streamed = [chunk.choices[0].delta.tool_calls async for chunk in stream if chunk.choices]
+        assert [one[0].function.name for one in streamed if one] == ["look_up"]
+        messages += [
+            said.model_dump(exclude_none=True),
+            {"role": "tool", "tool_call_id": called.id, "content": "At six."},
+        ]
+        v1.model_server.forget()
+        await client.chat.completions.create(model=name, messages=messages, tools=[tool])
+        sent = v1.model_server.requests[-1].body
+        assert (sent["messages"][-3:], sent["tools"]) == (messages, [tool])
+
+
+async def test_web_pages_are_cited_with_their_addresses(v1: V1Rig) -> None:
+    assistant = await made(v1)
+    (source,) = [one for one in await v1.layer.list_sources(assistant.slug) if one.title == "harbour.txt"]
+    address = "https://harbour.example.com/hours"
+    await v1.layer.put_source(replace(source, kind="url", options={"address": address}))
+    client = await v1.client_of("assistants")
+    answer = await client.chat.completions.create(
+        model=f"assistant:{assistant.slug}", messages=[{"role": "user", "content": QUESTION}]
+    )
+    (cited,) = list[Any](answer.choices[0].message.annotations or ())
+    assert (cited.type, cited.url_citation.url, cited.url_citation.title) == ("url_citation", address, "harbour.txt")
+    text = answer.choices[0].message.content or ""
+    assert (cited.url_citation.start_index, cited.url_citation.end_index) == (text.index("["), len(text) - 1)

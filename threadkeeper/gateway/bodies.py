@@ -6,7 +6,9 @@ Both are bounded. The beginning of a streamed body is kept, from which the model
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from starlette.types import Receive
 
@@ -14,6 +16,11 @@ from threadkeeper.gateway.refusals import Refused
 
 MEGABYTE = 1_000_000
 _BEGINNING = 64 * 1024
+
+
+def as_body(value: Mapping[str, Any]) -> bytes:
+    """The JSON of a value."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
 class CallerLeft(Exception):

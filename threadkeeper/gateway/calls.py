@@ -101,6 +101,8 @@ class CallBook:
         self._allowances = Allowances(store, settings.zone, reserved_seconds=LEASE_SECONDS)
         self._answering = Answering(store)
         self._open: dict[str, GatewayCall] = {}
+        # Done when the last row of a call is on its way to the store's queue.
+        self._ending: set[asyncio.Future[None]] = set()
         self._renewing: asyncio.Task[None] | None = None
 
     async def begin(self, call: GatewayCall) -> None:
@@ -136,13 +138,20 @@ class CallBook:
         """Store the row of the call in the background. Awaits nothing, because the task may be cancelled already."""
         seconds = time.perf_counter() - call.began
         self._open.pop(call.row.id, None)
-        self._keeper.beside(self._end(call, seconds))
+        ending = asyncio.get_running_loop().create_future()
+        self._ending.add(ending)
+        self._keeper.beside(self._end(call, seconds, ending))
 
     async def close(self) -> None:
-        """Wait until the last rows are stored, for ten seconds at most."""
+        """Wait until the last rows are in the store's queue, for ten seconds at most.
+
+        The store itself waits for the database, and spools what it cannot store.
+        """
         if self._renewing is not None:
             self._renewing.cancel()
-        await self._keeper.close(_CLOSE_SECONDS)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=_CLOSE_SECONDS)
+        await self._keeper.close()
 
     async def _concerns(self, row: LlmCall) -> bool:
         try:
@@ -215,7 +224,7 @@ class CallBook:
             except DataLayerError as error:
                 logger.warning("cannot extend the reservations of calls in progress; trying again: %s", error)
 
-    async def _end(self, call: GatewayCall, seconds: float) -> None:
+    async def _end(self, call: GatewayCall, seconds: float, ending: asyncio.Future[None]) -> None:
         row = call.row
         try:
             row = await self._settled(call, seconds)
@@ -224,6 +233,8 @@ class CallBook:
             logger.exception("the answer of a call cannot be read; its row has no tokens", extra={"call_id": row.id})
             row = replace(row, finish_reason=None, status_code=call.status, seconds=seconds, error_kind="unreadable")
             payload = None
+        ending.set_result(None)
+        self._ending.discard(ending)
         await self._keeper.keep([row], payload, has_reserved=call.holds)
 
     async def settle(self, call: GatewayCall) -> None:

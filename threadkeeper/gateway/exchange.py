@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import aiohttp
@@ -34,6 +34,7 @@ from threadkeeper.gateway.usage_frames import UsageFrames
 logger = logging.getLogger(__name__)
 
 _NOT_MODIFIED = 304
+_BAD_REQUESTS = (400, 422)
 _LONGEST_REFUSAL = 64 * 1024
 _OF_A_BODY = (b"content-type", b"content-encoding", b"content-length")
 
@@ -43,7 +44,8 @@ class Sending:
     """A request for a provider.
 
     `body` is the whole body, or None if `upload` streams it. `original` is the body without the question for usage;
-    None if the gateway did not add it.
+    None if the gateway did not add it. `again` gives another body, and its original, for the words of a refusal; None
+    if the refusal is final.
     """
 
     method: str
@@ -55,6 +57,7 @@ class Sending:
     original: bytes | None = None
     refuses_usage: Callable[[], None] = lambda: None
     changes: Changes = NO_CHANGES
+    again: Callable[[bytes], tuple[bytes, bytes | None] | None] | None = None
 
 
 class Exchange(Response):
@@ -198,23 +201,34 @@ class Exchange(Response):
         body = (
             sending.body if sending.body is not None else None if sending.upload.is_empty else sending.upload.stream()
         )
-        self._response = response = await self._upstream.ask(sending.method, sending.url, sending.headers, body)
-        if sending.original is None or response.status not in (400, 422):
-            return response, b""
-        said = b""
-        while len(said) < _LONGEST_REFUSAL and (piece := await response.content.readany()):
-            said += piece
-        if b"stream_options" not in said and b"include_usage" not in said:
-            return response, said
-        response.close()
-        again = sending.original
-        sending.original = None
-        self._response = response = await self._upstream.ask(sending.method, sending.url, sending.headers, again)
-        if response.status < 400:
-            # Words of the caller in a refusal prove nothing; an answer without the question does.
-            logger.warning("%s refuses stream_options; calls of this model are sent without", sending.url.host)
-            sending.refuses_usage()
+        response = await self._send(body)
+        while response.status in _BAD_REQUESTS and (sending.original is not None or sending.again is not None):
+            said = b""
+            other: tuple[bytes | None, bytes | None] | None = None
+            while len(said) < _LONGEST_REFUSAL and (piece := await response.content.readany()):
+                said += piece
+            plain = decoded(said, response.headers.get("content-encoding", "")) or b""
+            is_usage = sending.original is not None and (b"stream_options" in plain or b"include_usage" in plain)
+            if is_usage:
+                other = sending.original, None
+            elif sending.again is not None:
+                other = sending.again(plain)
+            if other is None:
+                return response, said
+            again, sending.original = other
+            assert again is not None
+            response.close()
+            response = await self._send(again)
+            if is_usage and response.status < 400:
+                # Words of the caller in a refusal prove nothing; an answer without the question does.
+                logger.warning("%s refuses stream_options; calls of this model are sent without", sending.url.host)
+                sending.refuses_usage()
         return response, b""
+
+    async def _send(self, body: bytes | AsyncIterator[bytes] | None) -> ClientResponse:
+        sending = self._sending
+        self._response = response = await self._upstream.ask(sending.method, sending.url, sending.headers, body)
+        return response
 
 
 def refusal(refused: Refused, dialect: Dialect = "openai") -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from starlette.responses import Response
 from datalayer import SYSTEM, ApiKey, DataLayerError, Project, Rate, acting_as
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.model import TokenUsage
-from threadkeeper.gateway.bodies import MEGABYTE, CallerLeft, RequestBody
+from threadkeeper.gateway.bodies import MEGABYTE, CallerLeft, RequestBody, as_body
 from threadkeeper.gateway.calls import CallBook, GatewayCall, GatewayStore, OnEnd, new_call
 from threadkeeper.gateway.changes import NO_CHANGES, Changes
 from threadkeeper.gateway.copies import as_json, decoded, is_long
@@ -65,6 +65,7 @@ class Asked:
         fields: more fields of the row of the call.
         changes: what the caller gets otherwise than the provider sends it.
         on_end: gets the row and the answer, before the caller gets the last byte.
+        again: gives another value of the body for the words of a refusal; None if the refusal is final.
     """
 
     request: Request
@@ -79,6 +80,7 @@ class Asked:
     fields: Mapping[str, Any] = field(default_factory=dict)
     changes: Changes = NO_CHANGES
     on_end: OnEnd | None = None
+    again: Callable[[bytes], dict[str, Any] | None] | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -151,10 +153,18 @@ class Gateway:
         request, key, place, headers = asked.request, asked.key, asked.place, asked.headers
         target, endpoint, body, question = asked.target, asked.endpoint, asked.body, asked.question
         await self._take_tokens(key, question)
-        asking = None
-        if endpoint.asks_usage and body is not None and "content-encoding" not in headers:
-            refusing = place.base_url, question.model
-            asking = None if refusing in self._without_usage else with_usage(body, asked.value)
+        asks = endpoint.asks_usage and body is not None and "content-encoding" not in headers
+        asks = asks and (place.base_url, question.model) not in self._without_usage
+        asking = with_usage(body, asked.value) if asks and body is not None else None
+
+        def again(said: bytes) -> tuple[bytes, bytes | None] | None:
+            value = asked.again(said) if asked.again is not None else None
+            if value is None:
+                return None
+            other = as_body(value)
+            with_question = with_usage(other, value) if sending.original is not None else None
+            return (other, None) if with_question is None else (with_question, other)
+
         secret = place.secret()
         is_read = asking is not None or asked.changes.rewrites
         passed = request_headers(
@@ -178,6 +188,7 @@ class Gateway:
             original=None if asking is None else body,
             refuses_usage=lambda: self._without_usage.add((place.base_url, question.model)),
             changes=asked.changes,
+            again=None if asked.again is None else again,
         )
         return sending, self._call(asked, headers, secret)
 

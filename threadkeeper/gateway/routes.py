@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from datalayer import ApiKey, DataLayerError
 from threadkeeper.gateway.interruptions import mark_interrupted_calls
+from threadkeeper.gateway.rates import with_rate
 from threadkeeper.gateway.refusals import Refused
 from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.gateway.v1.parts import V1Parts
@@ -53,11 +54,12 @@ class GatewayOnDemand:
         from threadkeeper.gateway.exchange import refusal  # noqa: PLC0415
         from threadkeeper.gateway.gateway import dialect_of, with_our_key_alone  # noqa: PLC0415
 
+        connection = with_our_key_alone(request)
         try:
-            key = await self._key(with_our_key_alone(request))
+            key = await self._key(connection)
         except Refused as refused:
-            return refusal(refused, dialect_of(request))
-        return await self._opened().answer(request, key)
+            return with_rate(refusal(refused, dialect_of(request)), connection)
+        return with_rate(await self._opened().answer(request, key), connection)
 
     async def answer_v1(self, request: Request) -> Response:
         """The response to any request below `/v1/`."""
@@ -65,13 +67,15 @@ class GatewayOnDemand:
         from threadkeeper.gateway.v1.endpoint import V1  # noqa: PLC0415
         from threadkeeper.gateway.v1.errors import error_response, is_of_anthropic, refused_of  # noqa: PLC0415
 
+        connection = with_our_key_alone(request)
         try:
-            key = await self._keys.key(with_our_key_alone(request), "gateway", "assistants")
+            key = await self._keys.key(connection, "gateway", "assistants")
         except (KeyRefused, DataLayerError) as error:
-            return error_response(refused_of(error), anthropic=is_of_anthropic(request.path_params["path"]))
+            refused = error_response(refused_of(error), anthropic=is_of_anthropic(request.path_params["path"]))
+            return with_rate(refused, connection)
         if self._v1 is None:
             self._v1 = V1(self._opened(), self._parts)
-        return await self._v1.answer(request, key)
+        return with_rate(await self._v1.answer(request, key), connection)
 
     def start(self) -> None:
         """Mark, from now on, the calls of processes that were killed."""

@@ -89,7 +89,7 @@ class CallKeeper:
         except DataLayerError as error:
             logger.warning("cannot release the reservation of a call; it counts until it expires: %s", error)
 
-    async def close(self, seconds: float = _CLOSE_SECONDS) -> None:
-        """Wait until open rows are stored; by default for half a second, in which they reach the store's queue."""
+    async def close(self) -> None:
+        """Wait until open rows are in the store's queue, for half a second at most."""
         if self._keeping:
-            await asyncio.wait(self._keeping, timeout=seconds)
+            await asyncio.wait(self._keeping, timeout=_CLOSE_SECONDS)

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 
 from threadkeeper.chat.model import ModelError
-from threadkeeper.chat.providers.reported_errors import ReportedError, read_error
+from threadkeeper.chat.providers.reported_errors import ReportedError, named_parameter, read_error
 from threadkeeper.chat.providers.server_words import longest_answer, meaning_of, token_limit, wait_seconds
 
 _LONGEST_DETAIL = 400
@@ -27,12 +27,6 @@ _OPTIONAL = (
     *("max_completion_tokens", "max_tokens", "temperature", "stream_options", "stream"),
     *("top_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop"),
 )
-# How a message names a parameter whose name is a common word.
-_NAMED = {
-    "stream": r"""['"`]stream['"`]|\bstreaming (mode )?(is )?(currently )?(not |un)(supported|available|allowed)"""
-    r"""|\b(not|n't) (support|allow) streaming|to stream this model""",
-    "stop": r"""['"`]stop['"`]|\bstop (?:sequence|parameter|word|string)s?\b|\b(?:parameter|argument|field):? stop\b""",
-}
 _KEY_LIKE = re.compile(r"\b(?:sk-|Bearer\s+)[\w*.~+/=-]+", re.IGNORECASE)
 
 
@@ -93,14 +87,7 @@ def refused_parameter(response: httpx2.Response, sent: Mapping[str, Any]) -> str
     said = _said(response)
     if meaning_of(response.status_code, said.code, said.message) == "too_long":
         return None
-    optional = [name for name in _OPTIONAL if name in sent]
-    for name in optional:
-        if name in said.fields:
-            return name
-    for name in optional:
-        if re.search(_NAMED.get(name, rf"\b{name}\b"), said.message, re.IGNORECASE):
-            return name
-    return None
+    return named_parameter(said, [name for name in _OPTIONAL if name in sent])
 
 
 def clean(text: str, secret: str) -> str:

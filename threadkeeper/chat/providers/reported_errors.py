@@ -14,7 +14,8 @@ With status 200, an empty value is no error: many servers send `"error": null`, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,12 @@ _NUMBERS = ("error_code", "errorCode", "errcode")
 _NAMES = frozenset({"error", "errors", *_NUMBERS, "base_resp", "x_groq", "success"})
 _CODES = ("code", *_NUMBERS, "status_code", "type", "status")
 _WORDS = ("message", "Message", "error_message", "errorMessage", "error_msg", "errmsg", "status_msg", "msg", "detail")
+# How a message names a parameter whose name is a common word.
+_NAMED = {
+    "stream": r"""['"`]stream['"`]|\bstreaming (mode )?(is )?(currently )?(not |un)(supported|available|allowed)"""
+    r"""|\b(not|n't) (support|allow) streaming|to stream this model""",
+    "stop": r"""['"`]stop['"`]|\bstop (?:sequence|parameter|word|string)s?\b|\b(?:parameter|argument|field):? stop\b""",
+}
 # Values of a code that say that all is well.
 _FINE = (None, False, 0, "", "0", 200, "200", "ok", "success", "Success", "OK")
 
@@ -43,6 +50,17 @@ def read_error(body: object) -> ReportedError:
         return ReportedError(message=str(body)) if body else ReportedError()
     inner = next((found for found in _inner(body) if found and not _is_blank(found)), body)
     return _described(inner, body)
+
+
+def named_parameter(said: ReportedError, names: Sequence[str]) -> str | None:
+    """The one of these parameters that an error is about; None if it names none of them."""
+    for name in names:
+        if name in said.fields:
+            return name
+    for name in names:
+        if re.search(_NAMED.get(name, rf"\b{name}\b"), said.message, re.IGNORECASE):
+            return name
+    return None
 
 
 def find_error(event: object) -> ReportedError | None:

@@ -15,6 +15,7 @@ from threadkeeper.gateway.refusals import Refused
 from threadkeeper.gateway.v1.citing import Citing
 from threadkeeper.gateway.v1.conversations import Talk, with_parameters, with_prompt
 from threadkeeper.gateway.v1.parts import V1Parts
+from threadkeeper.gateway.v1.refused import RefusedParameters
 from threadkeeper.gateway.v1.servers import ModelServer
 
 PREFIX = "assistant:"
@@ -50,7 +51,7 @@ class Assistants:
     """The assistants of this server, for keys."""
 
     def __init__(self, parts: V1Parts) -> None:
-        self._parts = parts
+        self._parts, self.refused = parts, RefusedParameters()
 
     async def names(self, key: ApiKey) -> list[str]:
         """The assistants of the key's user, as models. Raises DataLayerError."""
@@ -127,4 +128,5 @@ class Assistants:
         settings = question.assistant.settings
         prompt = prompted(settings, talk.question.text, question.passages, self._parts.default_prompt)
         body = with_prompt(path, value, talk, system_prompt=prompt.system_prompt, question=prompt.question)
-        return with_parameters(path, {**body, "model": question.model}, settings, is_openai=server.is_openai)
+        body = with_parameters(path, {**body, "model": question.model}, settings, is_openai=server.is_openai)
+        return self.refused.without(path, body, settings)

@@ -16,7 +16,8 @@ from threadkeeper.program_turns import Said
 _TEXTS = ("text", "input_text", "output_text")
 _OF_CHAT = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop")
 _OF_RESPONSES = ("temperature", "top_p")
-_MOST = ("max_completion_tokens", "max_tokens")
+MOST = ("max_completion_tokens", "max_tokens")
+"""The names of the maximum of an answer in chat completions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,17 @@ def with_parameters(
     The maximum of the answer is the smaller of both. `is_openai`: OpenAI's newer models know its newer name alone.
     """
     is_chat = path == "chat/completions"
+    value = {**value, **own_parameters(path, settings)}
+    if settings.max_tokens is not None:
+        limits = MOST if is_chat else ("max_output_tokens",)
+        own = [value.pop(name) for name in limits if name in value]
+        least = min([settings.max_tokens, *(most for most in own if type(most) is int and most > 0)])
+        value[limits[0] if is_openai or not is_chat else "max_tokens"] = least
+    return value
+
+
+def own_parameters(path: str, settings: AssistantSettings) -> dict[str, Any]:
+    """The parameters that an assistant sets, without the maximum of the answer."""
     set_values: dict[str, Any] = {
         "temperature": settings.temperature,
         "top_p": settings.top_p,
@@ -114,11 +126,5 @@ def with_parameters(
         "logit_bias": dict(settings.logit_bias),
         "stop": list(settings.stop),
     }
-    names = _OF_CHAT if is_chat else _OF_RESPONSES
-    value = {**value, **{name: set_values[name] for name in names if set_values[name] not in (None, {}, [])}}
-    if settings.max_tokens is not None:
-        limits = _MOST if is_chat else ("max_output_tokens",)
-        own = [value.pop(name) for name in limits if name in value]
-        least = min([settings.max_tokens, *(most for most in own if type(most) is int and most > 0)])
-        value[limits[0] if is_openai or not is_chat else "max_tokens"] = least
-    return value
+    names = _OF_CHAT if path == "chat/completions" else _OF_RESPONSES
+    return {name: set_values[name] for name in names if set_values[name] not in (None, {}, [])}

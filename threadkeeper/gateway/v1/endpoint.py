@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from datalayer import ApiKey
 from threadkeeper.chat.assistants import demo_quotes
 from threadkeeper.chat.model import Delta, ModelRequest
-from threadkeeper.gateway.bodies import CallerLeft
+from threadkeeper.gateway.bodies import CallerLeft, as_body
 from threadkeeper.gateway.changes import Changes
 from threadkeeper.gateway.gateway import LEFT, Asked, Gateway
 from threadkeeper.gateway.questions import question_of
@@ -77,7 +76,7 @@ class V1:
         if is_demo:
             return self._locally(asked, changes, self._demo_words(talk, ""), kept_in)
         value = without_store(asked.path, asked.value, kept_in) if kept_in is not None else asked.value
-        return await self._pass_on(replace(asked, value=value), _as_body(value), model, changes, kept_in=kept_in)
+        return await self._pass_on(replace(asked, value=value), as_body(value), model, changes, kept_in=kept_in)
 
     async def _ask_anthropic(self, request: Request, key: ApiKey, path: str) -> Response:
         """Pass Anthropic's own requests on to a provider of the gateway."""
@@ -109,8 +108,11 @@ class V1:
             return self._locally(asked, changes, words, kept_in)
         value = without_store(asked.path, asked.value, kept_in) if kept_in is not None else asked.value
         body = self._assistants.body(asked.path, value, talk, question, self._servers.chat)
+        again = self._assistants.refused.again(asked.path, body, assistant.settings)
         asked = replace(asked, value=body)
-        return await self._pass_on(asked, _as_body(body), model, changes, question=question, kept_in=kept_in)
+        return await self._pass_on(
+            asked, as_body(body), model, changes, question=question, kept_in=kept_in, again=again
+        )
 
     async def _pass_on(
         self,
@@ -121,6 +123,7 @@ class V1:
         *,
         question: AssistantQuestion | None = None,
         kept_in: Kept | None = None,
+        again: Callable[[bytes], dict[str, Any] | None] | None = None,
     ) -> Response:
         """Ask the server of the model."""
         server = self._servers.of(model, asked.path)
@@ -142,6 +145,7 @@ class V1:
                 fields=question.fields if question is not None else {},
                 changes=changes,
                 on_end=kept_in.end if kept_in is not None else None,
+                again=again,
             )
         )
 
@@ -177,10 +181,6 @@ class V1:
 
 async def _words(text: str) -> AsyncIterator[str]:
     yield text
-
-
-def _as_body(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _may_use(key: ApiKey, model: str) -> bool:

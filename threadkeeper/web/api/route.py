@@ -10,11 +10,11 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
-from datalayer import DataLayerError, Rate
+from datalayer import DataLayerError
 from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.once import Begun, Replayed, begun, drop, is_done, keep
 from threadkeeper.web.api.problems import Problem, problem_of
-from threadkeeper.web.auth.keys import rate_of
+from threadkeeper.web.auth.keys import rate_headers, rate_of
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class ApiRoute(APIRoute):
             if begun(request) is not None:
                 await _end_once(request, response, is_kept=is_kept)
             if (rate := rate_of(request)) is not None:
-                response.headers.update(_rate_headers(rate))
+                response.headers.update(rate_headers(rate))
             response.headers.setdefault("Cache-Control", "no-store")
             return response
 
@@ -106,11 +106,3 @@ def _bounded(request: Request, most_bytes: Callable[[Request], int]) -> Receive:
 def location_of(path: str) -> str:
     """The header `Location` of a path below PREFIX. Slugs of assistants may be in any script."""
     return quote(under_root(f"{PREFIX}{path}", root_path()))
-
-
-def _rate_headers(rate: Rate) -> dict[str, str]:
-    """The headers of the IETF's draft on rate limits."""
-    return {
-        "RateLimit-Policy": f'"requests";q={rate.limit};w=60',
-        "RateLimit": f'"requests";r={rate.remaining};t={round(rate.reset_after)}',
-    }

@@ -87,6 +87,14 @@ def rate_of(connection: HTTPConnection) -> Rate | None:
     return rate
 
 
+def rate_headers(rate: Rate) -> dict[str, str]:
+    """The headers of the IETF's draft on rate limits."""
+    return {
+        "RateLimit-Policy": f'"requests";q={rate.limit};w=60',
+        "RateLimit": f'"requests";r={rate.remaining};t={round(rate.reset_after)}',
+    }
+
+
 @dataclass(slots=True)
 class _Found:
     at: float
