@@ -21,7 +21,7 @@ _DECLARATION = re.compile(r"<!doctype[^>\[]*\[|<!entity", re.IGNORECASE)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _HEAD_BYTES = 4096
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary")
-# trafilatura leaves these out with their text within a paragraph, an item or a cell: dates, results, entries of a checklist.
+# trafilatura leaves these out with their text within a paragraph, an item or a cell: dates, results, checklists.
 _IN_A_LINE = ("time", "output", "label", "meter", "progress", "slot")
 
 
