@@ -100,7 +100,7 @@ async def test_pairs_and_a_datasheet_are_a_document_for_each_row(rig: Rig, opera
     chosen = ("--column", "fault", "--column", "remedy", "--record-id", "id", "--suggestion", "ask")
     await operator("datasheet", SLUG, "faults.csv", *chosen)
     _, errors = await operator("datasheet", SLUG, "faults.csv", "--column", "price", code=1)
-    assert "lacks one of the chosen columns" in errors
+    assert "lacks the chosen columns" in errors
     run(rig)
     await operator("train", SLUG, "--wait")
     rows = {row[0]: row for row in await operator.rows("documents", SLUG)}
@@ -155,8 +155,9 @@ async def test_addresses_of_listed_hosts_are_added_and_others_refused(
     assert (await operator("url", SLUG, page, "--title", "Guide"))[0].startswith("Added Guide.")
     assert "Unchanged: Guide." in (await operator("url", SLUG, page))[0]
     named = ("--records", "data.items", "--column", "title", "--column", "body.text", "--page", "page")
-    assert f"Added {api}." in (await operator("api", SLUG, api, *named))[0]
-    assert [row[1:3] for row in await operator.rows("list", SLUG)] == [["url", "Guide"], ["api", api]]
+    title = "https://docs.example.com/items"  # Without the query, which can be a key.
+    assert f"Added {title}." in (await operator("api", SLUG, api, *named))[0]
+    assert [row[1:3] for row in await operator.rows("list", SLUG)] == [["url", "Guide"], ["api", title]]
     (_, stored) = await rig.layer.list_sources(SLUG)
     assert stored.options == {
         "address": api,
