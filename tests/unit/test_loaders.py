@@ -307,6 +307,38 @@ def test_quoted_cells_do_not_decide_what_separates_cells() -> None:
     assert [one.title for one in documents] == ["Why; or how; or when?", '12" or 5" pipes?']
 
 
+def test_a_first_line_of_excel_names_the_delimiter() -> None:
+    for data in (b"sep=;\r\na;b,c\r\n1;2\r\n", b"\xef\xbb\xbfSEP=;\na;b,c\n1;2\n"):
+        ((document,), _) = load("a.csv", data, "datasheet")
+        assert document.text == "a: 1\nb,c: 2"
+
+
+def test_a_quote_that_nobody_closes_does_not_hide_the_rows_behind_it() -> None:
+    broken = b'name,city\n"Ada,London\nGrace,Paris\n'
+    for kind in ("file", "datasheet", "pairs"):
+        with pytest.raises(Refused, match="broken"):
+            load("a.csv", broken, kind)  # type: ignore[arg-type]
+    ((document,), _) = load("a.csv", b'pipe,size\nlong,5"\n', "datasheet")
+    assert document.text == 'pipe: long\nsize: 5"'
+
+
+def test_a_datasheet_takes_the_first_sheet_with_rows_and_names_the_others() -> None:
+    (document,), taken = load(
+        "a.xlsx", excel({"Cover": [], "One": [["a"], [1]], "Empty": [], "Two": [["b"], [2]]}), "datasheet"
+    )
+    assert document.text == "a: 1"
+    assert say_taken(taken, "a.xlsx", "en") == ["“a.xlsx” was read only in part. Not taken: other sheets: 1 (Two)."]
+    _, taken = load("a.xlsx", excel({"One": [["a"], [1]], "Two": [["b"], [2]]}), "datasheet", sheet="Two")
+    assert not taken.is_partial, "it is the chosen one"
+
+
+def test_a_part_of_a_page_is_html_by_its_name_and_rich_text_is_no_text() -> None:
+    (document,), taken = load("part.htm", b"<p>The library opens at nine o'clock.</p><script>no()</script>")
+    assert (document.text, taken.is_partial) == ("The library opens at nine o'clock.", False)
+    with pytest.raises(Refused, match="unsupported"):
+        load("letter.rtf", b"{\\rtf1\\ansi Dear reader}")
+
+
 async def test_the_columns_of_a_table_are_those_of_its_first_rows() -> None:
     assert await sheets_of("a.csv", b"\nname;city;;city\nAda;London;;x\n", LoadLimits()) == [
         Sheet("", ("name", "city"))
@@ -375,7 +407,7 @@ async def test_documents_of_a_process_come_one_after_another() -> None:
     loading = Load("datasheet", "a.csv", rows, LoadLimits(), record_id="name", columns=("text",))
     documents = [document async for document in loading.documents()]
     assert [document.record_id for document in documents[:2]] == ["row 0", "row 1"]
-    assert (len(documents), loading.taken.kept, loading.taken.loader) == (2_000, 2_000, "datasheet 2")
+    assert (len(documents), loading.taken.kept, loading.taken.loader) == (2_000, 2_000, "datasheet 3")
 
 
 async def test_a_process_that_nobody_waits_for_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

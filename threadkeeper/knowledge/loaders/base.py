@@ -51,7 +51,7 @@ class LoadOptions:
         suggestion: the column or field with a question for each of them.
         title: the field of a record with its title.
         records: the path to the list of records in an answer of an API, as "data.items"; None: the answer is the list.
-        sheet: of a workbook; None: the first.
+        sheet: of a workbook; None: the first with rows.
     """
 
     max_characters: int = 5_000_000

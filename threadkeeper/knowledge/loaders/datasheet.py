@@ -13,13 +13,10 @@ _TITLE_CHARACTERS = 80
 
 class DatasheetLoader:
     name: ClassVar[str] = "datasheet"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
-        _, rows = next(tables_of(data, options, taken), ("", iter(())))
-        header = next(rows, None)
-        if header is None:
-            raise Refused("without_text")
+        header, rows = self._first(data, options, taken)
         chosen = [_place(header, name) for name in options.columns] or [at for at, name in enumerate(header) if name]
         id_at = None if options.record_id is None else _place(header, options.record_id)
         suggestion_at = None if options.suggestion is None else _place(header, options.suggestion)
@@ -47,6 +44,25 @@ class DatasheetLoader:
             taken.left_out.append(("part_repeated_records", {"count": repeated}))
         if not seen:
             raise Refused("without_text")
+
+    def _first(self, data: bytes, options: LoadOptions, taken: Taken) -> tuple[list[str], Iterator[list[str]]]:
+        """The header and the rows of the chosen sheet, else of the first that has any; counts the others. Raises
+        Refused if there is none."""
+        found: tuple[list[str], Iterator[list[str]]] | None = None
+        others = list[str]()
+        for sheet, rows in tables_of(data, options, taken):
+            header = next(rows, None)
+            if header is None:
+                continue
+            if found is None:
+                found = header, rows
+            else:
+                others.append(sheet)
+        if found is None:
+            raise Refused("without_text")
+        if others:
+            taken.left_out.append(("part_other_sheets", {"count": len(others), "names": ", ".join(others[:10])}))
+        return found
 
 
 def tables_of(data: bytes, options: LoadOptions, taken: Taken) -> Iterator[tuple[str, Iterator[list[str]]]]:

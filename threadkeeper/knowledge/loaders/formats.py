@@ -24,6 +24,8 @@ _HTML = re.compile(
 _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml\b|(?:\xef\xbb\xbf)?\s*<!DOCTYPE", re.IGNORECASE)
 _SAMPLE_BYTES = 64 * 1024
 _JSON_EXTENSIONS = (".json", ".jsonl", ".ndjson", ".geojson")
+_HTML_EXTENSIONS = (".html", ".htm", ".xhtml")
+_RICH_TEXT = b"{\\rtf"
 _CSV_EXTENSIONS = (".csv", ".tsv")
 _MARKDOWN_EXTENSIONS = (".md", ".markdown")
 
@@ -31,13 +33,13 @@ _MARKDOWN_EXTENSIONS = (".md", ".markdown")
 VERSIONS = {
     "api": 1,
     "columns": 1,
-    "csv": 2,
-    "datasheet": 2,
+    "csv": 3,
+    "datasheet": 3,
     "html": 6,
     "json": 1,
     "markdown": 1,
     "opendocument": 1,
-    "pairs": 2,
+    "pairs": 3,
     "pdf": 3,
     "text": 1,
     "word": 2,
@@ -117,10 +119,11 @@ def _of_archive(data: bytes) -> Loader:
 
 
 def _of_text(name: str, data: bytes) -> Loader:
-    if decode(data) is None:
+    if decode(data) is None or data.startswith(_RICH_TEXT):
         raise Refused("unsupported")
     extension = PurePath(name).suffix.lower()
-    if _HTML.match(data[:_SAMPLE_BYTES]):
+    # A part of a page has no element that tells it.
+    if _HTML.match(data[:_SAMPLE_BYTES]) or extension in _HTML_EXTENSIONS:
         from threadkeeper.knowledge.loaders.html import HtmlLoader  # noqa: PLC0415
 
         return HtmlLoader()

@@ -15,7 +15,7 @@ _ANSWER = {"answer", "a", "response", "答案", "回答", "答"}
 
 class PairsLoader:
     name: ClassVar[str] = "pairs"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
         rows = csv_rows(data, taken)

@@ -13,7 +13,7 @@ BETWEEN = "\n\n"
 
 class CsvLoader:
     name: ClassVar[str] = "csv"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def load(self, data: bytes, options: LoadOptions, taken: Taken) -> Iterator[LoadedDocument]:
         parts, text = list[str](), _Text(options, taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from threadkeeper.documents.worker.archive import open_archive
@@ -18,11 +19,14 @@ COMPOUND = b"\xd0\xcf\x11\xe0"
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 20
 _SAMPLE_CHARACTERS = 100_000
+# Excel writes and reads such a first line.
+_NAMED_DELIMITER = re.compile(r"sep=(?P<delimiter>[,;\t|])(?:\r\n|\n|\r|$)", re.IGNORECASE)
 _QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*+"', re.MULTILINE)
 
 
 def csv_rows(data: bytes, taken: Taken) -> Iterator[list[str]]:
-    """The rows of a CSV file, without empty ones. Raises Refused."""
+    """The rows of a CSV file, without empty ones. Raises Refused("broken") if a quote is opened and never closed: the
+    rest of the file would be one cell."""
     text = text_of(data, taken)
     # Of the process: it is never lowered, because others may read CSV in it.
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
@@ -31,6 +35,10 @@ def csv_rows(data: bytes, taken: Taken) -> Iterator[list[str]]:
     # The delimiter that most lines contain equally often; the sniffer of the standard library takes a letter at times.
     counts = {one: [line.count(one) for line in lines if line.strip()] for one in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda one: (min(counts[one], default=0) > 0, sum(counts[one])))
+    if named := _NAMED_DELIMITER.match(text):
+        delimiter, text = named["delimiter"], text[named.end() :]
+    if _ends_in_quotes(text, delimiter):
+        raise Refused("broken")
     try:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
             cells = [cell.strip() for cell in row]
@@ -38,6 +46,15 @@ def csv_rows(data: bytes, taken: Taken) -> Iterator[list[str]]:
                 yield cells
     except csv.Error:
         raise Refused("broken") from None
+
+
+def _ends_in_quotes(text: str, delimiter: str) -> bool:
+    try:
+        deque(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), maxlen=0)
+    except csv.Error as error:
+        # The reader is strict with other things too, which it tells in the same way.
+        return "unexpected end of data" in str(error)
+    return False
 
 
 def sheets(data: bytes, options: LoadOptions, taken: Taken) -> Iterator[tuple[str, Iterator[list[str]]]]:
