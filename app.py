@@ -179,6 +179,7 @@ async def start() -> None:
     try:
         for step in await layer.migrate():
             logger.info("the database was migrated: %s", step)
+        logger.info("%s", await layer.look_for_vectors())
         doing = "the store that BLOB_URL names"
         await layer.blobs.ping()
         doing = "the first user"

@@ -26,6 +26,12 @@ class VectorSearch:
     name: str
     reason: str = ""
 
+    def __str__(self) -> str:
+        """A sentence without a full stop, for the log."""
+        if self.name == "pgvector":
+            return "pgvector searches the passages of assistants"
+        return f"each process searches the passages of assistants itself, with NumPy: {self.reason}"
+
 
 class PassageSearch(DataStore):
     """The search in the passages of a training."""

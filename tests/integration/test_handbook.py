@@ -44,6 +44,7 @@ async def test_there_is_no_sample_assistant_where_a_server_embeds(start_server: 
     server = await start_server(SAMPLE_ASSISTANT="true", KNOWLEDGE_EMBEDDING_MODEL="embed")
     async with server.layer() as layer:
         assert await layer.list_assistants() == []
+    assert "each process searches the passages of assistants itself, with NumPy: SQLite" in server.log
 
 
 async def cited(client: ChatClient) -> str:

@@ -317,7 +317,7 @@ def test_a_quote_that_nobody_closes_does_not_hide_the_rows_behind_it() -> None:
     broken = b'name,city\n"Ada,London\nGrace,Paris\n'
     for kind in ("file", "datasheet", "pairs"):
         with pytest.raises(Refused, match="broken"):
-            load("a.csv", broken, kind)  # type: ignore[arg-type]
+            load("a.csv", broken, kind)
     ((document,), _) = load("a.csv", b'pipe,size\nlong,5"\n', "datasheet")
     assert document.text == 'pipe: long\nsize: 5"'
 

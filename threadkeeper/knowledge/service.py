@@ -57,10 +57,7 @@ class KnowledgeService:
         """Find out what searches vectors, and log it."""
         with acting_as(SYSTEM):
             search = await self._store.prepare_vectors()
-        if search.name == "pgvector":
-            logger.info("pgvector searches the passages of assistants")
-        else:
-            logger.info("this process searches the passages of assistants itself: %s", search.reason)
+        logger.info("%s", search)
         has_vector_search = search.name == "pgvector"
         self.trainer.has_vector_search = has_vector_search
         self._retriever = Retriever(self._store, has_vector_search=has_vector_search)
