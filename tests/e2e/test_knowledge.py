@@ -83,6 +83,7 @@ async def train(visitor: Visitor) -> str:
     await page.get_by_role("button", name="Train").click()
     await expect(page.locator("#training")).to_contain_text("5 documents, trained", timeout=60_000)
     await expect(page.locator("#training progress")).to_have_count(0)
+    await expect(page.locator("#sources")).not_to_contain_text("Not trained yet")
     await page.get_by_text("All trainings").click()
     await page.get_by_role("link", name="Training 1").click()
     await page.get_by_role("link", name="Opening hours").click()

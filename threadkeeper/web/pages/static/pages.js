@@ -14,7 +14,7 @@
     if (told() && root.dataset.zone && root.dataset.zone !== zone) location.reload();
   }
 
-  // A section that shows work in progress is loaded again until the work is done.
+  // A section that shows work in progress is loaded again until the work is done; then those with `data-made` too.
   const again = async () => {
     const shown = document.querySelector("section[data-again]");
     if (!shown) return;
@@ -28,6 +28,13 @@
       parts(shown, "details").forEach((one, at) => parts(newer, "details")[at]?.toggleAttribute("open", one.open));
       shown.replaceWith(newer);
       parts(newer, "a, button, summary")[focused]?.focus();
+      if (!newer.matches("[data-again]")) {
+        // The work is done: so are the sections that show what it made, but not while the reader is in one.
+        for (const old of document.querySelectorAll("section[data-made]")) {
+          const made = page.getElementById(old.id);
+          if (made && !old.contains(document.activeElement)) old.replaceWith(made);
+        }
+      }
     }
     setTimeout(again, 3000);
   };
