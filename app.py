@@ -198,6 +198,7 @@ async def start() -> None:
     gc.freeze()
     layer.run_jobs()
     gateway.start()
+    conversations.watch.start()
 
 
 async def make_sample_assistant() -> None:

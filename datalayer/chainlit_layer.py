@@ -76,20 +76,24 @@ class ChainlitLayer(
         return whole_thread_dict_of(whole, self._file_url) if whole else None
 
     async def get_thread_head(self, thread_id: str) -> dict[str, Any] | None:
-        """The ThreadDict without steps and elements, or None if the acting user may not read the thread."""
+        """The ThreadDict without steps and elements, or None if the acting user may not read the thread.
+
+        Its key `updatedAt`, which Chainlit does not have, is the time of the last activity.
+        """
         found = await self._thread(thread_id, acting_user.get())
-        return thread_dict_of(found) if found else None
+        return thread_dict_of(found) | {"updatedAt": found.updated_at} if found else None
 
     async def get_threads(self, thread_ids: Sequence[str]) -> list[dict[str, Any]]:
         """The ThreadDicts with steps and elements of at most MOST_THREADS threads, in one statement.
 
-        They come in the order of the ids. Those that the acting user may not read are left out.
+        They come in the order of the ids. Those that the acting user may not read are left out. `updatedAt` is as in
+        `get_thread_head`.
 
         Raises:
             InvalidRecord: there are more ids.
         """
         whole = await self._whole_threads(thread_ids, acting_user.get())
-        return [whole_thread_dict_of(one, self._file_url) for one in whole]
+        return [whole_thread_dict_of(one, self._file_url) | {"updatedAt": one.thread.updated_at} for one in whole]
 
     async def list_threads(self, pagination: Pagination, filters: ThreadFilter) -> PaginatedResponse[ThreadDict]:
         """A page of the user's threads, last activity first, without steps.

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, or_, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
+from datalayer.schema.chat import steps, threads
 from datalayer.schema.turns import turn_claims
 
 _claims = turn_claims.c
@@ -33,3 +34,25 @@ async def keep(connection: AsyncConnection, dialect: Dialect, holders: Sequence[
 async def release(connection: AsyncConnection, holder: str) -> None:
     """End the claim of this turn."""
     await connection.execute(delete(turn_claims).where(_claims.holder == holder))
+
+
+async def changes(
+    connection: AsyncConnection, dialect: Dialect, thread_ids: Sequence[str]
+) -> Sequence[tuple[str, str | None, int, str | None, str | None]]:
+    """For each of these threads that exists: its id, last activity, number of steps, the time of the last change of its
+    newest step, and the turn that has it."""
+    own = select(func.count()).where(steps.c.threadId == threads.c.id).correlate(threads)
+    newest = (
+        select(func.coalesce(steps.c.updatedAt, steps.c.createdAt))
+        .where(steps.c.threadId == threads.c.id)
+        .order_by(steps.c.createdAt.desc(), steps.c.id.desc())
+        .limit(1)
+        .correlate(threads)
+    )
+    statement = (
+        select(threads.c.id, threads.c.updatedAt, own.scalar_subquery(), newest.scalar_subquery(), _claims.holder)
+        .select_from(threads)
+        .outerjoin(turn_claims, and_(_claims.threadId == threads.c.id, _claims.until > dialect.clock))
+        .where(threads.c.id.in_(thread_ids))
+    )
+    return [(row[0], row[1], row[2], row[3], row[4]) for row in await connection.execute(statement)]

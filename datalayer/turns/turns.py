@@ -5,15 +5,29 @@ died are free again within seconds.
 """
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from datalayer.cleaning import clean_id
+from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user, demand_system
 from datalayer.store import DataStore
 from datalayer.turns import rows
 
+MOST_WATCHED = 1_000
+
+
+class ThreadChange(NamedTuple):
+    """The state of a thread: its last activity, the number of its steps, the time of the last change of its newest
+    step, and whether a turn has it, in any process. A time is None if it is not known."""
+
+    updated_at: str | None
+    steps: int
+    newest_at: str | None
+    is_claimed: bool
+
 
 class TurnClaims(DataStore):
-    """Claims of threads for turns."""
+    """Claims of threads for turns, and what tells that a thread has changed."""
 
     async def claim_turn(self, thread_id: str, holder: str, seconds: float) -> bool:
         """Claim the thread for a turn: one statement. False if another turn has it.
@@ -57,3 +71,19 @@ class TurnClaims(DataStore):
         demand_system(acting_user.get(), "the claim of a turn")
         turn = clean_id(holder, "id of a turn")
         await self._writer.submit(lambda connection: rows.release(connection, turn))
+
+    async def thread_changes(self, thread_ids: Collection[str]) -> dict[str, ThreadChange]:
+        """What tells whether the messages of these threads have changed, and whether a turn has them: one statement.
+
+        Threads that do not exist are left out.
+
+        Raises:
+            Forbidden: a user acts.
+            InvalidRecord: an id is not valid, or there are more than MOST_WATCHED.
+        """
+        demand_system(acting_user.get(), "the watch of threads")
+        if len(thread_ids) > MOST_WATCHED:
+            raise InvalidRecord(f"at most {MOST_WATCHED} threads are watched at once")
+        ids, dialect = [clean_id(one, "thread id") for one in thread_ids], self.database.dialect
+        found = await self.database.query(lambda connection: rows.changes(connection, dialect, ids))
+        return {row[0]: ThreadChange(row[1], row[2], row[3], row[4] is not None) for row in found}

@@ -197,7 +197,7 @@ WITHOUT_OWNER = {
     *("create_api_key", "list_api_keys", "get_api_key", "revoke_api_key", "find_api_key", "see_api_key", "take_rate"),
     *("begin_reply", "end_reply", "drop_reply"),
     # The application claims threads for turns: see `test_turns`.
-    *("claim_turn", "keep_turns", "release_turn"),
+    *("claim_turn", "keep_turns", "release_turn", "thread_changes"),
     # The application registers and runs jobs, and only the system forgets them. A job belongs to whoever starts it.
     *("register_job", "run_jobs", "stop_jobs", "start_job", "forget_jobs"),
     *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "extend", "release"),

@@ -9,7 +9,7 @@ import datalayer
 from datalayer import Forbidden, InvalidRecord, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema.turns import turn_claims
-from tests.support.records import new_id, thread, user_id
+from tests.support.records import new_id, step, thread, user_id
 
 
 async def test_one_turn_has_a_thread(layer: ChainlitLayer, database_url: str) -> None:
@@ -62,3 +62,34 @@ async def test_claims_go_with_their_thread_and_are_for_the_system(layer: Chainli
             ):
                 with pytest.raises(Forbidden):
                     await call
+
+
+async def test_a_thread_tells_that_its_messages_have_changed_and_whether_a_turn_has_it(
+    layer: ChainlitLayer,
+) -> None:
+    first, second = [await thread(layer, await user_id(layer, "alice")) for _ in range(2)]
+    holder, seen = new_id(), []
+
+    async def looked() -> bool:
+        """Whether the first thread has changed since the last look, and the second one has not."""
+        found = await layer.thread_changes([first, second, new_id()])
+        assert found.keys() == {first, second}
+        seen.append((found[first], found[second]))
+        return len(seen) == 1 or (seen[-1][0] != seen[-2][0] and seen[-1][1] == seen[-2][1])
+
+    assert await looked()
+    assert not await looked()
+    written = step(first, "words")
+    await layer.create_step(written)
+    assert await looked()
+    await layer.update_step({**written, "output": "other words"})
+    assert await looked()
+    await layer.delete_step(written["id"])
+    assert await looked()
+    assert await layer.claim_turn(first, holder, 60)
+    assert await looked()
+    assert seen[-1][0].is_claimed
+    await layer.release_turn(holder)
+    assert await looked()
+    whole = await layer.get_thread(first)
+    assert len(whole["steps"]) == seen[-1][0].steps

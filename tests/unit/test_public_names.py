@@ -329,6 +329,7 @@ ChainlitLayer.take_over(thread_id, *, step_id=, purpose=, purpose_required=, tit
 ChainlitLayer.take_rate(key_id, kind, amount, per_minute, *, is_owed=)
 ChainlitLayer.take_source(training_id, source_id, number)
 ChainlitLayer.texts_to_index()
+ChainlitLayer.thread_changes(thread_ids)
 ChainlitLayer.thread_marks_of(thread_id)
 ChainlitLayer.trained_sources(training_id, source_ids=)
 ChainlitLayer.training_vectors(training)

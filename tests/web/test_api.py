@@ -82,6 +82,7 @@ async def test_a_thread_is_made_read_changed_listed_and_deleted(
     address = f"/threads/{one['id']}"
     read = await program.get(address)
     assert read.json() == one
+    assert one["updated_at"] >= one["created_at"] > "2026"
     etag = read.headers["etag"] = answer.headers["etag"]
 
     changed = await program.patch(address, json={"name": "Two", "metadata": {"ticket": None, "x": [1]}},
@@ -607,6 +608,7 @@ async def test_an_interaction_keeps_its_settings_and_the_whole_conversation(
     assert [found["content"] for found in sent][1::2] == ["Hello", "And again"]
     found = (await program.get("/interactions/")).json()["data"]
     assert [(found_one["id"], len(found_one["messages"])) for found_one in found] == [(one["id"], 4), (empty["id"], 0)]
+    assert found[0]["updated_at"] > found[0]["created_at"]
     assert (await program.get(address)).json()["data"] == found[0]["messages"]
     # What another version or a page of the chat stored is cut or left out.
     odd = {"interaction": {"model": 7, "role": None}, "chat_settings": {"system_prompt": "x" * 30_000}}

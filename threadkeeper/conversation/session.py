@@ -5,7 +5,7 @@ import gc
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import chainlit as cl
 from chainlit.chat_context import chat_context, chat_contexts
@@ -17,6 +17,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
 from datalayer.records.assistants import DEFAULT_ASSISTANT
 from datalayer.records.review import StepVersion
+from datalayer.turns.turns import ThreadChange
 from threadkeeper.chat.assistants import Retriever
 from threadkeeper.chat.attachments.reader import AttachmentRefused
 from threadkeeper.chat.context.refusals import refused_ids
@@ -62,6 +63,7 @@ from threadkeeper.conversation.turn import Answering
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.usage_footer import show_footers
 from threadkeeper.conversation.versions import Version, versions_of
+from threadkeeper.conversation.watching import Watch, change_of
 from threadkeeper.settings.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ logger = logging.getLogger(__name__)
 class Conversations:
     """Every conversation of this process; the state of one of them is in its Chainlit session.
 
-    `background` runs what no conversation waits for.
+    `background` runs what no conversation waits for; `watch` shows what other processes store.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Conversations:
         self._is_warm = False
         self.background = BackgroundTasks()
         self._answering = Answering(layer, model, settings, self._turns, self.background, retriever=retriever)
+        self.watch = Watch(layer, self._turns, self.mark, has_footers=settings.usage_footer)
 
     async def _warm_up(self) -> None:
         """Load what the first question needs, and exclude all loaded objects from garbage collection.
@@ -163,6 +166,7 @@ class Conversations:
         """
         self.background.start(self._warm_up())
         session, language = cl.context.session, language_of_session()
+        change = change_of(thread, is_claimed=await self.watch.is_written_elsewhere(thread))
         # The session may have begun without its thread (threadkeeper/conversation/resuming.py).
         session.thread_id = thread["id"]
         # At its end the session writes its metadata back, which must not share the thread again.
@@ -197,28 +201,31 @@ class Conversations:
             await offer(self._turns, session, buttons, for_id)
         for versions in versions_of(thread["steps"], await self._earlier(thread["id"])).values():
             await renew_version_buttons(versions, versions.at, language)
-        assert isinstance(session, WebsocketSession)
-        page = session
-        cl.context.emitter = ResumedPage(page, lambda shown: self._join(page, shown, language))
+        page = cast(WebsocketSession, session)
+        cl.context.emitter = ResumedPage(page, lambda shown: self._join(page, shown, language, change))
 
-    def _join(self, session: WebsocketSession, thread: dict[str, Any], language: str) -> bool:
+    def _join(self, page: WebsocketSession, thread: dict[str, Any], language: str, change: ThreadChange) -> bool:
         """Let a page that resumes a thread take part in its running turns; returns whether there are any."""
-        self.mark(thread, language)
+        self.mark(thread, language, is_alive=change.is_claimed)
+        self.watch.note(page, thread, change)
         audiences, tasks = self._turns.audiences_of(thread["id"]), self._turns.tasks_of(thread["id"])
         for audience in audiences:
-            audience.join(session)
+            audience.join(page)
         if tasks:
-            session.current_task = tasks[-1]
-            self._turns.of(session).running.extend(tasks)
+            page.current_task = tasks[-1]
+            self._turns.of(page).running.extend(tasks)
         return bool(audiences)
 
-    def mark(self, thread: dict[str, Any], language: str) -> None:
+    def mark(self, thread: dict[str, Any], language: str, *, is_alive: bool = False) -> None:
         """Update a ThreadDict that will be shown: mark cut answers, put the text so far into one in progress, and
-        prepare thoughts."""
+        prepare thoughts. `is_alive`: another process writes an answer now."""
         replies = [one for one in self._answering.replies.values() if one.message.thread_id == thread["id"]]
         for reply in replies:
             reply.put_into(thread["steps"])
-        mark_unfinished(thread["steps"], {step_id for reply in replies for step_id in reply.step_ids}, language)
+        alive = {step_id for reply in replies for step_id in reply.step_ids}
+        if is_alive:
+            alive.update(step["id"] for step in thread["steps"])
+        mark_unfinished(thread["steps"], alive, language)
         show_thoughts(thread["steps"], language)
 
     async def answer(self, message: cl.Message) -> None:
@@ -367,6 +374,7 @@ class Conversations:
 
     async def stop(self) -> None:
         """The server stops: store the text so far of every answer in progress, and close the model."""
+        self.watch.stop()
         await end_answers(self._turns, self._answering, self.background, self._model)
 
 

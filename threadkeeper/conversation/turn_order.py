@@ -110,6 +110,13 @@ class Turns:
         """The running tasks of the session, oldest first."""
         return [task for task in self.of(session).running if not task.done()]
 
+    def feeds(self, session: WebsocketSession) -> bool:
+        """Whether a turn of this process sends its events to this page now: its own, or one of a program."""
+        return bool(self.running(session)) or any(
+            other.thread_id == session.thread_id and not isinstance(other, WebsocketSession) and self.running(other)
+            for other in list(self._sessions)
+        )
+
     def everything(self) -> list[Task]:
         """The running tasks of all sessions."""
         return [task for session in list(self._sessions) for task in self.running(session)]

@@ -106,7 +106,7 @@ async def create_interaction(request: Request, caller: Writer, layer: Layer, giv
     thread_id = str(uuid.uuid4())
     await layer.update_thread(thread_id, name="", user_id=caller.user_id, metadata=metadata)
     note_done(request, thread_id)
-    return Interactions(data=[_interaction(await own_whole_thread(layer, caller, thread_id, what="interaction"))])
+    return Interactions(data=[_interaction(one) for one in await layer.get_threads([thread_id])])
 
 
 @router.get("/{interaction_id}/messages/")

@@ -1,0 +1,187 @@
+"""Shows on a page what other processes store in its thread, as the answers to programs that they serve.
+
+What this process stores is sent to its pages as it happens. For the rest, it looks once a second, in one statement for
+all pages, whether their threads have changed. If one has, it is read, and the steps that the page does not have go to
+the page as Chainlit's events, which replace a step that is there already.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from chainlit.chat_context import chat_context, chat_contexts
+from chainlit.context import init_ws_context
+from chainlit.message import Message
+from chainlit.session import WebsocketSession, ws_sessions_id
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import DataLayerError
+from datalayer.ownership import SYSTEM, acting_as, acting_user
+from datalayer.turns.turns import MOST_WATCHED, ThreadChange
+from threadkeeper.chat.context.refusals import refused_ids
+from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.turn_order import Turns
+from threadkeeper.conversation.usage_footer import show_footers
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_SECONDS = 1.0
+
+
+class Mark(Protocol):
+    """As `threadkeeper.conversation.session.Conversations.mark`."""
+
+    def __call__(self, thread: dict[str, Any], language: str, *, is_alive: bool) -> None: ...
+
+
+@dataclass(slots=True)
+class _Shown:
+    """What a page shows.
+
+    `change` is the state of the thread that is on the page; None before the first look. `steps` are
+    the steps, by id, and `elements` the ids of the elements, of which this process knows that they are there.
+    """
+
+    change: ThreadChange | None = None
+    steps: dict[str, str] = field(default_factory=dict)
+    elements: set[str] = field(default_factory=set)
+    was_fed: bool = False
+
+
+class Watch:
+    """The pages of this process whose threads are watched."""
+
+    def __init__(self, layer: ChainlitLayer, turns: Turns, mark: Mark, *, has_footers: bool) -> None:
+        self._layer, self._turns, self._mark, self._has_footers = layer, turns, mark, has_footers
+        self._shown: WeakKeyDictionary[WebsocketSession, _Shown] = WeakKeyDictionary()
+        self._task: asyncio.Task[None] | None = None
+        self._is_away = False
+
+    def start(self) -> None:
+        """Look from now on, until `stop`."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), context=contextvars.Context(), name="watch-threads"
+            )
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def is_written_elsewhere(self, thread: Mapping[str, Any]) -> bool:
+        """Whether another process writes an answer of this ThreadDict now."""
+        if not any(step.get("streaming") for step in thread["steps"]) or self._turns.tasks_of(thread["id"]):
+            return False
+        try:
+            with acting_as(SYSTEM):
+                change = (await self._layer.thread_changes([thread["id"]])).get(thread["id"])
+        except DataLayerError as error:
+            logger.warning("an unfinished answer is shown as cut off: %s", error, extra={"thread_id": thread["id"]})
+            return False
+        return change is not None and change.is_claimed
+
+    def note(self, session: WebsocketSession, thread: Mapping[str, Any], change: ThreadChange) -> None:
+        """The page gets this ThreadDict whole, now; `change` is its state as it is stored."""
+        self._shown[session] = _Shown(
+            change,
+            steps={step["id"]: _print(step) for step in thread["steps"]},
+            elements={element["id"] for element in thread.get("elements") or ()},
+        )
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            try:
+                await self._look()
+                self._is_away = False
+            except DataLayerError as error:
+                # Once for each time that the storage is away: its pages are told by their own reads and writes.
+                if not self._is_away:
+                    logger.warning("threads of other processes are not shown now: %s", error)
+                self._is_away = True
+            except Exception:
+                logger.exception("the look at the threads of open pages failed")
+
+    async def _look(self) -> None:
+        pages = [page for page in list(ws_sessions_id.values()) if page.has_first_interaction and page.user is not None]
+        ids, changes = list(dict.fromkeys(page.thread_id for page in pages)), dict[str, ThreadChange]()
+        for begin in range(0, len(ids), MOST_WATCHED):
+            with acting_as(SYSTEM):
+                changes |= await self._layer.thread_changes(ids[begin : begin + MOST_WATCHED])
+        for page in pages:
+            if (change := changes.get(page.thread_id)) is not None:
+                await self._compare(page, change)
+
+    async def _compare(self, page: WebsocketSession, change: ThreadChange) -> None:
+        shown = self._shown.setdefault(page, _Shown())
+        is_fed = self._turns.feeds(page)
+        before, shown.change = shown.change, change
+        was_fed, shown.was_fed = shown.was_fed, is_fed
+        if before is not None and before.newest_at is None and not change.is_claimed:
+            # A page that was just opened: its steps are those that were counted.
+            before = before._replace(updated_at=change.updated_at, newest_at=change.newest_at)
+        if is_fed or was_fed or before is None:
+            # What this process stored is on the page already; what is there is found out when it is needed.
+            shown.steps.clear()
+        elif before != change:
+            task = asyncio.create_task(self._send(page, shown, change), context=contextvars.Context())
+            await task
+
+    async def _send(self, page: WebsocketSession, shown: _Shown, change: ThreadChange) -> None:
+        """Send the page what it does not have."""
+        acting_user.set(page.user.identifier if page.user is not None else None)
+        init_ws_context(page)
+        thread = await self._layer.get_thread(page.thread_id)
+        if thread is None or self._turns.feeds(page):
+            return
+        stored = {step["id"]: step for step in thread["steps"]}
+        if not shown.steps:
+            shown.steps = _known(thread["steps"], {one.id for one in chat_contexts.get(page.id, ())})
+            shown.elements = {one["id"] for one in thread["elements"] if one.get("forId") in shown.steps}
+        await self._prepare(page, thread, is_alive=change.is_claimed)
+        send: Any = page.emit
+        for step_id in shown.steps.keys() - stored.keys():
+            await send("delete_message", {"id": step_id, "threadId": page.thread_id})
+        for step in thread["steps"]:
+            if step["id"] in stored and shown.steps.get(step["id"]) != _print(step):
+                await send("new_message", step)
+        for element in thread["elements"]:
+            if element["id"] not in shown.elements:
+                await send("element", element)
+        self.note(page, {**thread, "steps": [step for step in thread["steps"] if step["id"] in stored]}, change)
+        chat_contexts[page.id] = []
+        for step in thread["steps"]:
+            if "message" in step["type"]:
+                chat_context.add(Message.from_dict(step))
+
+    async def _prepare(self, page: WebsocketSession, thread: dict[str, Any], *, is_alive: bool) -> None:
+        """As for a thread that is resumed."""
+        language, turns = language_of_session(), self._turns.of(page)
+        turns.resumed = True
+        turns.asked.update(step["id"] for step in thread["steps"] if step["type"] == "user_message")
+        turns.refused = refused_ids(thread["steps"])
+        self._mark(thread, language, is_alive=is_alive)
+        if self._has_footers:
+            await show_footers(thread["steps"], language, replace=True)
+
+
+def change_of(thread: Mapping[str, Any], *, is_claimed: bool) -> ThreadChange:
+    """The state of a ThreadDict as it was read."""
+    return ThreadChange(None, len(thread["steps"]), None, is_claimed)
+
+
+def _print(step: Mapping[str, Any]) -> str:
+    """What a page shows of a step."""
+    names = ("output", "streaming", "isError", "end", "input")
+    return repr([step.get(name) for name in names] + [(step.get("metadata") or {}).get("status")])
+
+
+def _known(steps: Sequence[Mapping[str, Any]], said: set[str]) -> dict[str, str]:
+    """The steps up to the last message that was sent to the page, which are there as they are stored."""
+    last = max((at for at, step in enumerate(steps) if step["id"] in said), default=-1)
+    return {step["id"]: _print(step) for step in steps[: last + 1]}
