@@ -1,6 +1,13 @@
-"""An answer in the background whose server is killed while the model writes it."""
+"""What programs do goes on after a restart: an answer in the background, and the conversation of the documentation."""
 
+import asyncio
+import json
+import os
+import re
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,13 +16,14 @@ import pytest
 from datalayer import acting_as
 from tests.conftest import StartServer
 from tests.support.model_server import ModelServer
-from tests.support.patience import until
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.plain_http import PLAIN_HTTP
 from tests.support.server import AppServer
 from tests.web.test_api_background import Receiver, ended, messages, receiver, started  # noqa: F401
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 SLOW = "slow:40:0.05"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 
 
 def let_an_hour_pass(database_url: str) -> None:
@@ -34,11 +42,12 @@ async def test_a_killed_server_answers_after_its_restart_and_its_webhook_comes_o
     database_url: str,
 ) -> None:
     hook = f"http://127.0.0.1:{receiver.port}"
-    server = await start_server(OPENAI_MODELS=SLOW, API_WEBHOOK_HOSTS=f"{hook}=127.0.0.0/8")
-    async with await program_of(server) as program:
+    server = await start_server(OPENAI_MODELS=f"context-echo,{SLOW}", API_WEBHOOK_HOSTS=f"{hook}=127.0.0.0/8")
+    async with await program_of(server) as program, curling(server, program.headers["x-api-key"]) as shell:
+        assert json.loads(await line_of(shell))["data"][0]["content"] == "What is a data layer?"
         thread_id = (await program.post("/threads", json={})).json()["id"]
-        job = await started(program, thread_id, content="Count", webhook=f"{hook}/told")
-        await until(lambda: [one for one in model_server.requests if one.body.get("stream")])
+        job = await started(program, thread_id, content="Count", webhook=f"{hook}/told", model=SLOW)
+        await until(lambda: streamed(model_server, SLOW))
         assert (await program.get(f"/jobs/{job['id']}")).json()["state"] == "running"
         await server.kill()
         assert receiver.got == []
@@ -52,11 +61,47 @@ async def test_a_killed_server_answers_after_its_restart_and_its_webhook_comes_o
             return found if found["state"] == "done" else None
 
         assert (await until(delivered))["tries"] == 1
+        assert shell.stdin is not None
+        shell.stdin.write(b"go on\n")
+        second, whole = [json.loads(await line_of(shell))["data"] for _ in range(2)]
+        context = [one["content"] for one in json.loads(second[1]["content"])]
+        assert (context[0], context[1], context[3]) == ("Be brief.", "What is a data layer?", "And why do I need one?")
+        assert [one["role"] for one in whole] == ["Human", "AI"] * 2
         stored = [(one["role"], one["content"]) for one in await messages(program, thread_id)]
     assert stored == [("user", "Count"), ("assistant", "".join(f"word-{n} " for n in range(1, 41)))]
     assert len(receiver.got) == 1
-    # The title is not streamed.
-    assert sum(bool(one.body.get("stream")) for one in model_server.requests) == 2
+    assert streamed(model_server, SLOW) == 2
+
+
+def streamed(model_server: ModelServer, model: str) -> int:
+    """How many answers this model has begun; titles are not streamed."""
+    return sum(bool(one.body.get("stream")) and one.model == model for one in model_server.requests)
+
+
+@asynccontextmanager
+async def curling(server: AppServer, key: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The example of the documentation in a shell, which waits for a line of input before the second question."""
+    (example,) = re.findall(r"```sh\n(ask\(\).*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+    *begin, second, whole = example.strip().splitlines()
+    script = "\n".join([*begin, "echo", "read -r _", second, "echo", whole, "echo"])
+    shell = await asyncio.create_subprocess_exec(
+        *("bash", "-c", script),
+        env={**os.environ, "THREADKEEPER_URL": server.base_url, "THREADKEEPER_KEY": key, "NO_PROXY": "*"},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield shell
+    finally:
+        if shell.returncode is None:
+            shell.kill()
+        await shell.wait()
+
+
+async def line_of(shell: asyncio.subprocess.Process) -> bytes:
+    """The next line that the shell writes."""
+    assert shell.stdout is not None
+    return await asyncio.wait_for(shell.stdout.readline(), PATIENCE_SECONDS)
 
 
 async def program_of(server: AppServer) -> httpx.AsyncClient:
