@@ -108,6 +108,14 @@ async def test_a_thread_is_made_read_changed_listed_and_deleted(
     assert (problem(grown), grown.json()["errors"][0]["field"]) == ((422, "invalid"), "body.metadata")
     assert (await program.patch(address, json={"metadata": {"y": None}})).json()["metadata"] == {"x": [1]}
 
+    shared = await program.put(f"{address}/share")
+    assert (shared.json()["is_shared"], shared.json()["metadata"]) == (True, {"x": [1]})
+    with acting_as("rita"):
+        assert await layer.get_thread(one["id"]) is not None, "as a thread that is shared in the chat"
+    assert (await program.delete(f"{address}/share")).status_code == 204
+    with acting_as("rita"):
+        assert await layer.get_thread(one["id"]) is None
+
     for number in range(4):
         await made(program, name=f"More {number}")
     first = (await program.get("/threads", params={"limit": 3})).json()
@@ -568,7 +576,9 @@ async def test_the_document_and_its_page_name_every_route(program_of: Program, b
     assert document["openapi"].startswith("3.1")
     assert document["servers"] == [{"url": "/"}]
     assert "/api/v1/threads/{thread_id}/messages" in document["paths"]
-    for operations in document["paths"].values():
+    for path, operations in document["paths"].items():
+        named = {one["name"] for one in operations.get("post", {}).get("parameters", ())}
+        assert "post" not in operations or "idempotency-key" in named, path
         for operation in operations.values():
             errors = [one for status, one in operation["responses"].items() if int(status) >= 400]
             assert {*map(str, (401, 403, 404, 413, 422, 429, 503))} <= operation["responses"].keys()

@@ -65,7 +65,11 @@ async def test_uploaded_files_go_to_the_model_with_their_question_and_come_back_
     parts = sent(model_server)
     assert NOTES.decode().strip() in str(parts)
     assert [one["image_url"]["url"][:22] for one in parts if one["type"] == "image_url"] == ["data:image/png;base64,"]
-    there = (await program.get(f"/threads/{thread_id}/elements")).json()["data"]
+    listed = f"/threads/{thread_id}/elements"
+    one = (await program.get(listed, params={"limit": 1})).json()
+    rest = (await program.get(listed, params={"cursor": one["next_cursor"]})).json()
+    there = one["data"] + rest["data"]
+    assert ([found["id"] for found in there], rest["next_cursor"]) == (ids, None)
     assert {one["message_id"] for one in there} == {turn["question"]["id"]}
     # As in the chat, they go along with later questions.
     await asked(program, thread_id, "And then?")

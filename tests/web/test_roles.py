@@ -117,6 +117,8 @@ WHO_MAY = {
     "GET /api/v1/threads/{thread_id}": KEYS,
     "PATCH /api/v1/threads/{thread_id}": KEYS,
     "DELETE /api/v1/threads/{thread_id}": KEYS,
+    "PUT /api/v1/threads/{thread_id}/share": KEYS,
+    "DELETE /api/v1/threads/{thread_id}/share": KEYS,
     "GET /api/v1/threads/{thread_id}/messages": KEYS,
     "POST /api/v1/threads/{thread_id}/messages": KEYS,
     "PUT /api/v1/threads/{thread_id}/messages/{message_id}/feedback": KEYS,

@@ -16,9 +16,10 @@ from threadkeeper.program_turns import AskThread, TurnRefused
 from threadkeeper.web.api.access import Reader, Writer
 from threadkeeper.web.api.messages import refusal
 from threadkeeper.web.api.once import IdempotencyKey, begin_once, digest_of, note_done
+from threadkeeper.web.api.paging import Cursor, Limit, page_of
 from threadkeeper.web.api.problems import invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
-from threadkeeper.web.api.shapes import Element, ElementList
+from threadkeeper.web.api.shapes import LARGEST_PAGE, Element, ElementPage
 from threadkeeper.web.api.threads import demand_own_thread, own_whole_thread
 from threadkeeper.web.pages.dependencies import Layer
 from threadkeeper.web.pages.downloads import Download, content_of
@@ -39,10 +40,13 @@ uploads = APIRouter(prefix=PREFIX, route_class=UploadRoute)
 
 
 @router.get("/threads/{thread_id}/elements")
-async def list_elements(caller: Reader, layer: Layer, thread_id: str) -> ElementList:
-    """The files and other elements of a thread."""
+async def list_elements(
+    *, caller: Reader, layer: Layer, thread_id: str, cursor: Cursor = None, limit: Limit = LARGEST_PAGE
+) -> ElementPage:
+    """The files and other elements of a thread, oldest first."""
     found = await own_whole_thread(layer, caller, thread_id)
-    return ElementList(data=[_shown(one) for one in found.get("elements") or ()])
+    page, following = page_of(found["elements"], lambda one: str(one["id"]), cursor, limit)
+    return ElementPage(data=[_shown(one) for one in page], next_cursor=following)
 
 
 @uploads.post(

@@ -68,6 +68,7 @@ class Thread(BaseModel):
     assistant: str | None
     metadata: Metadata
     tags: list[str]
+    is_shared: bool = Field(description="Whether every user of this server can read it at `/share/{id}`.")
 
 
 class ThreadPage(BaseModel):
@@ -166,8 +167,9 @@ class Element(BaseModel):
     has_file: bool
 
 
-class ElementList(BaseModel):
+class ElementPage(BaseModel):
     data: list[Element]
+    next_cursor: str | None
 
 
 class Hit(BaseModel):
@@ -192,6 +194,7 @@ def thread_of(found: Mapping[str, Any], *, is_listed: bool = False) -> Thread:
         assistant=metadata.get("chat_profile") or None,
         metadata={key: value for key, value in metadata.items() if key not in _OF_CHAT},
         tags=list(found.get("tags") or ()),
+        is_shared=metadata.get("is_shared") is True,
     )
 
 

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from datalayer import Forbidden, InvalidRecord, NotFound
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import known_id
+from datalayer.cleaning import known_id, utc_now
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.paging import IfMatch, Limit, demand_match
-from threadkeeper.web.api.problems import invalid, not_found
+from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import (
     ChangedThread,
@@ -138,6 +138,25 @@ async def delete_thread(caller: Writer, layer: Layer, thread_id: str, if_match: 
     found = await own_thread(layer, caller, thread_id)
     demand_match(if_match, etag_of(found), "thread")
     await layer.delete_thread(found.id)
+
+
+@router.put("/threads/{thread_id}/share")
+async def share_thread(caller: Writer, layer: Layer, thread_id: str) -> Thread:
+    """Share a thread, as in the chat: every user of this server can read it at `/share/{id}`."""
+    found = await own_thread(layer, caller, thread_id)
+    try:
+        await layer.update_thread(found.id, metadata={"is_shared": True, "shared_at": utc_now()})
+    except Forbidden:
+        sentence = "A copy of another user's thread cannot be shared."
+        raise Problem(403, "forbidden", sentence) from None
+    return await own_thread(layer, caller, thread_id)
+
+
+@router.delete("/threads/{thread_id}/share", status_code=204)
+async def unshare_thread(caller: Writer, layer: Layer, thread_id: str) -> None:
+    """End the sharing of a thread."""
+    own_id = await demand_own_thread(layer, caller, thread_id)
+    await layer.update_thread(own_id, metadata={"is_shared": None, "shared_at": None})
 
 
 async def demand_own_thread(layer: ChainlitLayer, caller: Caller, thread_id: str) -> str:
