@@ -41,6 +41,7 @@ async def test_a_page_shows_what_a_program_asks_through_another_process(
         turn = (await asking).json()
         await expect(visitor.answers.last).to_contain_text("word-120")
         await expect(visitor.answers).to_have_count(2)
+        await expect(visitor.answers.last).to_contain_text("Regenerate")
 
         # What is asked on the page now goes on from there, and is not sent twice.
         await visitor.ask("Third")

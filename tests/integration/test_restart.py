@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from datalayer.schema.turns import turn_claims
 from tests.conftest import StartServer
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer
@@ -109,6 +110,9 @@ async def test_a_crash_keeps_the_question_and_the_stored_part_of_the_answer(
     assert shown.startswith(answer["output"].rstrip()) or answer["output"].startswith(shown.rstrip())
     assert answer["streaming"]
 
+    # The claim of the dead turn ends within ten seconds; until then, another process might write the answer.
+    async with server.layer() as layer, layer.database.write() as connection:
+        await connection.execute(update(turn_claims).values(until=turn_claims.c.until - 60))
     await server.start()
     async with ChatClient(server.base_url, NAME, PASSWORD, thread_id=thread_id) as client:
         assert client.answer == f"{answer['output'].rstrip()}\n\n*{CUT}*"

@@ -4,7 +4,7 @@ The state of the answer decides which of them there are. They are sent after eac
 removed when the conversation goes on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import chainlit as cl
@@ -145,6 +145,39 @@ async def say_error_with_button(
     """Put an error on the page, with the button that asks the question again. `model`: as in `try_again`."""
     error = await say_error(sentence)
     await offer(turns, session, [try_again(question_id, language, model=model)], error.id)
+
+
+async def offer_for_thread(
+    turns: Turns,
+    session: Any,
+    thread: dict[str, Any],
+    language: str,
+    models: Sequence[str],
+    *,
+    is_again: bool,
+    among: Collection[str] | None = None,
+) -> None:
+    """Show the buttons of a thread that a page shows whole, before its unfinished answers are marked.
+
+    Args:
+        turns, session, thread, language: of the page.
+        models: on offer.
+        is_again: the page had buttons, which are removed.
+        among: only under one of these steps.
+    """
+    of_page = turns.of(session)
+    questions = [step for step in thread["steps"] if step["type"] == "user_message"]
+    picked = of_page.answerer.model(questions[-1].get("modes") if questions else None, models)
+    offered = offers_of_thread(thread, language, model=picked)
+    if offered is None or (among is not None and offered[0] not in among):
+        return
+    (for_id, buttons), assistant = offered, of_page.answerer.assistant
+    if assistant is not None and thread["steps"][-1]["id"] == for_id:
+        buttons = [*buttons, *prompt_buttons(assistant.settings.tips, for_id, language)]
+    if is_again:
+        # A page that connects again, as after it has changed to the thread's profile, keeps its buttons.
+        await remove_offers(of_page)
+    await offer(turns, session, buttons, for_id)
 
 
 def offers_of_thread(thread: Mapping[str, Any], language: str, *, model: str) -> tuple[str, list[cl.Action]] | None:

@@ -49,7 +49,7 @@ from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.offers import (
     UNFINISHED,
     offer,
-    offers_of_thread,
+    offer_for_thread,
     prompt_buttons,
     remove_offers,
     renew_version_buttons,
@@ -85,7 +85,7 @@ class Conversations:
         self._is_warm = False
         self.background = BackgroundTasks()
         self._answering = Answering(layer, model, settings, self._turns, self.background, retriever=retriever)
-        self.watch = Watch(layer, self._turns, self.mark, has_footers=settings.usage_footer)
+        self.watch = Watch(layer, self._turns, self.mark, self._answering.models, has_footers=settings.usage_footer)
 
     async def _warm_up(self) -> None:
         """Load what the first question needs, and exclude all loaded objects from garbage collection.
@@ -185,20 +185,13 @@ class Conversations:
             thread["metadata"] = {**metadata, "chat_profile": session.chat_profile or DEFAULT_ASSISTANT}
         answerer = turns.answerer = await self._answerer_of(session)
         modes = questions[-1].get("modes") if questions else None
-        picked = answerer.model(modes, self._answering.models)
         await self._offer_settings(answerer, metadata.get("chat_settings") or {}, modes, language)
         if answerer.missing:
             thread["steps"].append(dict(notice(answerer.why(language)).to_dict()))
         if self._settings.usage_footer:
             await show_footers(thread["steps"], language, replace=is_again)
-        if not self._turns.audiences_of(thread["id"]) and (offered := offers_of_thread(thread, language, model=picked)):
-            for_id, buttons = offered
-            if answerer.assistant is not None and thread["steps"][-1]["id"] == for_id:
-                buttons = [*buttons, *prompt_buttons(answerer.assistant.settings.tips, for_id, language)]
-            if is_again:
-                # A page that connects again, as after it has changed to the thread's profile, keeps its buttons.
-                await remove_offers(turns)
-            await offer(self._turns, session, buttons, for_id)
+        if not self._turns.audiences_of(thread["id"]) and not change.is_claimed:
+            await offer_for_thread(self._turns, session, thread, language, self._answering.models, is_again=is_again)
         for versions in versions_of(thread["steps"], await self._earlier(thread["id"])).values():
             await renew_version_buttons(versions, versions.at, language)
         page = cast(WebsocketSession, session)

@@ -24,12 +24,15 @@ from datalayer.ownership import SYSTEM, acting_as, acting_user
 from datalayer.turns.turns import MOST_WATCHED, ThreadChange
 from threadkeeper.chat.context.refusals import refused_ids
 from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.offers import offer_for_thread, remove_offers
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.usage_footer import show_footers
 
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 1.0
+_BEFORE = ("user_message", "run")
+"""Types of steps with which a thread does not end."""
 
 
 class Mark(Protocol):
@@ -55,8 +58,11 @@ class _Shown:
 class Watch:
     """The pages of this process whose threads are watched."""
 
-    def __init__(self, layer: ChainlitLayer, turns: Turns, mark: Mark, *, has_footers: bool) -> None:
-        self._layer, self._turns, self._mark, self._has_footers = layer, turns, mark, has_footers
+    def __init__(
+        self, layer: ChainlitLayer, turns: Turns, mark: Mark, models: Sequence[str], *, has_footers: bool
+    ) -> None:
+        self._layer, self._turns, self._mark = layer, turns, mark
+        self._models, self._has_footers = models, has_footers
         self._shown: WeakKeyDictionary[WebsocketSession, _Shown] = WeakKeyDictionary()
         self._task: asyncio.Task[None] | None = None
         self._is_away = False
@@ -75,7 +81,9 @@ class Watch:
 
     async def is_written_elsewhere(self, thread: Mapping[str, Any]) -> bool:
         """Whether another process writes an answer of this ThreadDict now."""
-        if not any(step.get("streaming") for step in thread["steps"]) or self._turns.tasks_of(thread["id"]):
+        steps = thread["steps"]
+        is_whole = not any(step.get("streaming") for step in steps) and not (steps and steps[-1]["type"] in _BEFORE)
+        if is_whole or self._turns.tasks_of(thread["id"]):
             return False
         try:
             with acting_as(SYSTEM):
@@ -165,6 +173,11 @@ class Watch:
         turns.resumed = True
         turns.asked.update(step["id"] for step in thread["steps"] if step["type"] == "user_message")
         turns.refused = refused_ids(thread["steps"])
+        if is_alive:
+            await remove_offers(turns)
+        else:
+            ids = {step["id"] for step in thread["steps"]}
+            await offer_for_thread(self._turns, page, thread, language, self._models, is_again=True, among=ids)
         self._mark(thread, language, is_alive=is_alive)
         if self._has_footers:
             await show_footers(thread["steps"], language, replace=True)
