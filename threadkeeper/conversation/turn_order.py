@@ -110,12 +110,10 @@ class Turns:
         """The running tasks of the session, oldest first."""
         return [task for task in self.of(session).running if not task.done()]
 
-    def feeds(self, session: WebsocketSession) -> bool:
-        """Whether a turn of this process sends its events to this page now: its own, or one of a program."""
-        return bool(self.running(session)) or any(
-            other.thread_id == session.thread_id and not isinstance(other, WebsocketSession) and self.running(other)
-            for other in list(self._sessions)
-        )
+    def threads_of_programs(self) -> set[str]:
+        """The threads in which this process answers a program now, and sends what happens to every page of them."""
+        sessions = [one for one in list(self._sessions) if not isinstance(one, WebsocketSession)]
+        return {one.thread_id for one in sessions if self.running(one)}
 
     def everything(self) -> list[Task]:
         """The running tasks of all sessions."""

@@ -121,13 +121,15 @@ class Watch:
         for begin in range(0, len(ids), MOST_WATCHED):
             with acting_as(SYSTEM):
                 changes |= await self._layer.thread_changes(ids[begin : begin + MOST_WATCHED])
+        of_programs = self._turns.threads_of_programs()
         for page in pages:
             if (change := changes.get(page.thread_id)) is not None:
-                await self._compare(page, change)
+                is_fed = page.thread_id in of_programs or bool(self._turns.running(page))
+                await self._compare(page, change, is_fed=is_fed)
 
-    async def _compare(self, page: WebsocketSession, change: ThreadChange) -> None:
+    async def _compare(self, page: WebsocketSession, change: ThreadChange, *, is_fed: bool) -> None:
+        """`is_fed`: a turn of this process sends its events to the page now."""
         shown = self._shown.setdefault(page, _Shown())
-        is_fed = self._turns.feeds(page)
         before, shown.change = shown.change, change
         was_fed, shown.was_fed = shown.was_fed, is_fed
         if before is not None and before.newest_at is None and not change.is_claimed:
@@ -137,16 +139,21 @@ class Watch:
             # What this process stored is on the page already; what is there is found out when it is needed.
             shown.steps.clear()
         elif before != change:
-            task = asyncio.create_task(self._send(page, shown, change), context=contextvars.Context())
-            await task
+            sending = self._send(page, shown, change)
+            if not await asyncio.create_task(sending, context=contextvars.Context()):
+                # The next look tries again.
+                shown.change = before
 
-    async def _send(self, page: WebsocketSession, shown: _Shown, change: ThreadChange) -> None:
-        """Send the page what it does not have."""
+    async def _send(self, page: WebsocketSession, shown: _Shown, change: ThreadChange) -> bool:
+        """Send the page what it does not have; False if that has to wait."""
         acting_user.set(page.user.identifier if page.user is not None else None)
         init_ws_context(page)
         thread = await self._layer.get_thread(page.thread_id)
-        if thread is None or self._turns.feeds(page):
-            return
+        if thread is None:
+            return True
+        if self._turns.tasks_of(page.thread_id):
+            # What a turn of this process has begun meanwhile is perhaps not in what was read.
+            return False
         stored = {step["id"]: step for step in thread["steps"]}
         if not shown.steps:
             shown.steps = _known(thread["steps"], {one.id for one in chat_contexts.get(page.id, ())})
@@ -166,6 +173,7 @@ class Watch:
         for step in thread["steps"]:
             if "message" in step["type"]:
                 chat_context.add(Message.from_dict(step))
+        return True
 
     async def _prepare(self, page: WebsocketSession, thread: dict[str, Any], *, is_alive: bool) -> None:
         """As for a thread that is resumed."""
