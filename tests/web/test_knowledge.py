@@ -210,6 +210,7 @@ async def test_a_source_is_renamed_replaced_and_deleted(layer: ChainlitLayer, ad
     source = await only(layer)
     own = f"{HERE}/sources/{source.id}"
     page = await page_at(ada, own)
+    assert "The title stays." in page.one("section", id="replace").text, "a file has no columns"
     done = await posted(ada, page, f"{own}/rename", title="Numbers")
     assert done.headers["location"] == f"{own}?done=renamed"
     assert (await only(layer)).title == "Numbers.json", "the ending decides how the file is read"
