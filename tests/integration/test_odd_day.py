@@ -22,8 +22,9 @@ from tests.support.server import AppServer
 pytestmark = pytest.mark.slow
 
 TURNS, THREADS, AT_ONCE, SEED = 210, 20, 8, 11
-# Each part has a server of its own and every second thread, so that two cores share the day.
-PARTS = 2
+# Each part has a server of its own and every second thread, so that two cores share the day. What model servers send
+# does not depend on the database, so each engine has a part.
+PARTS = {"sqlite": 0, "postgres": 1}
 TITLE = "say:A fitting title"
 # A total without its parts: which part is the prompt's is estimated.
 TOTAL_ONLY = "usage:total-only"
@@ -33,7 +34,7 @@ TAG_TOKENS = 3
 Row = dict[str, Any]
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(("database_url", "part"), PARTS.items(), indirect=["database_url"])
 async def test_a_day_over_all_odd_servers(start_server: StartServer, model_server: ModelServer, part: int) -> None:
     print(f"seed {SEED}")
     turns = planned(random.Random(SEED), TURNS)
@@ -53,12 +54,12 @@ async def test_a_day_over_all_odd_servers(start_server: StartServer, model_serve
     threads = {
         at: Conversation(
             server.base_url,
-            users[at // PARTS % len(users)],
+            users[at // len(PARTS) % len(users)],
             f"thread-{at:02}",
             random.Random(SEED + at),
             model_server.requests,
         )
-        for at in range(part, THREADS, PARTS)
+        for at in range(part, THREADS, len(PARTS))
     }
     tabs = asyncio.Semaphore(AT_ONCE)
     async with asyncio.TaskGroup() as day:
@@ -66,7 +67,7 @@ async def test_a_day_over_all_odd_servers(start_server: StartServer, model_serve
             day.create_task(live(thread, turns[at::THREADS], tabs))
     done = sum((thread.done for thread in threads.values()), Counter[str]())
     print(f"done: {dict(done)}")
-    assert done["question"] == TURNS // PARTS
+    assert done["question"] == TURNS // len(PARTS)
     assert {"picture", "text", "edit", "stop", "reload", "regenerate", "try_again", "continue_answer"} <= {*done}
     asked = {turn.model for at in threads for turn in turns[at::THREADS]}
     assert {one.model for one in model_server.requests} >= asked
