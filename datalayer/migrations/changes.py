@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from sqlalchemy import Column, Connection, Index, Table, inspect, text
+from sqlalchemy.engine.reflection import ObjectKind
 from sqlalchemy.schema import CreateIndex
 
 from datalayer.errors import SchemaError
@@ -11,13 +12,14 @@ from datalayer.schema.chat import metadata
 
 def missing_tables_and_columns(connection: Connection) -> dict[Table, list[Column[object]]]:
     """The tables that are missing, without columns, and those that lack columns, with these; in order of creation."""
-    found = inspect(connection)
+    # On Postgres, a query for all tables instead of three for each.
+    found = inspect(connection).get_multi_columns(filter_names=[*metadata.tables], kind=ObjectKind.ANY)
     missing: dict[Table, list[Column[object]]] = {}
     for table in metadata.sorted_tables:
-        if not found.has_table(table.name):
+        if (None, table.name) not in found:
             missing[table] = []
         else:
-            there = {column["name"] for column in found.get_columns(table.name)}
+            there = {column["name"] for column in found[None, table.name]}
             if columns := [column for column in table.columns if column.name not in there]:
                 missing[table] = columns
     return missing
@@ -25,13 +27,17 @@ def missing_tables_and_columns(connection: Connection) -> dict[Table, list[Colum
 
 def missing_indexes(connection: Connection, only: Collection[str] | None = None) -> list[Index]:
     """The indexes that existing tables lack, or those of these names."""
-    found = inspect(connection)
+    wanted = {
+        table: sorted((str(index.name), index) for index in table.indexes if only is None or index.name in only)
+        for table in metadata.sorted_tables
+    }
+    names = [table.name for table, indexes in wanted.items() if indexes]
+    found = inspect(connection).get_multi_indexes(filter_names=names) if names else {}
     missing = []
-    for table in metadata.sorted_tables:
-        wanted = sorted((str(index.name), index) for index in table.indexes if only is None or index.name in only)
-        if wanted and found.has_table(table.name):
-            there = {index["name"] for index in found.get_indexes(table.name)}
-            missing += [index for name, index in wanted if name not in there]
+    for table, indexes in wanted.items():
+        if (None, table.name) in found:
+            there = {index["name"] for index in found[None, table.name]}
+            missing += [index for name, index in indexes if name not in there]
     return missing
 
 
