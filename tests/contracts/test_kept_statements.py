@@ -35,9 +35,9 @@ async def test_a_statement_is_prepared_once_and_the_oldest_is_given_up(opened: A
 
 
 async def test_the_time_of_a_statement_begins_with_itself(opened: Any) -> None:
-    connection = await opened("command_timeout=0.6&pooler=none")
+    connection = await opened("command_timeout=2&pooler=none")
     # Together they take longer than one of them may take.
-    for _ in range(3):
+    for _ in range(8):
         await connection.fetch("SELECT pg_sleep(0.3)")
     with pytest.raises(TimeoutError):
         await connection.fetch("SELECT pg_sleep(60)")

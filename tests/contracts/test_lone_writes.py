@@ -256,7 +256,7 @@ async def test_a_lone_write_whose_patience_ends_fails(database_url: str, engine:
     port, through = urlsplit(database_url).port, _through(database_url)
     assert port
     async with FaultyNetwork(port) as network:
-        layer = create_data_layer(through(network.port), patience_seconds=0.3)
+        layer = create_data_layer(through(network.port), patience_seconds=2)
         thread_id = await ready_thread(layer)
         await network.go_down()
         with pytest.raises(datalayer.StorageUnavailable):

@@ -334,7 +334,7 @@ async def test_a_search_waits_for_a_limited_time(layer: ChainlitLayer, monkeypat
     await layer.create_step(step(made, "late"))
 
     async def hang(*_: object) -> tuple[list[search_index.Found], bool]:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
         return [], False
 
     monkeypatch.setattr(search_index, "marked", hang)
@@ -342,7 +342,7 @@ async def test_a_search_waits_for_a_limited_time(layer: ChainlitLayer, monkeypat
     monkeypatch.setattr(indexing, "WAIT_SECONDS", 0.1)
     assert not await layer.search_indexer.caught_up()
     assert await listed(layer, owner, search="early") == [made]
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
 
 
 async def test_the_beginning_of_an_enormous_text_is_found(layer: ChainlitLayer) -> None:

@@ -78,9 +78,16 @@ async def chat(
     async def report(failure: datalayer.WriteFailure) -> None:
         reported.append(failure)
 
-    layer = datalayer.create_data_layer(database_url, blobs, on_write_failure=report, patience_seconds=2)
+    layer = datalayer.create_data_layer(database_url, blobs, on_write_failure=report)
     yield layer
     await layer.close()
+
+
+@pytest.fixture
+def impatient(chat: ChainlitLayer) -> ChainlitLayer:
+    """The layer gives up an upload soon, also one that is only slow because the machine is busy."""
+    chat._uploads._patience = 2
+    return chat
 
 
 async def test_a_failed_upload_is_retried(chat: ChainlitLayer, blobs: HeldBlobs, reported: list[Any]) -> None:
@@ -128,22 +135,22 @@ async def test_a_thread_is_read_without_a_file_whose_store_does_not_answer(
 
 
 async def test_a_long_outage_is_reported_and_leaves_no_partial_upload(
-    chat: ChainlitLayer, blobs: HeldBlobs, reported: list[Any], caplog: pytest.LogCaptureFixture
+    impatient: ChainlitLayer, blobs: HeldBlobs, reported: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    thread_id = await thread(chat, None)
+    thread_id = await thread(impatient, None)
     blobs.failures = 10**6
     written, element = step(thread_id), text_element(thread_id, new_id(), "content")
-    upload = asyncio.create_task(chat.create_element(element))
-    await chat.create_step(written)
+    upload = asyncio.create_task(impatient.create_element(element))
+    await impatient.create_step(written)
     with pytest.raises(datalayer.BlobError, match="away"):
         await upload
     assert [(one.what, one.thread_id, one.record_id) for one in reported] == [("file", thread_id, element.id)]
     (line,) = [one for one in caplog.records if one.levelname == "ERROR"]
     assert (line.__dict__["thread_id"], line.__dict__["record_id"]) == (thread_id, element.id)
-    found = await chat.get_thread(thread_id)
+    found = await impatient.get_thread(thread_id)
     assert ([one["id"] for one in found["steps"]], found["elements"]) == ([written["id"]], [])
     blobs.failures = 0
-    await until(lambda: nothing_queued(chat))
+    await until(lambda: nothing_queued(impatient))
     assert blobs.files() == []
 
 
@@ -216,16 +223,16 @@ async def test_a_row_written_after_its_deletion_is_removed(chat: ChainlitLayer, 
     assert (blobs.files(), await chat.get_element(thread_id, element.id)) == ([], None)
 
 
-async def test_the_older_file_is_kept_if_the_newer_cannot_be_stored(chat: ChainlitLayer, blobs: HeldBlobs) -> None:
-    thread_id = await thread(chat, None)
+async def test_the_older_file_is_kept_if_the_newer_cannot_be_stored(impatient: ChainlitLayer, blobs: HeldBlobs) -> None:
+    thread_id = await thread(impatient, None)
     element = text_element(thread_id, new_id(), "older")
-    await chat.create_element(element)
+    await impatient.create_element(element)
     element.content = "newer"
     blobs.failures = 10**6
     with pytest.raises(datalayer.BlobError):
-        await chat.create_element(element)
+        await impatient.create_element(element)
     blobs.failures = 0
-    found = await opened(chat, thread_id, element.id)
+    found = await opened(impatient, thread_id, element.id)
     assert found is not None
     assert (found[1], found[0].byte_size) == (b"older", 5)
 

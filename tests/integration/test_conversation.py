@@ -161,7 +161,7 @@ FAULTS = [
 
 
 async def test_a_model_error_is_explained_and_can_be_retried(start_server: StartServer) -> None:
-    server = await chat_server(start_server, OPENAI_TIMEOUT_SECONDS="1")
+    server = await chat_server(start_server, OPENAI_TIMEOUT_SECONDS="5")
     for model, sentence, partial in [*FAULTS, ("hang:2", "in time", True)]:
         async with ChatClient(server.base_url, "alice", PASSWORD) as client:
             await client.ask("hello there", modes=use(model))

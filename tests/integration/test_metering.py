@@ -175,7 +175,7 @@ async def test_each_attempt_to_reach_an_unreachable_server_is_a_row(layer: Chain
 async def test_the_tokens_of_an_interrupted_answer_are_estimated(
     layer: ChainlitLayer, model_server: ModelServer, name: str, kind: str
 ) -> None:
-    seconds = 1 if kind == "timeout" else 60
+    seconds = 2 if kind == "timeout" else 60
     model = MeteredModel(create_model(base_url=model_server.base_url, timeout_seconds=seconds), layer)
     with pytest.raises(ModelError):
         await ask(model, name)

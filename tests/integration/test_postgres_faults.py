@@ -144,8 +144,8 @@ async def test_a_lock_longer_than_the_patience_is_reported(url: str, witness: Ch
 
 async def test_a_write_that_always_times_out_does_not_fail_others(url: str, witness: ChainlitLayer) -> None:
     database = Database(url)
-    await set_for_all(database, statement_timeout="300ms")
-    layer = create_data_layer(url, patience_seconds=0.5)
+    await set_for_all(database, statement_timeout="1s")
+    layer = create_data_layer(url, patience_seconds=2)
     locked, threads = await thread(layer, None), [await thread(layer, None) for _ in range(20)]
     async with database.write() as connection:
         await connection.execute(text("SET LOCAL statement_timeout = 0"))

@@ -138,7 +138,7 @@ async def test_every_refusal_has_a_kind(model: Model, name: str, kind: str) -> N
     ],
 )
 async def test_an_interrupted_answer_keeps_its_text_so_far(model_server: ModelServer, name: str, kind: str) -> None:
-    model = create_model(base_url=model_server.base_url, timeout_seconds=0.3)
+    model = create_model(base_url=model_server.base_url, timeout_seconds=2 if kind == "timeout" else 60)
     text, error = await failure(model, request_for(name))
     await model.close()
     assert (text, error.kind) == ("word-1 word-2 word-3 ", kind)
@@ -152,7 +152,7 @@ async def test_invalid_json_ends_the_answer_with_a_reason(model: Model) -> None:
 
 
 async def test_a_timeout_is_not_retried(model_server: ModelServer) -> None:
-    model = create_model(base_url=model_server.base_url, timeout_seconds=0.2, max_retries=2)
+    model = create_model(base_url=model_server.base_url, timeout_seconds=1, max_retries=2)
     _, error = await failure(model, request_for("hang"))
     await model.close()
     assert error.kind == "timeout"
