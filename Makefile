@@ -16,11 +16,11 @@ test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not budget" -q
 
 # The contracts once more, with PgBouncer before Postgres: all in transaction mode, and those of connections in session
-# mode, which has one connection of the server for each of the pooler.
+# mode, which has one connection of the server for each of the pooler. One case of each test: `_first_cases`.
 test-pooler: export HYPOTHESIS_PROFILE := pooler
 test-pooler: $(VENV)/.installed-dev
 	TEST_POOLER=transaction $(BIN)/python -m pytest -n auto --dist loadgroup -m "not budget" tests/contracts -q
-	TEST_POOLER=session $(BIN)/python -m pytest -n auto --dist loadgroup -m "not budget and not slow" -q \
+	TEST_POOLER=session $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not budget and not slow" -q \
 		tests/contracts/test_steps.py tests/contracts/test_threads.py tests/contracts/test_votes.py \
 		tests/contracts/test_concurrent_writers.py tests/contracts/test_write_order.py tests/contracts/test_search.py
 

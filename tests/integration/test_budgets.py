@@ -70,10 +70,10 @@ LIMITS = {
     SEARCH_CJK: Limit(2.0, "as for a rare word"),
 }
 TURN_STATEMENTS = 6
-ANSWERS_OF = (10_000, 100_000)
+ANSWERS_OF = (10_000, 50_000)
 """The threads of the short and the long history, with one answer each. Counts stop at the size of the short one."""
 ANSWERS_LIMIT = 3.0
-"""0.7 to 1.4 alone; linear growth would be 10."""
+"""0.7 to 1.4 alone; linear growth would be 5."""
 CALLS = 20_000
 CALLS_MARGIN = 1.5
 """0.8 to 1.0 of bare SQL alone; the budget is 2."""
