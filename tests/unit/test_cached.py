@@ -50,3 +50,22 @@ async def test_a_failing_first_read_raises() -> None:
     source.is_away = True
     with pytest.raises(StorageUnavailable):
         await CachedValue("numbers", source, 60).get()
+
+
+async def test_a_read_that_has_begun_is_waited_for() -> None:
+    source = Source()
+    remembered = CachedValue("numbers", source, 60)
+    remembered.begin_reading()
+    await asyncio.sleep(0)
+    remembered.begin_reading()
+    assert source.read == 0
+    assert await remembered.get() == 1
+    remembered.begin_reading()
+    await asyncio.sleep(0.01)
+    assert source.read == 1
+    away = CachedValue("numbers", source, 60)
+    source.is_away = True
+    away.begin_reading()
+    await asyncio.sleep(0.01)
+    with pytest.raises(StorageUnavailable):
+        await away.get()

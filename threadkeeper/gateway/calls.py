@@ -105,6 +105,11 @@ class CallBook:
         self._ending: set[asyncio.Future[None]] = set()
         self._renewing: asyncio.Task[None] | None = None
 
+    def begin_reading(self) -> None:
+        """Begin to read the prices and the limits if they are old."""
+        self._keeper.begin_reading()
+        self._allowances.begin_reading()
+
     async def begin(self, call: GatewayCall) -> None:
         """Reserve the budget of the call, and store its row.
 

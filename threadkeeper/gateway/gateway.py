@@ -107,6 +107,11 @@ class Gateway:
         # Addresses and models whose servers refuse `stream_options`.
         self._without_usage: set[tuple[str, str | None]] = set()
 
+    def begin_reading(self) -> None:
+        """Begin to read what a call needs of the store, beside the key of its request: one wait instead of four."""
+        self.places.begin_reading()
+        self._book.begin_reading()
+
     async def answer(self, request: Request, key: ApiKey) -> Response:
         """The response to a request with a valid key."""
         try:

@@ -63,6 +63,10 @@ class Places:
         self._projects = CachedValue("the projects", list_projects, _PROJECTS_SECONDS)
         self._default_project = default_project
 
+    def begin_reading(self) -> None:
+        """Begin to read the projects if they are old."""
+        self._projects.begin_reading()
+
     async def find(self, project_slug: str, provider_slug: str, key: ApiKey) -> Place:
         """The project and its provider, if the key may use it.
 

@@ -55,6 +55,7 @@ class GatewayOnDemand:
         from threadkeeper.gateway.gateway import dialect_of, with_our_key_alone  # noqa: PLC0415
 
         connection = with_our_key_alone(request)
+        self._opened().begin_reading()
         try:
             key = await self._key(connection)
         except Refused as refused:
@@ -68,6 +69,7 @@ class GatewayOnDemand:
         from threadkeeper.gateway.v1.errors import error_response, is_of_anthropic, refused_of  # noqa: PLC0415
 
         connection = with_our_key_alone(request)
+        self._opened().begin_reading()
         try:
             key = await self._keys.key(connection, "gateway", "assistants")
         except (KeyRefused, DataLayerError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -31,6 +32,7 @@ class CachedValue(Generic[T]):
         self._value: T | None = None
         self._since: float | None = None
         self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     @property
     def newest(self) -> T | None:
@@ -40,6 +42,15 @@ class CachedValue(Generic[T]):
     def put(self, value: T) -> None:
         """Use this value, which is newer than the one that was read."""
         self._value, self._since = value, time.monotonic()
+
+    def begin_reading(self) -> None:
+        """Begin to read the value if it is old; a later `get` waits for it, and gets the error if there is one."""
+        if self._is_old() and not self._lock.locked():
+            self._reading = asyncio.create_task(self._try(), name="read-cached-value")
+
+    async def _try(self) -> None:
+        with contextlib.suppress(DataLayerError, TimeoutError):
+            await self.get()
 
     async def get(self) -> T:
         """The value; an older one if reading fails.

@@ -38,6 +38,10 @@ class CallKeeper:
         """The operator's prices as they were read last, the newest first."""
         return self._prices.newest or ()
 
+    def begin_reading(self) -> None:
+        """Begin to read the prices if they are old."""
+        self._prices.begin_reading()
+
     async def read_prices(self) -> None:
         """Read the prices again if they are old."""
         await self.known(self._prices)

@@ -58,6 +58,10 @@ class Allowances:
         self._limits = CachedValue("the limits", store.list_limits, REMEMBERED_SECONDS)
         self._warned: set[tuple[str, str | None, str]] = set()
 
+    def begin_reading(self) -> None:
+        """Begin to read the limits if they are old."""
+        self._limits.begin_reading()
+
     async def concern(self, user_id: str | None, project_id: str | None, key_id: str | None = None) -> bool:
         """Whether a limit applies to a call of this user, project and key.
 
