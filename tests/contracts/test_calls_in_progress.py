@@ -2,6 +2,10 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
+from unittest.mock import patch
+
+import pytest
 
 from datalayer import CallFilter
 from datalayer.billing.spending import Budget, Spending, Spent
@@ -80,3 +84,24 @@ async def test_a_sum_that_is_remembered_ends_before_a_call_in_progress(layer: Ch
     remembered = await Spending().so_far(layer.database, [budget])
     assert remembered[budget].until > after.requested_at
     assert remembered[budget].amount == 60
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_only_the_begin_of_a_call_does_not_wait_for_the_disk(layer: ChainlitLayer) -> None:
+    await layer.record_call(call(utc_now()))
+    writes = layer.database.dialect.single_writes
+    assert writes is not None
+    await writes.execute_once("SELECT set_config('synchronous_commit', 'on', false)", [])
+    seen = []
+    execute = writes.execute_once
+
+    async def watched(sql: str, values: Any) -> Any:
+        rows = await execute(sql, values)
+        seen.extend(tuple(row) for row in rows)
+        return rows
+
+    with patch.object(writes, "execute_once", watched):
+        await layer.begin_call(call(utc_now(), status_code=None))
+        await layer.record_call(call(utc_now()))
+    assert seen == [("off",)]
+    assert [tuple(row) for row in await writes.execute_once("SHOW synchronous_commit", [])] == [("on",)]
