@@ -158,7 +158,7 @@ async def measure(
             for count in at_once:
                 measured = Measured(stream, count, {name: Timed() for name in ways})
                 found.append(measured)
-                for number in range(rounds if stream else rounds * max(5, 100 // count)):
+                for number in range(rounds * ((5 if count == 1 else 1) if stream else max(5, 100 // count))):
                     names = list(ways) if number % 2 == 0 else list(ways)[::-1]
                     for name in names:
                         await ways[name].round(session, measured.ways[name], stream=stream, count=count)

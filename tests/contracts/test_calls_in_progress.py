@@ -92,7 +92,7 @@ async def test_only_the_begin_of_a_call_does_not_wait_for_the_disk(layer: Chainl
     writes = layer.database.dialect.single_writes
     assert writes is not None
     await writes.execute_once("SELECT set_config('synchronous_commit', 'on', false)", [])
-    seen = []
+    seen: list[tuple[Any, ...]] = []
     execute = writes.execute_once
 
     async def watched(sql: str, values: Any) -> Any:
