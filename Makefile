@@ -4,16 +4,20 @@ export PYTHON
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast test-pooler test-budgets check format bench lock clean
+.PHONY: run test test-fast test-replicas test-pooler test-budgets check format bench lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/threadkeeper serve
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not budget"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not budget and not replicas"
 
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not budget" -q
+
+# Two replicas behind haproxy on one Postgres, which are killed and stopped. Not a part of `.ci/run` yet.
+test-replicas: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m replicas tests/replicas
 
 # The contracts once more, with PgBouncer before Postgres: all in transaction mode, and those of connections in session
 # mode, which has one connection of the server for each of the pooler. One case of each test: `_first_cases`.

@@ -225,6 +225,15 @@ async def test_other_cookies_of_a_disabled_account_are_kept(
         assert await acting(client, Cookie=f"oauth_state=kept; access_token={token}") is None
 
 
+@pytest.mark.usefixtures("ours")
+async def test_a_login_from_a_replica_whose_clock_is_ahead_is_valid(serve: Serve) -> None:
+    ahead = {"Authorization": f"Bearer {token_of('ada', minutes_ago=-5)}"}
+    async with serve() as client:
+        assert await acting(client, **ahead) == "ada"
+        # Chainlit decodes it again.
+        assert (await client.get("/user", headers=ahead)).status_code == 200
+
+
 # Logins that are ended
 
 

@@ -14,6 +14,7 @@ from datalayer import SYSTEM, DataLayerError, Login, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.login.accounts import Authenticator, admit_external, printable, stored_name
 from threadkeeper.web.auth.gate import Person, login_at, person_at
+from threadkeeper.web.auth.tokens import accept_other_clocks
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def register_logins(
         auth_header: the header in which a trusted proxy names the user.
         authenticator: checks names and passwords; by default a new one on the layer.
     """
+    accept_other_clocks()
     checked = authenticator or Authenticator(layer)
 
     async def by_password(identifier: str, password: str) -> User | None:

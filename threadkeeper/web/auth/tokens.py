@@ -8,7 +8,8 @@ from typing import NamedTuple
 import jwt
 from chainlit.auth import cookie as chainlit_cookie
 from chainlit.auth import get_token_from_cookies
-from chainlit.auth.jwt import decode_jwt
+from chainlit.auth.jwt import get_jwt_secret
+from chainlit.user import User
 from jwt import PyJWTError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -65,7 +66,7 @@ def read_token(token: str, agent: str | None) -> LoginToken | None:
     """
     try:
         # Chainlit's own check comes first: it decides what a valid login is.
-        identifier = decode_jwt(token).identifier
+        identifier = decode_login(token).identifier
         claims = jwt.decode(token, options={"verify_signature": False})
         issued_at = float(claims.get("iat", 0))
         # Hash the signed part only: the same signature can be encoded in more than one way.
@@ -80,6 +81,28 @@ def read_token(token: str, agent: str | None) -> LoginToken | None:
         return LoginToken(identifier, issued_at, login)
     except (PyJWTError, ValueError, TypeError, KeyError):
         return None
+
+
+def decode_login(token: str) -> User:
+    """The user of a token, as Chainlit's `decode_jwt` gives it, whenever the token was issued.
+
+    The clock of the replica that issued it may be ahead; the other replicas would refuse the login until then.
+
+    Raises:
+        PyJWTError: the token is not valid, or has expired.
+    """
+    claims = jwt.decode(token, get_jwt_secret() or "", algorithms=["HS256"], options={"verify_iat": False})
+    del claims["exp"]
+    return User(**claims)
+
+
+def accept_other_clocks() -> None:
+    """Let Chainlit decode the tokens of its own requests with `decode_login`."""
+    import chainlit.server  # noqa: PLC0415  it is there when the application is loaded, and takes seconds before
+
+    # Both have imported it by name.
+    for module in (chainlit.auth, chainlit.server):
+        module.decode_jwt = decode_login  # type: ignore[attr-defined]
 
 
 def with_one_cookie_header(scope: Scope) -> Scope:
