@@ -9,6 +9,7 @@ start goes on with it.
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from datalayer.blobs import BlobStore
@@ -172,7 +173,10 @@ class Removal:
             [{"PK": one["PK"], "SK": one["SK"]} for one in left if one["SK"]["S"] not in kept]
         )
         mark = keys.deleted_key(thread_id)
-        await self._table.transact([update(mark, sets={}, removes=["UserThreadPK", "UserThreadSK"])])
+        done = update(mark, sets={}, removes=["UserThreadPK", "UserThreadSK"], condition="attribute_exists(PK)")
+        # An old mark may have expired.
+        with suppress(ConditionFailed):
+            await self._table.transact([done])
         rows, row_ids = _counted(left)
         return RemovedThread(
             existed=True,

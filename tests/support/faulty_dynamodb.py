@@ -72,7 +72,7 @@ class FaultyClient:
             self.calls["query"] += 1
             if "IndexName" not in arguments:
                 return await self.real.query(**arguments)
-            place = str(arguments["ExpressionAttributeValues"])
+            place = str((arguments["ExpressionAttributeValues"], arguments.get("ExclusiveStartKey")))
             if place not in known:
                 known[place] = await self.real.query(**arguments)
             return known[place]

@@ -15,6 +15,7 @@ from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import put, update
 from datalayer.dynamodb.client import place_of
 from datalayer.dynamodb.items import text_of
+from datalayer.dynamodb.tables import EXPIRES
 from tests.contracts.dynamodb.items import all_items, kinds
 from tests.contracts.dynamodb.test_limits import dynamo
 from tests.contracts.test_elements import text_element
@@ -134,7 +135,9 @@ async def test_deleting_a_user_leaves_marks_alone(layer: ChainlitLayer) -> None:
             await layer.delete_user("alice")
     rows = {"threads": 3, "steps": 3, "elements": 3, "feedbacks": 3, "feedback_changes": 3, "users": 1}
     assert (receipt.rows, len(receipt.files), len(receipt.threads), receipt.files_left) == (rows, 3, 3, ())
-    assert await kinds(dynamo(layer).table) == {"DELETED": 3}
+    marks = await all_items(dynamo(layer).table)
+    assert [one["SK"]["S"] for one in marks] == ["DELETED"] * 3
+    assert all(EXPIRES in one and "UserThreadPK" not in one for one in marks)
     assert [blob.key async for blob in layer.blobs.list()] == []
 
 
