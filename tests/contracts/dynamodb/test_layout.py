@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+import chainlit as cl
 import pytest
 from chainlit.context import init_http_context
 from chainlit.data.dynamodb import DynamoDBDataLayer
@@ -174,6 +175,7 @@ async def test_nobody_else_reads_or_changes_a_thread(layer: ChainlitLayer) -> No
                 layer.upsert_feedback(vote(written["id"], 0)),
                 layer.delete_feedback(kept),
                 layer.create_element(text_element(thread_id, written["id"], "planted")),
+                layer.create_element(cl.Image(thread_id=thread_id, name="planted", url="https://example.org/x")),
                 layer.delete_element(element.id, thread_id),
                 layer.delete_thread(thread_id),
                 layer.delete_thread_with_receipt(thread_id),

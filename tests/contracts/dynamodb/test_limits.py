@@ -87,9 +87,8 @@ async def test_a_thread_of_more_than_a_megabyte_is_read_cut_and_deleted(layer: C
     owner = await user_id(layer, "alice")
     thread_id = await thread(layer, owner)
     text = "x" * 10_000
-    written = [step(thread_id, f"{number} {text}", createdAt=f"2026-01-01T00:{number:06.3f}Z") for number in range(106)]
-    for number, one in enumerate(written):
-        one["createdAt"] = f"2026-01-01T00:00:00.{number:06}Z"
+    moments = [f"2026-01-01T00:00:00.{number:06}Z" for number in range(106)]
+    written = [step(thread_id, text, createdAt=moment) for moment in moments]
     await asyncio.gather(*map(layer.create_step, written))
     found = await layer.get_thread(thread_id)
     assert [one["id"] for one in found["steps"]] == [one["id"] for one in written]
