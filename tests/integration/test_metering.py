@@ -17,6 +17,7 @@ from datalayer.cleaning import utc_now
 from datalayer.records.usage import CallFilter, Limit, LimitStanding, LlmCall, LlmCallPayload, Price
 from datalayer.schema.usage import usage_reservations
 from tests.support.model_server import API_KEY, ModelServer, count_tokens, pieces
+from tests.support.patience import until
 from tests.support.records import new_id
 from threadkeeper.chat.context import tokens
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
@@ -425,10 +426,16 @@ async def test_concurrent_calls_do_not_exceed_the_limit(
     purpose = await limited(layer, 500)
     layers = [layer, datalayer.create_data_layer(database_url)]
     models = [MeteredModel(create_model(base_url=model_server.base_url), one) for one in layers]
-    answers = await asyncio.gather(
-        *(ask(model, "slow:5:0.05", purpose=purpose, max_tokens=50) for model in models for _ in range(10)),
-        return_exceptions=True,
-    )
+    # An answer that ends before all are asked gives back what it did not use, and one more call is within the limit.
+    answer_now = model_server.hold_answers()
+    asked = [
+        asyncio.create_task(ask(model, "slow:5:0", purpose=purpose, max_tokens=50))
+        for model in models
+        for _ in range(10)
+    ]
+    await until(lambda: sum(one.done() for one in asked) + len(model_server.requests) == len(asked))
+    answer_now.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, ModelError)]
     assert {error.kind for error in refused} == {"in_flight"}
     found = await rows(layer, models[0])

@@ -207,6 +207,7 @@ class ModelServer:
         self._served: Counter[str] = Counter()
         self._left = asyncio.Event()
         self._held: tuple[int, asyncio.Event] | None = None
+        self._answers: asyncio.Event | None = None
 
     @property
     def root(self) -> str:
@@ -225,6 +226,11 @@ class ModelServer:
         """Answer requests with this many texts, and each later one when the event is set."""
         self._held = (after, asyncio.Event())
         return self._held[1]
+
+    def hold_answers(self) -> asyncio.Event:
+        """Answer in the chat when the event is set."""
+        self._answers = asyncio.Event()
+        return self._answers
 
     def forget(self) -> None:
         """Clear the recorded requests and the ledger."""
@@ -330,6 +336,8 @@ class ModelServer:
                     self._bill(recorded, Billed(recorded.model, count_tokens(messages), messages=messages))
                 return web.Response(body=body.text.encode(), headers={"Content-Type": body.content_type})
             reply = self._reply(recorded)
+            if self._answers is not None:
+                await self._answers.wait()
             messages = recorded.body["messages"]
             billed = Billed(recorded.model, count_tokens(messages), messages=messages)
             if reply.tokens or reply.fault != "error":
