@@ -75,3 +75,10 @@ def test_a_library_that_starts_a_thread_is_refused(tmp_path: Path, capfd: pytest
         forks.run("json.tool", [], directory=tmp_path, environment={}, given="[]")
     forks.close()
     assert "a library started a thread" in capfd.readouterr().err
+
+
+@pytest.mark.xdist_group("a-group")
+def test_the_tests_of_a_group_are_run_by_one_worker(request: pytest.FixtureRequest) -> None:
+    """`--dist loadgroup` reads the group behind the id. Without it, each worker starts each shared server."""
+    grouped = request.config.getoption("loadgroup", default=False)
+    assert request.node.nodeid.endswith("@a-group") == grouped
