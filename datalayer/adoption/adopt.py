@@ -32,7 +32,7 @@ from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.errors import SchemaError
 from datalayer.history.user_names import alike
-from datalayer.migrations import add_tables_and_columns, apply_pending, lock
+from datalayer.migrations import add_tables_and_columns, apply_pending, locked
 from datalayer.schema.chat import elements, feedback_changes, feedbacks, migrations, steps, threads, users
 
 TABLES = (users, threads, steps, elements, feedbacks)
@@ -85,8 +85,7 @@ async def adopt(database: Database, *, apply: bool = False) -> Adoption:
     """
     report: Adoption | None = None
     try:
-        async with database.write() as connection:
-            await lock(database, connection)
+        async with locked(database) as connection:
             counts, findings = await _adopt(connection, database.dialect.row_position)
             report = Adoption(apply, counts, findings)
             if not apply:

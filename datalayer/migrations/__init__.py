@@ -2,14 +2,14 @@
 
 from datalayer.migrations.changes import add_tables_and_columns
 from datalayer.migrations.plan import PlannedChange, plan
-from datalayer.migrations.run import apply_pending, is_new, lock, migrate, pending_migrations, pending_removals
+from datalayer.migrations.run import apply_pending, is_new, locked, migrate, pending_migrations, pending_removals
 
 __all__ = [
     "PlannedChange",
     "add_tables_and_columns",
     "apply_pending",
     "is_new",
-    "lock",
+    "locked",
     "migrate",
     "pending_migrations",
     "pending_removals",

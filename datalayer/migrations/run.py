@@ -10,7 +10,8 @@ interrupted migration can be repeated.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 from sqlalchemy import Connection, insert, inspect, null, select
@@ -49,8 +50,7 @@ async def migrate(database: Database, *, removals: bool = False) -> list[str]:
         StorageUnavailable: the database cannot be used, or others lock a table for minutes.
     """
     try:
-        async with database.write(migrates=True) as connection:
-            await lock(database, connection)
+        async with locked(database, migrates=True) as connection:
             beside = database.dialect.beside_writers
             if beside is not None and (applied := await _applied_elsewhere(database)):
                 # This transaction holds the lock and nothing else.
@@ -64,16 +64,26 @@ async def migrate(database: Database, *, removals: bool = False) -> list[str]:
         ) from error
 
 
-async def lock(database: Database, connection: AsyncConnection) -> None:
-    """Lock migrations until the connection's transaction ends. The log says when another process has the lock."""
+@asynccontextmanager
+async def locked(database: Database, *, migrates: bool = False) -> AsyncIterator[AsyncConnection]:
+    """A transaction that locks migrations until its end. The log says when another process has the lock.
+
+    Args:
+        migrates: as for `Database.write`.
+    """
     told = None
-    while not await database.dialect.try_lock_migrations(connection):
+    while True:
+        # One transaction for each look: an index that is built CONCURRENTLY waits for the snapshots of all that are open.
+        async with database.write(migrates=migrates) as connection:
+            if await database.dialect.try_lock_migrations(connection):
+                if told is not None:
+                    logger.info("the other process has migrated the database")
+                yield connection
+                return
         if told is None or time.monotonic() - told > _SAY_SECONDS:
             told = time.monotonic()
             logger.warning("another process is migrating the database; this one waits until it is done")
         await asyncio.sleep(_LOOK_SECONDS)
-    if told is not None:
-        logger.info("the other process has migrated the database")
 
 
 async def apply_pending(connection: AsyncConnection, *, removals: bool = False) -> list[str]:

@@ -15,7 +15,7 @@ from datalayer.database import Database
 from datalayer.migrations import plan, run, steps
 from datalayer.schema.chat import metadata, migrations
 from tests.migration.test_migrations import STEPS, described
-from tests.support.patience import until
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.postgres import Databases
 from tests.support.version_0_1_0 import version_0_1_0
 
@@ -96,6 +96,16 @@ async def test_a_replica_waits_for_another_that_migrates_and_says_so(
         assert not migrating.done()
     assert await migrating == ["claim_turns"]
     assert "the other process has migrated the database" in caplog.text
+    await other.close()
+
+
+async def test_a_replica_that_waits_does_not_hold_up_the_indexes_of_the_other(postgres_layer: ChainlitLayer) -> None:
+    dropped = "DROP INDEX votes_of_user;DROP INDEX llm_calls_of_key"
+    await forget(postgres_layer, "index_reads", "keep_api_keys", sql=dropped)
+    other = create_data_layer(postgres_layer.database._url)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        applied = await asyncio.gather(postgres_layer.migrate(), other.migrate())
+    assert sorted(applied) == [[], ["index_reads", "keep_api_keys"]]
     await other.close()
 
 
