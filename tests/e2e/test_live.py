@@ -12,7 +12,7 @@ from tests.support.browser import IN_THE_BROWSERS_LOOP, visit
 from tests.support.model_server import ModelServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), IN_THE_BROWSERS_LOOP]
-NAME, PASSWORD, SLOW = "ann", "a long password", "slow:120:0.05"
+NAME, PASSWORD, SLOW = "ann", "a long password", "slow:20:0"
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -30,6 +30,7 @@ async def test_a_page_shows_what_a_program_asks_through_another_process(
         notes = b"The library opens at nine."
         elements = f"/threads/{thread_id}/elements"
         file = (await program.post(elements, params={"name": "hours.txt"}, content=notes)).json()
+        answer_whole = model_server.hold_answers(after=6)
         asking = asyncio.create_task(
             program.post(address, json={"content": "Second", "model": SLOW, "elements": [file["id"]]})
         )
@@ -38,8 +39,9 @@ async def test_a_page_shows_what_a_program_asks_through_another_process(
         await expect(visitor.answers.last).to_contain_text("word-5 ")
         assert not asking.done(), "the answer is shown while it is written"
         assert "cut off" not in await visitor.answers.last.inner_text()
+        answer_whole.set()
         turn = (await asking).json()
-        await expect(visitor.answers.last).to_contain_text("word-120")
+        await expect(visitor.answers.last).to_contain_text("word-20")
         await expect(visitor.answers).to_have_count(2)
         await expect(visitor.answers.last).to_contain_text("Regenerate")
 

@@ -22,7 +22,7 @@ from tests.support.server import AppServer
 from tests.web.test_api_background import Receiver, ended, messages, receiver, started  # noqa: F401
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
-SLOW = "slow:40:0.05"
+SLOW = "slow:40:0"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 
 
@@ -46,10 +46,12 @@ async def test_a_killed_server_answers_after_its_restart_and_its_webhook_comes_o
     async with await program_of(server) as program, curling(server, program.headers["x-api-key"]) as shell:
         assert json.loads(await line_of(shell))["data"][0]["content"] == "What is a data layer?"
         thread_id = (await program.post("/threads", json={})).json()["id"]
+        answer_whole = model_server.hold_answers(after=5)
         job = await started(program, thread_id, content="Count", webhook=f"{hook}/told", model=SLOW)
         await until(lambda: streamed(model_server, SLOW))
         assert (await program.get(f"/jobs/{job['id']}")).json()["state"] == "running"
         await server.kill()
+        answer_whole.set()
         assert receiver.got == []
         let_an_hour_pass(database_url)
         await server.start()

@@ -174,6 +174,8 @@ class Reply:
     reasoning_tokens: int = 0
     choices: ChoicesOf | None = None
     """The choices of each chunk, in place of the first one alone."""
+    held: tuple[int, asyncio.Event] | None = None
+    """After this many tokens, the stream waits for the event."""
 
 
 @dataclass
@@ -207,7 +209,7 @@ class ModelServer:
         self._served: Counter[str] = Counter()
         self._left = asyncio.Event()
         self._held: tuple[int, asyncio.Event] | None = None
-        self._answers: asyncio.Event | None = None
+        self._answers: tuple[int, asyncio.Event] | None = None
 
     @property
     def root(self) -> str:
@@ -227,10 +229,10 @@ class ModelServer:
         self._held = (after, asyncio.Event())
         return self._held[1]
 
-    def hold_answers(self) -> asyncio.Event:
-        """Answer in the chat when the event is set."""
-        self._answers = asyncio.Event()
-        return self._answers
+    def hold_answers(self, after: int = 0) -> asyncio.Event:
+        """Answer in the chat when the event is set; a stream sends this many tokens before."""
+        self._answers = (after, asyncio.Event())
+        return self._answers[1]
 
     def forget(self) -> None:
         """Clear the recorded requests and the ledger."""
@@ -336,14 +338,19 @@ class ModelServer:
                     self._bill(recorded, Billed(recorded.model, count_tokens(messages), messages=messages))
                 return web.Response(body=body.text.encode(), headers={"Content-Type": body.content_type})
             reply = self._reply(recorded)
+            streams = name == "streams" or (name != "json" and bool(recorded.body.get("stream")))
             if self._answers is not None:
-                await self._answers.wait()
+                after, event = self._answers
+                if after and streams:
+                    reply.held = self._answers
+                else:
+                    await event.wait()
             messages = recorded.body["messages"]
             billed = Billed(recorded.model, count_tokens(messages), messages=messages)
             if reply.tokens or reply.fault != "error":
                 # An error in place of an answer is not billed.
                 self._bill(recorded, billed)
-            if name == "json" or (name != "streams" and not recorded.body.get("stream")):
+            if not streams:
                 billed.sent(reply.tokens)
                 billed.reported = True
                 return web.json_response(_completion(recorded, reply))
@@ -477,6 +484,8 @@ async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIter
     for number, (token, delta) in enumerate(zip(reply.tokens, deltas, strict=True)):
         if number and reply.seconds_between:
             await asyncio.sleep(reply.seconds_between)
+        if reply.held is not None and number == reply.held[0]:
+            await reply.held[1].wait()
         choice = {"index": 0, "delta": delta, "finish_reason": None}
         for choices in reply.choices(choice, number, len(reply.tokens)) if reply.choices else ([choice],):
             chunk = {**frame, "choices": choices, **_some("usage", shape.each(prompt, number + 1))}
