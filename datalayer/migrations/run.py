@@ -73,7 +73,7 @@ async def locked(database: Database, *, migrates: bool = False) -> AsyncIterator
     """
     told = None
     while True:
-        # One transaction for each look: an index that is built CONCURRENTLY waits for the snapshots of all that are open.
+        # One transaction for each look: an index that is built CONCURRENTLY waits for the snapshots of open ones.
         async with database.write(migrates=migrates) as connection:
             if await database.dialect.try_lock_migrations(connection):
                 if told is not None:
