@@ -22,7 +22,9 @@ from datalayer.backup.manifest import (
     UNFINISHED,
     BackupFile,
     BackupHeader,
+    is_postgres_dump,
     line_of,
+    logs_of,
     measure,
     new_lines,
     write_manifest,
@@ -165,6 +167,8 @@ class Backup:
             await self._remove_files_without_row(database)
             await self._copy_all(database)
             return
+        if not await asyncio.to_thread(is_postgres_dump, dump):
+            raise BackupError(f"{dump} is not a dump of Postgres; delete it, and run `threadkeeper backup` again")
         await self._list(database, database)
         if not self._report.failed:
             await self._finish(database, dump)
@@ -329,5 +333,5 @@ async def _not_in_use(database: Database, keys: list[str]) -> list[str]:
 
 
 def _remove(copy: Path) -> None:
-    for path in (copy, copy.with_name(f"{copy.name}-wal"), copy.with_name(f"{copy.name}-shm")):
+    for path in (copy, *logs_of(copy)):
         path.unlink(missing_ok=True)

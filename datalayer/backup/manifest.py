@@ -22,6 +22,7 @@ FILES = "files"
 SQLITE_COPY = "database.db"
 POSTGRES_DUMP = "database.dump"
 _CHUNK = 1024 * 1024
+_POSTGRES_DUMP_BEGINS = b"PGDMP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,17 @@ def measure(file: Path) -> tuple[int, str]:
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256")
     return file.stat().st_size, digest.hexdigest()
+
+
+def is_postgres_dump(file: Path) -> bool:
+    """Whether the file begins as a dump in Postgres' custom format."""
+    with file.open("rb") as content:
+        return content.read(len(_POSTGRES_DUMP_BEGINS)) == _POSTGRES_DUMP_BEGINS
+
+
+def logs_of(sqlite: Path) -> list[Path]:
+    """The files that SQLite keeps beside this database."""
+    return [sqlite.with_name(f"{sqlite.name}-{kind}") for kind in ("wal", "shm", "journal")]
 
 
 def sync_folder(folder: Path) -> None:

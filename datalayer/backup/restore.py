@@ -8,7 +8,8 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -17,14 +18,17 @@ from pathlib import Path
 from datalayer.backup.backup import AT_ONCE, BYTES, size_of, transfer
 from datalayer.backup.manifest import (
     FILES,
+    POSTGRES_DUMP,
     SQLITE_COPY,
     BackupFile,
     BackupHeader,
+    logs_of,
     measure,
     read_files,
     read_header,
     sync_folder,
 )
+from datalayer.backup.restored_dump import check_restored
 from datalayer.blobs import BlobStore, LocalBlobs
 from datalayer.cleaning import utc_now
 from datalayer.concurrency import for_each
@@ -99,8 +103,10 @@ class Restoration:
                 await self._check_store()
                 if self._file is not None:
                     await self._with_file(header, self._file)
-                elif not await is_new(database):
-                    await self._beside_dump(database)
+                elif await is_new(database):
+                    await asyncio.to_thread(_check_copy, header, self._folder / POSTGRES_DUMP)
+                else:
+                    await self._beside_dump(header, database)
             finally:
                 await database.close()
         except OSError as error:
@@ -110,14 +116,12 @@ class Restoration:
         return self._report
 
     async def _with_file(self, header: BackupHeader, target: Path) -> None:
-        if await asyncio.to_thread(target.exists):
-            raise BackupError(f"the database {target} exists; a backup is restored into an empty place only")
+        # SQLite would apply a log or journal of an earlier database to the restored one.
+        for path in (target, *logs_of(target)):
+            if await asyncio.to_thread(path.exists):
+                raise BackupError(f"the database file {path} exists; a backup is restored into an empty place only")
         copy = self._folder / SQLITE_COPY
-        if not copy.is_file() or await asyncio.to_thread(measure, copy) != (
-            header.database_bytes,
-            header.database_sha256,
-        ):
-            raise BackupError(f"the copy of the database, {copy}, is damaged; nothing was restored")
+        await asyncio.to_thread(_check_copy, header, copy)
         part = target.with_name(f"{target.name}.part")
         await asyncio.to_thread(_copy_private, copy, part)
         restored = Database(f"sqlite:///{part}")
@@ -135,8 +139,11 @@ class Restoration:
             await asyncio.to_thread(sync_folder, target.parent)
             self._report.is_finished = True
 
-    async def _beside_dump(self, database: Database) -> None:
+    async def _beside_dump(self, header: BackupHeader, database: Database) -> None:
         await pending_migrations(database)
+        async with aclosing(self._files_in_use(database)) as files:
+            has_file = await anext(files, None) is not None
+        await database.query(partial(check_restored, header=header, has_file_of_backup=has_file))
         await for_each(self._files_in_use(database), self._restore, concurrency=AT_ONCE)
         if not self._report.failed:
             await self._mark_missing(database)
@@ -156,7 +163,7 @@ class Restoration:
             for file in some:
                 yield file
 
-    async def _files_in_use(self, database: Database) -> AsyncIterator[BackupFile]:
+    async def _files_in_use(self, database: Database) -> AsyncGenerator[BackupFile]:
         files = read_files(self._folder)
         while some := await asyncio.to_thread(lambda: [*islice(files, _PAGE)]):
             keys = [file.key for file in some]
@@ -205,9 +212,15 @@ class Restoration:
             after = page[-1].id
 
 
+def _check_copy(header: BackupHeader, copy: Path) -> None:
+    if not copy.is_file() or measure(copy) != (header.database_bytes, header.database_sha256):
+        raise BackupError(f"the copy of the database, {copy}, is damaged; nothing was restored")
+
+
 def _copy_private(source: Path, target: Path) -> None:
     """Copy a file, so that only its owner can read it, and sync it to the disk."""
-    target.unlink(missing_ok=True)
+    for path in (target, *logs_of(target)):
+        path.unlink(missing_ok=True)
     with (
         source.open("rb") as read,
         os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written,

@@ -30,8 +30,9 @@ def dump_commands(url: str, dump: Path) -> tuple[str, str]:
         **{name: value for name, value in (*parsed.driver.items(), *parsed.files.items()) if name not in _SECRETS},
     }
     written = shlex.quote(" ".join(f"{name}={_quoted(value)}" for name, value in given.items() if value))
-    file = shlex.quote(str(dump))
-    return f"{_DUMP} --file={file} --dbname={written}", f"{_RESTORE} --dbname={written} {file}"
+    file, part = shlex.quote(str(dump)), shlex.quote(f"{dump}.part")
+    # pg_dump makes the file before it connects, and leaves it if it fails.
+    return f"{_DUMP} --file={part} --dbname={written} && mv {part} {file}", f"{_RESTORE} --dbname={written} {file}"
 
 
 def _quoted(value: str) -> str:

@@ -23,6 +23,7 @@ from tests.contracts.test_erasure import ids, talk
 from tests.support.dumps import run_command
 from tests.support.patience import until
 from tests.support.postgres import Databases
+from tests.support.records import user_id
 
 pytestmark = pytest.mark.without_pooler  # pg_dump needs a connection to the server itself
 
@@ -231,6 +232,12 @@ async def test_damage_is_found_and_a_used_place_is_refused(
             await Backup(database_url, layer.blobs, used).run()
     with pytest.raises(BackupError, match=f"is not a backup: it has no {MANIFEST}"):
         await place.restore(tmp_path)
+    database = folder / (POSTGRES_DUMP if place.file is None else SQLITE_COPY)
+    whole = database.read_bytes()
+    database.write_bytes(whole[:-1])
+    with pytest.raises(BackupError, match="is damaged; nothing was restored"):
+        await place.restore(folder)
+    database.write_bytes(whole)
     restore_dump(place.url, folder)
     await place.blobs.put("somebody/elses", b"x", "text/plain")
     with pytest.raises(BackupError, match="has a file that is not of this backup"):
@@ -246,13 +253,12 @@ async def test_damage_is_found_and_a_used_place_is_refused(
     assert [blob async for blob in place.blobs.list()] == []
     copy.write_bytes(content)
     if place.file is not None:
-        with (folder / SQLITE_COPY).open("ab") as database:
-            database.write(b"x")
-        with pytest.raises(BackupError, match="is damaged; nothing was restored"):
-            await place.restore(folder)
-        place.file.touch()
-        with pytest.raises(BackupError, match="exists; a backup is restored into an empty place only"):
-            await place.restore(folder)
+        for end in ("-wal", "-shm", "-journal", ""):
+            used = place.file.with_name(place.file.name + end)
+            used.touch()
+            with pytest.raises(BackupError, match=f"{used} exists; a backup is restored into an empty place only"):
+                await place.restore(folder)
+            used.unlink()
     lines = (folder / MANIFEST).read_text().splitlines()
     assert json.loads(lines[1]) == {
         **json.loads(lines[1]),
@@ -265,6 +271,42 @@ async def test_damage_is_found_and_a_used_place_is_refused(
     (folder / MANIFEST).write_text("\n".join([json.dumps(header), *lines[1:]]))
     with pytest.raises(BackupError, match="the backup is of another, and DATABASE_URL is of"):
         await place.restore(folder)
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)  # SQLite: a file that exists is refused
+async def test_only_a_whole_dump_is_taken_and_only_a_database_restored_from_it(
+    layer: ChainlitLayer, database_url: str, tmp_path: Path, place: Place
+) -> None:
+    async def refused(folder: Path, words: str, url: str = place.url) -> None:
+        with pytest.raises(BackupError, match=words):
+            await Restoration(folder, url, place.blobs, None).run()
+
+    without_files, dumped = tmp_path / "without-files", tmp_path / "without-files" / POSTGRES_DUMP
+    await user_id(layer, "alice")
+    await Backup(database_url, layer.blobs, without_files).run()
+    dumped.touch()
+    with pytest.raises(BackupError, match="is not a dump of Postgres; delete it, and run `threadkeeper backup` again"):
+        await Backup(database_url, layer.blobs, without_files).run()
+    dumped.unlink()
+    assert (await back_up(layer, database_url, without_files)).is_finished
+    other = create_data_layer(place.url, f"file://{tmp_path / 'other-blobs'}")
+    try:
+        await other.migrate()
+        await refused(without_files, "has tables, but not the rows of the backup")
+        await talk(layer, "alice")
+        await back_up(layer, database_url, tmp_path / "backup")
+        await user_id(other, "admin")
+        await refused(tmp_path / "backup", "has tables, but not the rows of the backup")
+        await talk(other, "bob")
+        await back_up(layer, database_url, tmp_path / "later")
+        await refused(tmp_path / "later", "none of its rows names one of the backup's 1 files")
+    finally:
+        await other.close()
+    thread_id, _ = await talk(layer, "bob")
+    await refused(tmp_path / "later", "the database is in use: it has a row of 2", database_url)
+    kept = await layer.get_thread(thread_id)
+    assert kept is not None
+    assert MISSING_SINCE not in kept["elements"][0]
 
 
 async def test_files_that_the_store_lacks_or_that_differ_from_their_row_are_reported(

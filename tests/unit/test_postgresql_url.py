@@ -469,5 +469,6 @@ def test_the_commands_for_dumps_name_everything_but_secrets() -> None:
         (given,) = [word for word in shlex.split(command) if word.startswith("--dbname=")]
         assert given == (r"--dbname=host=db1,db2 port=5432,6000 user='ada l' dbname='it\'s' sslmode=verify-full")
         assert "p@ss" not in command
-    assert "--file=/of today/database.dump" in shlex.split(made)
+    assert "--file=/of today/database.dump.part" in shlex.split(made)
+    assert shlex.split(made)[-4:] == ["&&", "mv", "/of today/database.dump.part", "/of today/database.dump"]
     assert shlex.split(restored)[-1] == "/of today/database.dump"

@@ -1,5 +1,6 @@
 """`threadkeeper backup` and `restore`: the database and its files in a folder, and back into an empty place."""
 
+import shlex
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
@@ -46,7 +47,7 @@ def backup(
     if not report.is_finished:
         dump, _ = dialect_of(url).dump_commands(url, folder / POSTGRES_DUMP)
         shown.print("The backup needs a dump of the database. Run this; PGPASSWORD or ~/.pgpass has the password:")
-        typer.echo(f"{dump} && threadkeeper backup {path}")
+        typer.echo(f"{dump} && threadkeeper backup {shlex.quote(str(folder))}")
         return
     shown.print(
         f"Finished: the database and {report.files} files ({report.bytes} bytes) are in {folder}.",
@@ -90,7 +91,7 @@ def restore(path: Annotated[Path, typer.Argument(help="The folder of a finished 
         )
     if not report.is_finished:
         _, restored = dialect_of(url).dump_commands(url, folder / POSTGRES_DUMP)
-        typer.echo(f"{restored} && threadkeeper restore {path}")
+        typer.echo(f"{restored} && threadkeeper restore {shlex.quote(str(folder))}")
         end("Nothing was restored: the database is empty. Run the command above; it restores the database first.", 1)
     shown.print(
         f"Restored the database and {report.restored} files ({report.restored_bytes} bytes); {report.there} files were "
