@@ -192,17 +192,22 @@ async def test_an_answer_is_streamed_as_it_is_written(program_of: Program) -> No
                 break
 
 
-async def test_an_answer_is_written_to_its_end_if_the_program_goes_away(program_of: Program) -> None:
-    program = await program_of()
+async def test_an_answer_is_written_to_its_end_if_the_program_goes_away(
+    program_of: Program, model_server: ModelServer
+) -> None:
+    program, answer_now = await program_of(), model_server.hold_answers()
     thread_id = (await made(program))["id"]
     body = {"content": "Go", "model": "slow:20:0.05", "stream": True}
     async with program.stream("POST", f"/threads/{thread_id}/messages", json=body) as answer:
-        async for piece in answer.aiter_text():
-            if "event: text" in piece:
-                break
+        pieces = answer.aiter_text()
+        assert "event: question" in await anext(pieces)
         busy = await asked(program, thread_id, "Another")
         assert problem(busy) == (409, "busy")
         assert busy.headers["retry-after"] == "1"
+        answer_now.set()
+        async for piece in pieces:
+            if "event: text" in piece:
+                break
     async with asyncio.timeout(60):
         while True:
             found = (await program.get(f"/threads/{thread_id}/messages")).json()["data"]
@@ -464,7 +469,7 @@ async def test_other_bad_requests_are_problems(program_of: Program, monkeypatch:
 
 
 async def test_a_repetition_gets_the_first_answer(
-    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User], model_server: ModelServer
 ) -> None:
     program = await program_of()
     once = {"Idempotency-Key": "order-1"}
@@ -481,12 +486,13 @@ async def test_a_repetition_gets_the_first_answer(
     assert other.json()["errors"][0]["field"] == "header.idempotency-key"
     assert (await (await program_of("admin")).post("/threads", json={"name": "Hers"}, headers=once)).status_code == 201
 
-    thread_id, body = first.json()["id"], {"content": "Go", "model": "slow:20:0.05"}
+    thread_id, body, answer_now = first.json()["id"], {"content": "Go"}, model_server.hold_answers()
     address, once = f"/threads/{thread_id}/messages", {"Idempotency-Key": "order-2"}
     running = asyncio.create_task(program.post(address, json=body, headers=once))
-    await asyncio.sleep(0.3)
+    await until(lambda: model_server.requests)
     meanwhile = await program.post(address, json=body, headers=once)
     assert problem(meanwhile) == (409, "in-progress")
+    answer_now.set()
     turn = await running
     assert (await program.post(address, json=body, headers=once)).json() == turn.json()
 

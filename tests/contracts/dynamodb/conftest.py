@@ -17,8 +17,12 @@ from tests.support.dynamodb_server import dynamodb_server, table_prefix
 from tests.support.patience import PATIENCE_SECONDS
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: one worker runs all tests of this folder, so there is one server."""
+    """For `--dist loadgroup`: one worker runs all tests of this folder, so there is one server.
+
+    It runs before that of `tests/conftest.py`, which puts the groups behind the ids.
+    """
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("dynamodb"))
