@@ -45,3 +45,18 @@ class Files(ElementFiles, DataStore):
                 raise InvalidRecord(f"the files have more than {most_bytes:,} bytes together")
 
         await self._writer.submit(attach, known)
+
+    async def detach_elements(self, thread_id: str, step_id: str) -> None:
+        """Let the elements that were attached to this step be of no step again, if the step is not stored.
+
+        Raises:
+            Forbidden: the thread is someone else's.
+        """
+        actor, known, step = acting_user.get(), clean_id(thread_id, "thread id"), clean_id(step_id, "step id")
+
+        async def detach(connection: AsyncConnection) -> None:
+            _, owner = await threads.owner(connection, known)
+            demand_write(actor, owner, "the thread")
+            await elements.detach(connection, known, step)
+
+        await self._writer.submit(detach, known)

@@ -12,7 +12,7 @@ from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden
 from datalayer.history import file_outbox
 from datalayer.records.chat import Element
-from datalayer.schema.chat import Identifier, elements, threads
+from datalayer.schema.chat import Identifier, elements, steps, threads
 from datalayer.schema.rows import columns, given, newest_extra, record_of
 
 # The key in `extra` for the time at which the element's file was found missing.
@@ -89,6 +89,13 @@ async def attach(connection: AsyncConnection, thread_id: str, element_ids: Seque
     these = (elements.c.id.in_(element_ids), elements.c.threadId == thread_id, elements.c.forId.is_(None))
     statement = update(elements).where(*these).values(forId=step_id).returning(elements.c.byteSize)
     return [size or 0 for size in (await connection.execute(statement)).scalars()]
+
+
+async def detach(connection: AsyncConnection, thread_id: str, step_id: str) -> None:
+    """Let the elements of this step of the thread be of no step, if the step is not stored."""
+    is_stored = select(steps.c.id).where(steps.c.id == step_id).exists()
+    these = (elements.c.threadId == thread_id, elements.c.forId == step_id, ~is_stored)
+    await connection.execute(update(elements).where(*these).values(forId=None))
 
 
 async def describe_file(connection: AsyncConnection, element: Element, byte_size: int, sha256: str) -> bool:

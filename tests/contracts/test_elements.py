@@ -234,4 +234,12 @@ async def test_elements_of_no_step_are_attached_to_one_all_or_none(layer: Chainl
         with pytest.raises(NotFound):
             await layer.attach_elements(thread_id, [first.id, second.id], new_id())
         found = {one["id"]: one["forId"] for one in (await layer.get_thread(thread_id))["elements"]}
-    assert found == {first.id: step_id, second.id: None}
+        assert found == {first.id: step_id, second.id: None}
+        # The step was not stored: the files can be of another.
+        await layer.detach_elements(thread_id, step_id)
+        asked = step(thread_id)
+        await layer.attach_elements(thread_id, [first.id, second.id], asked["id"])
+        await layer.create_step(asked)
+        await layer.detach_elements(thread_id, asked["id"])
+        found = {one["id"]: one["forId"] for one in (await layer.get_thread(thread_id))["elements"]}
+    assert found == dict.fromkeys([first.id, second.id], asked["id"]), "of a stored step"

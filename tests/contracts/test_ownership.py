@@ -92,6 +92,7 @@ WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "delete_feedback": lambda a: a.layer.delete_feedback(a.vote),
     "create_element": lambda a: a.layer.create_element(text_element(a.thread, a.step["id"], "planted")),
     "attach_elements": attached,
+    "detach_elements": lambda a: a.layer.detach_elements(a.thread, a.step["id"]),
     "delete_thread_with_receipt": lambda a: a.layer.delete_thread_with_receipt(a.thread),
     "delete_user": lambda a: a.layer.delete_user("alice"),
     "delete_element": lambda a: a.layer.delete_element(a.element.id, a.thread),

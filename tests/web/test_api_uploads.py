@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from datalayer import StorageUnavailable
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.model_server import ModelServer
 from tests.support.records import new_id
@@ -87,6 +88,24 @@ async def test_a_question_in_the_background_has_files(program_of: Program, model
     file = (await uploaded(program, thread_id, "hours.txt", NOTES)).json()
     await ended(program, await started(program, thread_id, elements=[file["id"]]))
     assert NOTES.decode().strip() in str(sent(model_server))
+
+
+async def test_a_question_that_could_not_be_stored_can_be_asked_again_with_its_files(
+    program_of: Program, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    file = (await uploaded(program, thread_id, "hours.txt", NOTES)).json()
+
+    async def fail(*_: Any) -> Any:
+        raise StorageUnavailable("the database is away")
+
+    for name, asking in (("get_user", {}), ("create_step", {"background": True})):
+        with monkeypatch.context() as patch:
+            patch.setattr(layer, name, fail)
+            answer = await asked(program, thread_id, "When?", elements=[file["id"]], **asking)
+        assert answer.status_code == 503, answer.text
+    assert (await asked(program, thread_id, "When?", elements=[file["id"]])).status_code == 200
 
 
 async def test_an_upload_that_is_sent_again_gets_the_first_answer(program_of: Program) -> None:

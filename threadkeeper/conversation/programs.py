@@ -25,7 +25,7 @@ from threadkeeper.conversation.chat_settings import personal_settings
 from threadkeeper.conversation.program_turn import Turn, answer_of, end_session, question_step, send_to_pages
 from threadkeeper.conversation.reply import AskingProgram, asking_program
 from threadkeeper.conversation.session import Conversations
-from threadkeeper.conversation.uploads import attach_files, show_files, take_file
+from threadkeeper.conversation.uploads import attach_files, release_files, show_files, take_file
 from threadkeeper.program_turns import TurnEvent, TurnRefused, TurnResult
 
 
@@ -63,7 +63,6 @@ class Programs:
             thread = await self._own(await self._layer.get_thread(thread_id), key)
             question = question_step(thread_id, key.owner, text, model=model)
             await self._demand(thread, question, key)
-            await attach_files(self._layer, self._answering.questions, question, elements)
             return await self._begin(thread, question, key, claim, elements=elements)
         except BaseException:
             claims.release(claim)
@@ -76,9 +75,14 @@ class Programs:
         thread = await self._own(await self._layer.get_thread_head(thread_id), key)
         question = question_step(thread_id, key.owner, text, model=model)
         await self._demand(thread, question, key)
-        await attach_files(self._layer, self._answering.questions, question, elements)
         await self._name(thread, text)
-        await self._layer.create_step(question)
+        await attach_files(self._layer, self._answering.questions, question, elements)
+        try:
+            await self._layer.create_step(question)
+        except BaseException:
+            if elements:
+                await release_files(self._layer, question)
+            raise
         await send_to_pages(thread_id, key.owner, "new_message", question)
         await show_files(self._layer, key.owner, thread_id, elements)
         return str(question["id"])
@@ -137,10 +141,13 @@ class Programs:
         metadata = thread.get("metadata") or {}
         session.chat_settings = dict(metadata.get("chat_settings") or personal_settings(user))
         self._take_up(session, thread, question["id"])
+        await self._name(thread, question["output"])
+        # Last: if something before it fails, the question can be asked again with its files.
+        await attach_files(self._layer, self._answering.questions, question, elements)
         turn = Turn(session, question["id"], self._text_so_far)
         # In a context of its own: the turn goes on when its request has ended.
         context = contextvars.copy_context()
-        task = context.run(asyncio.create_task, self._run(turn, thread, question, (key, program), elements))
+        task = context.run(asyncio.create_task, self._run(turn, question, (key, program), elements))
         turn.task = task
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._end(turn, claim, done))
@@ -192,7 +199,6 @@ class Programs:
     async def _run(
         self,
         turn: Turn,
-        thread: dict[str, Any],
         question: dict[str, Any],
         asker: tuple[ApiKey, AskingProgram],
         elements: Sequence[str],
@@ -202,7 +208,6 @@ class Programs:
         asking_program.set(program)
         context_var.set(ChainlitContext(turn.session, turn))
         message = cl.Message.from_dict(cast(Any, question))
-        await self._name(thread, message.content)
         await message.send()
         await show_files(self._layer, key.owner, message.thread_id, elements)
         turn.add(TurnEvent("question", id=message.id))

@@ -1,6 +1,7 @@
 """Files that programs upload: elements of a thread that are of no message, until a question names them."""
 
 import asyncio
+import logging
 import mimetypes
 import uuid
 from collections.abc import Sequence
@@ -11,11 +12,13 @@ import chainlit as cl
 from chainlit.element import Element
 
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.errors import InvalidRecord, NotFound
+from datalayer.errors import DataLayerError, InvalidRecord, NotFound
 from threadkeeper.chat.attachments.reader import AttachmentRefused
 from threadkeeper.conversation.program_turn import send_to_pages
 from threadkeeper.conversation.question import QuestionReader
 from threadkeeper.program_turns import TurnRefused
+
+logger = logging.getLogger(__name__)
 
 _ENGLISH = "en"
 _UNKNOWN = "application/octet-stream"
@@ -61,6 +64,15 @@ async def attach_files(
     except NotFound:
         sentence = "The thread has no such file, or the file belongs to a message already."
         raise TurnRefused("file-refused", sentence) from None
+
+
+async def release_files(layer: ChainlitLayer, question: dict[str, Any]) -> None:
+    """Let the files of a question that could not be stored be of no message again, for the next try."""
+    try:
+        await layer.detach_elements(question["threadId"], question["id"])
+    except DataLayerError as error:
+        ids = {"thread_id": question["threadId"], "step_id": question["id"]}
+        logger.error("the files of a question that was not stored can be of no other: %s", error, extra=ids)
 
 
 async def show_files(layer: ChainlitLayer, owner: str, thread_id: str, element_ids: Sequence[str]) -> None:

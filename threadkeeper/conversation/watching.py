@@ -19,6 +19,7 @@ from chainlit.message import Message
 from chainlit.session import WebsocketSession, ws_sessions_id
 
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import known_id
 from datalayer.errors import DataLayerError
 from datalayer.ownership import SYSTEM, acting_as, acting_user
 from datalayer.turns.turns import MOST_WATCHED, ThreadChange
@@ -53,6 +54,7 @@ class _Shown:
     steps: dict[str, str] = field(default_factory=dict)
     elements: set[str] = field(default_factory=set)
     was_fed: bool = False
+    is_failing: bool = False
 
 
 class Watch:
@@ -117,19 +119,32 @@ class Watch:
 
     async def _look(self) -> None:
         pages = [page for page in list(ws_sessions_id.values()) if page.has_first_interaction and page.user is not None]
-        ids, changes = list(dict.fromkeys(page.thread_id for page in pages)), dict[str, ThreadChange]()
+        # A client sends what it wants as the id of its thread.
+        known = {page: thread_id for page in pages if (thread_id := known_id(page.thread_id)) is not None}
+        ids, changes = list(dict.fromkeys(known.values())), dict[str, ThreadChange]()
         for begin in range(0, len(ids), MOST_WATCHED):
             with acting_as(SYSTEM):
                 changes |= await self._layer.thread_changes(ids[begin : begin + MOST_WATCHED])
         of_programs = self._turns.threads_of_programs()
-        for page in pages:
-            if (change := changes.get(page.thread_id)) is not None:
-                is_fed = page.thread_id in of_programs or bool(self._turns.running(page))
-                await self._compare(page, change, is_fed=is_fed)
+        for page, thread_id in known.items():
+            if (change := changes.get(thread_id)) is not None:
+                is_fed = thread_id in of_programs or bool(self._turns.running(page))
+                await self._try(page, change, is_fed=is_fed)
 
-    async def _compare(self, page: WebsocketSession, change: ThreadChange, *, is_fed: bool) -> None:
+    async def _try(self, page: WebsocketSession, change: ThreadChange, *, is_fed: bool) -> None:
+        """`_compare`, whose failure leaves the other pages alone, and is logged once until it works again."""
+        shown, ids = self._shown.setdefault(page, _Shown()), {"session_id": page.id, "thread_id": page.thread_id}
+        try:
+            await self._compare(page, shown, change, is_fed=is_fed)
+            shown.is_failing = False
+        except Exception as error:
+            if not shown.is_failing:
+                why = None if isinstance(error, DataLayerError) else error
+                logger.warning("a change of a thread is not shown on a page now: %s", error, exc_info=why, extra=ids)
+            shown.is_failing = True
+
+    async def _compare(self, page: WebsocketSession, shown: _Shown, change: ThreadChange, *, is_fed: bool) -> None:
         """`is_fed`: a turn of this process sends its events to the page now."""
-        shown = self._shown.setdefault(page, _Shown())
         before, shown.change = shown.change, change
         was_fed, shown.was_fed = shown.was_fed, is_fed
         if before is not None and before.newest_at is None and not change.is_claimed:
@@ -139,10 +154,13 @@ class Watch:
             # What this process stored is on the page already; what is there is found out when it is needed.
             shown.steps.clear()
         elif before != change:
-            sending = self._send(page, shown, change)
-            if not await asyncio.create_task(sending, context=contextvars.Context()):
-                # The next look tries again.
-                shown.change = before
+            sending, was_sent = self._send(page, shown, change), False
+            try:
+                was_sent = await asyncio.create_task(sending, context=contextvars.Context())
+            finally:
+                if not was_sent:
+                    # The next look tries again.
+                    shown.change = before
 
     async def _send(self, page: WebsocketSession, shown: _Shown, change: ThreadChange) -> bool:
         """Send the page what it does not have; False if that has to wait."""

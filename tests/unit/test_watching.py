@@ -1,0 +1,113 @@
+"""The live view of threads: what another process stores goes to the page, whatever other pages send or fail at."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from chainlit.chat_context import chat_contexts
+from chainlit.session import WebsocketSession, ws_sessions_id, ws_sessions_sid
+
+from datalayer import StorageUnavailable
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.records import new_id, step, thread, user_id
+from threadkeeper.conversation.claims import Claims
+from threadkeeper.conversation.turn_order import Turns
+from threadkeeper.conversation.watching import Watch
+
+
+class Page(WebsocketSession):
+    """An open page of alice; `got` are the events that it got."""
+
+    def __init__(self, user: Any, thread_id: Any) -> None:
+        self.got: list[tuple[str, Any]] = []
+
+        async def emit(event: str, data: Any) -> None:
+            self.got.append((event, data))
+
+        super().__init__(new_id(), new_id(), emit, emit, {}, "webapp", thread_id=thread_id, user=user)  # type: ignore[arg-type]
+        self.has_first_interaction = True
+
+    def of(self, event: str) -> list[str]:
+        """The ids of what came with this event."""
+        return [data["id"] for name, data in self.got if name == event]
+
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+Open = Callable[[Any], Page]
+
+
+@pytest.fixture
+async def owner(layer: ChainlitLayer) -> str:
+    return await user_id(layer, "alice")
+
+
+@pytest.fixture
+async def open_page(layer: ChainlitLayer, owner: str) -> AsyncIterator[Open]:
+    user, opened = await layer.get_user("alice"), list[Page]()
+
+    def opening(thread_id: Any) -> Page:
+        opened.append(Page(user, thread_id))
+        return opened[-1]
+
+    yield opening
+    for page in opened:
+        ws_sessions_id.pop(page.id)
+        ws_sessions_sid.pop(page.socket_id)
+        chat_contexts.pop(page.id, None)
+
+
+@pytest.fixture
+def turns(layer: ChainlitLayer) -> Turns:
+    return Turns(Claims(layer))
+
+
+@pytest.fixture
+def watch(layer: ChainlitLayer, turns: Turns) -> Watch:
+    return Watch(layer, turns, lambda *_, **__: None, ("demo",), has_footers=False)
+
+
+async def test_no_page_can_end_the_view_of_others(
+    layer: ChainlitLayer, owner: str, watch: Watch, open_page: Open
+) -> None:
+    thread_id = await thread(layer, owner)
+    wrong: list[Any] = ["garbage", {"a": []}, 7, new_id()]
+    for sent in wrong:
+        open_page(sent)
+    page, upper = open_page(thread_id), open_page(thread_id.upper())
+    await watch._look()
+    await layer.create_step(asked := step(thread_id))
+    await watch._look()
+    assert page.of("new_message") == upper.of("new_message") == [asked["id"]]
+
+
+async def test_a_failed_read_is_made_again_and_leaves_other_pages_alone(
+    layer: ChainlitLayer,
+    owner: str,
+    watch: Watch,
+    open_page: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    thread_id, other = await thread(layer, owner), await thread(layer, owner)
+    page, later = open_page(thread_id), open_page(other)
+    await watch._look()
+    steps = [step(one) for one in (thread_id, other)]
+    for one in steps:
+        await layer.create_step(one)
+    read = layer.get_thread
+
+    async def fail(wanted: str) -> Any:
+        if wanted == thread_id:
+            raise StorageUnavailable("the database is away")
+        return await read(wanted)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(layer, "get_thread", fail)
+        for _ in range(2):
+            await watch._look()
+    assert (page.of("new_message"), later.of("new_message")) == ([], [steps[1]["id"]])
+    (record,) = caplog.records
+    assert (getattr(record, "thread_id", ""), getattr(record, "session_id", "")) == (thread_id, page.id)
+    await watch._look()
+    assert page.of("new_message") == [steps[0]["id"]]
