@@ -34,6 +34,7 @@ from datalayer.cleaning import utc_now
 from datalayer.concurrency import for_each
 from datalayer.database import Database
 from datalayer.errors import BackupError, BlobError, BlobNotFound
+from datalayer.files import sources
 from datalayer.history import elements, file_outbox
 from datalayer.history.elements import MISSING_SINCE
 from datalayer.migrations import is_new, pending_migrations
@@ -52,6 +53,8 @@ class RestoreReport:
     failed: int = 0
     marked: int = 0
     """Rows of files that were deleted while the backup was made. They are marked as by `files verify --repair`."""
+    sources_without_file: int = 0
+    """Restored data sources whose file is not in the backup."""
     is_finished: bool = False
     """False if a file failed, or if the database is still to be restored from the dump."""
 
@@ -75,7 +78,8 @@ class Restoration:
             folder: with a finished backup.
             url: of the database to restore into.
             database_file: the file of this database, if it is one.
-            failed: called with the key of each file that could not be restored, and the reason.
+            failed: called with the key of each file that could not be restored or that a data source lacks, and the
+                reason.
             progressed: called after each file.
         """
         self._folder, self._url, self._store, self._file = folder, url, store, database_file
@@ -130,10 +134,14 @@ class Restoration:
             await pending_migrations(restored)
         except BaseException:
             part.unlink()
+            await restored.close()
             raise
+        try:
+            await for_each(self._files(), self._restore, concurrency=AT_ONCE)
+            if not self._report.failed:
+                await self._report_sources(restored)
         finally:
             await restored.close()
-        await for_each(self._files(), self._restore, concurrency=AT_ONCE)
         if not self._report.failed:
             await asyncio.to_thread(part.replace, target)
             await asyncio.to_thread(sync_folder, target.parent)
@@ -147,6 +155,7 @@ class Restoration:
         await for_each(self._files_in_use(database), self._restore, concurrency=AT_ONCE)
         if not self._report.failed:
             await self._mark_missing(database)
+            await self._report_sources(database)
             self._report.is_finished = True
 
     async def _check_store(self) -> None:
@@ -210,6 +219,16 @@ class Restoration:
                         await elements.mark_file(connection, database.dialect, element, utc_now())
                     self._report.marked += 1
             after = page[-1].id
+
+    async def _report_sources(self, database: Database) -> None:
+        """Unlike an element, a data source has no mark for a missing file."""
+        after: str | None = None
+        while page := await database.query(partial(sources.titles_with_files, after=after, limit=_PAGE)):
+            for _id, key, title in page:
+                if await size_of(self._copies, key) is None:
+                    self._report.sources_without_file += 1
+                    self._failed(key, f"the backup lacks the file of the data source {title}")
+            after = page[-1][0]
 
 
 def _check_copy(header: BackupHeader, copy: Path) -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from datalayer.files.verify import FileCheck
 from datalayer.history.elements import MISSING_SINCE
 from tests.contracts.test_erasure import ids, talk
 from tests.support.dumps import run_command
+from tests.support.knowledge import source
 from tests.support.patience import until
 from tests.support.postgres import Databases
 from tests.support.records import user_id
@@ -76,6 +80,15 @@ async def back_up(layer: ChainlitLayer, url: str, folder: Path) -> BackupReport:
     return report
 
 
+def leave_log(path: Path) -> None:
+    """Write a log of another SQLite database there, as a process that was killed leaves it."""
+    other = path.with_name("other.db")
+    with closing(sqlite3.connect(other, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE of_another (id)")
+        shutil.copyfile(f"{other}-wal", path)
+
+
 async def gone(layer: ChainlitLayer, thread_id: str, key: str) -> None:
     """Delete a thread, and wait until its file is deleted."""
     await layer.delete_thread(thread_id)
@@ -95,17 +108,40 @@ async def check(layer: ChainlitLayer) -> None:
 
 
 async def test_a_backup_made_while_others_write_and_delete_is_restored_whole(
-    layer: ChainlitLayer, database_url: str, tmp_path: Path, place: Place
+    layer: ChainlitLayer, database_url: str, tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = [await talk(layer, f"user{number}") for number in range(6)]
     is_done = asyncio.Event()
+    deleted = 0
+    held: list[str] = []
 
     async def write() -> None:
+        nonlocal deleted
         made: list[tuple[str, str]] = before[4:]
         while not is_done.is_set():
             made.append(await talk(layer, "bob"))
             await layer.delete_thread(made.pop(0)[0])
+            deleted += 1
 
+    async def hold(name: str) -> None:
+        """The first time, wait for more deletions than there are threads of this writer."""
+        if name not in held:
+            held.append(name)
+            begun = deleted
+            await until(lambda: writing.done() or deleted >= begun + 3)
+
+    copying, listing = Backup._copy_all, Backup._list
+
+    async def copy_slowly(self: Backup, database: Database) -> None:
+        await copying(self, database)
+        await hold("before the copy of the database")
+
+    async def list_late(self: Backup, *databases: Database) -> None:
+        await hold("after the copy of the database")
+        await listing(self, *databases)
+
+    monkeypatch.setattr(Backup, "_copy_all", copy_slowly)
+    monkeypatch.setattr(Backup, "_list", list_late)
     writing = asyncio.create_task(write())
     try:
         report = await back_up(layer, database_url, tmp_path / "backup")
@@ -113,6 +149,7 @@ async def test_a_backup_made_while_others_write_and_delete_is_restored_whole(
         is_done.set()
         await writing
     assert report.is_finished
+    assert (len(held), deleted >= 6) == (2, True)
     assert (report.missing, report.damaged, report.failed) == (0, 0, 0)
     restore_dump(place.url, tmp_path / "backup")
     assert (await place.restore(tmp_path / "backup")).is_finished
@@ -211,6 +248,8 @@ async def test_an_interrupted_backup_and_restoration_continue(
     assert (done.restored, done.failed, done.is_finished) == (2, 2, False)
     assert failed == dict.fromkeys(broken, "the store is full")
     assert place.file is None or not place.file.exists(), "the database comes last"
+    if place.file is not None:
+        leave_log(place.file.with_name(f"{place.file.name}.part-wal"))
     done = await place.restore(folder)
     assert (done.there, done.restored, done.is_finished) == (2, 2, True)
     restored = await place.restored()
@@ -310,18 +349,25 @@ async def test_only_a_whole_dump_is_taken_and_only_a_database_restored_from_it(
 
 
 async def test_files_that_the_store_lacks_or_that_differ_from_their_row_are_reported(
-    layer: ChainlitLayer, database_url: str, tmp_path: Path
+    layer: ChainlitLayer, database_url: str, tmp_path: Path, place: Place
 ) -> None:
     (_, lost), (_, changed) = await talk(layer, "alice"), await talk(layer, "bob")
-    await layer.blobs.delete(lost)
+    known = str((await layer.put_source(source(), b"known")).object_key)
+    for key in (lost, known):
+        await layer.blobs.delete(key)
     await layer.blobs.put(changed, b"another", "text/plain")
     found: dict[str, str] = {}
     await Backup(database_url, layer.blobs, tmp_path / "backup").run()
     await asyncio.to_thread(dump, database_url, tmp_path / "backup")
-    if not (tmp_path / "backup" / MANIFEST).exists():
-        report = await Backup(database_url, layer.blobs, tmp_path / "backup", found=found.__setitem__).run()
-    else:
-        report = await Backup(database_url, layer.blobs, tmp_path / "another", found=found.__setitem__).run()
-    assert (report.is_finished, report.missing, report.damaged, report.files) == (True, 1, 1, 1)
+    folder = tmp_path / ("backup" if place.file is None else "another")
+    report = await Backup(database_url, layer.blobs, folder, found=found.__setitem__).run()
+    assert (report.is_finished, report.missing, report.damaged, report.files) == (True, 2, 1, 1)
+    assert "missing in the store" in found[known]
     assert "missing in the store" in found[lost]
     assert "differs from its row" in found[changed]
+    restore_dump(place.url, folder)
+    lacking: dict[str, str] = {}
+    done = await place.restore(folder, lacking.__setitem__)
+    assert (done.is_finished, done.failed, done.sources_without_file) == (True, 0, 1)
+    assert "lacks the file of the data source" in lacking.pop(known)
+    assert lacking == {}

@@ -104,3 +104,9 @@ def restore(path: Annotated[Path, typer.Argument(help="The folder of a finished 
             highlight=False,
         )
     shown.print("Now run `threadkeeper migrate`, `threadkeeper verify` and `threadkeeper files verify`.")
+    if report.sources_without_file:
+        end(
+            f"{report.sources_without_file} data sources of assistants lack their file, which is not in the backup: "
+            "upload these files again or delete the sources.",
+            1,
+        )
