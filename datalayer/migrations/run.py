@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from sqlalchemy import Connection, insert, inspect, null, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.schema import CreateTable
 
@@ -49,17 +50,19 @@ async def migrate(database: Database, *, removals: bool = False) -> list[str]:
         SchemaError: the database was migrated by a newer version, or its data prevents a migration.
         StorageUnavailable: the database cannot be used, or others lock a table for minutes.
     """
+    kept = "the database was not changed"
     try:
         async with locked(database, migrates=True) as connection:
             beside = database.dialect.beside_writers
             if beside is not None and (applied := await _applied_elsewhere(database)):
                 # This transaction holds the lock and nothing else.
                 due = _due(applied, removals=removals)
+                kept = "the migration stopped, and what was added before stays"
                 return await _apply_beside_writers(database, beside, due) if due else []
             return await apply_pending(connection, removals=removals)
     except InvalidRecord as error:
         raise SchemaError(
-            f"the database was not changed, because its data prevents the migration ({error}); "
+            f"{kept}, because the data of the database prevents the migration ({error}); "
             "`threadkeeper adopt` reports the causes, and merges duplicate votes"
         ) from error
 
@@ -185,7 +188,14 @@ async def _apply_beside_writers(database: Database, beside: BesideWriters, due: 
                 await beside.drop_unfinished_indexes(connection)
                 for index in await connection.run_sync(missing_indexes):
                     logger.info("building the index %s, beside readers and writers", index.name)
-                    await beside.build_index(connection, index)
+                    try:
+                        await beside.build_index(connection, index)
+                    except DBAPIError as error:
+                        logger.error("the index %s could not be built", index.name)
+                        if not error.connection_invalidated:
+                            # Each write would pay for an index that nobody reads.
+                            await beside.drop_unfinished_indexes(connection)
+                        raise
         for step in due:
             await _change(database, beside, engine, step.name, lambda connection: _apply(connection, step))  # noqa: B023
     return [step.name for step in due]

@@ -25,6 +25,7 @@ INSTRUCTIONS = re.sub(r"\\\n", " ", re.sub(r"(?m)^#.*\n", "", (ROOT / "Dockerfil
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 REPLICAS = ("replica1", "replica2")
 NOT_OURS = {"PATH", "HOME", "PYTHONDONTWRITEBYTECODE"}
+OF_UVICORN = "FORWARDED_ALLOW_IPS"
 
 
 def arguments(name: str) -> list[list[str]]:
@@ -53,7 +54,11 @@ def test_the_settings_of_the_containers_exist() -> None:
     known = {report.variable for report in inspect_settings()[0]}
     for name in (*REPLICAS, "bucket"):
         given = COMPOSE["services"][name]["environment"]
-        assert given.keys() <= known
+        assert given.keys() - {OF_UVICORN} <= known
+    # The proxy names the client, and nobody but the proxy reaches a replica.
+    for name in REPLICAS:
+        assert COMPOSE["services"][name]["environment"][OF_UVICORN] == "*"
+        assert "ports" not in COMPOSE["services"][name]
     of_image = {part.split("=", 1)[0] for parts in arguments("ENV") for part in parts}
     assert of_image - NOT_OURS <= known
     assert of_image >= NOT_OURS

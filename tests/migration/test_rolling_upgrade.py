@@ -17,6 +17,7 @@ from datalayer.schema.chat import metadata, migrations
 from tests.migration.test_migrations import STEPS, described
 from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.postgres import Databases
+from tests.support.records import user_id
 from tests.support.version_0_1_0 import version_0_1_0
 
 AFTER = ["complete_rows_of_older_versions"]
@@ -136,6 +137,17 @@ async def test_an_interrupted_index_is_built_again(postgres_layer: ChainlitLayer
     async with postgres_layer.database.read() as connection:
         valid = text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'llm_calls_of_key'::regclass")
         assert (await connection.execute(valid)).scalar_one()
+
+
+async def test_an_index_that_the_data_prevents_leaves_nothing_behind(postgres_layer: ChainlitLayer) -> None:
+    await user_id(postgres_layer, "ada")
+    await user_id(postgres_layer, "bob")
+    alike = """DROP INDEX one_user_per_name;UPDATE users SET "nameKey" = 'ada'"""
+    await forget(postgres_layer, "compare_names_without_case", sql=alike)
+    with pytest.raises(datalayer.SchemaError, match="the migration stopped, and what was added before stays"):
+        await postgres_layer.migrate()
+    async with postgres_layer.database.read() as connection:
+        assert (await connection.execute(text("SELECT to_regclass('one_user_per_name')"))).scalar() is None
 
 
 async def test_the_plan_says_what_is_due_and_who_waits_for_it(layer: ChainlitLayer, engine: str) -> None:
