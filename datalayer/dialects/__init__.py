@@ -293,6 +293,10 @@ class Dialect(Protocol):
         """Whether a column of `Tags` contains at least one of the others."""
 
     @staticmethod
+    def has_part(stored: ColumnElement[str], part: str) -> ColumnElement[bool]:
+        """Whether the text has this part, in letters of any case."""
+
+    @staticmethod
     def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
         """The text under this key of a stored object; NULL if the value is not an object or not valid JSON."""
 

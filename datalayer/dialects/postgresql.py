@@ -212,6 +212,10 @@ class PostgreSQL:
         return texts.op("&&", is_comparison=True)(cast(literal(list(others), ARRAY(Text)), ARRAY(Text)))
 
     @staticmethod
+    def has_part(stored: ColumnElement[str], part: str) -> ColumnElement[bool]:
+        return stored.icontains(part, autoescape=True)
+
+    @staticmethod
     def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
         return stored.op("->>", return_type=Text())(literal(key, Text))
 

@@ -188,6 +188,11 @@ class SQLite:
         return exists(select(literal(1)).select_from(each).where(each.c.value.in_(others)))
 
     @staticmethod
+    def has_part(stored: ColumnElement[str], part: str) -> ColumnElement[bool]:
+        # SQLite's own functions know the case of ASCII letters alone.
+        return func.casefold(stored, type_=Text).contains(part.casefold(), autoescape=True)
+
+    @staticmethod
     def text_in(stored: ColumnElement[Any], key: str) -> ColumnElement[str]:
         json_text = type_coerce(stored, Text)
         return case((func.json_valid(json_text) == 1, func.json_extract(json_text, f'$."{key}"', type_=Text)))
@@ -263,6 +268,7 @@ def _on_connect(connection: Any, _record: object) -> None:
     # The driver begins a transaction only before the first write; `_on_begin` does it from the start.
     connection.isolation_level = None
     connection.create_function("merge_json", 2, _merge_json, deterministic=True)
+    connection.create_function("casefold", 1, _casefold, deterministic=True)
     cursor = connection.cursor()
     for pragma in PRAGMAS:
         cursor.execute(pragma)
@@ -296,3 +302,7 @@ def _on_begin(connection: Any) -> None:
 def _merge_json(stored: str | None, patch: str) -> str:
     merged = {**(json.loads(stored) if stored else {}), **json.loads(patch)}
     return json.dumps({key: value for key, value in merged.items() if value is not None}, ensure_ascii=False)
+
+
+def _casefold(stored: str | None) -> str | None:
+    return None if stored is None else stored.casefold()

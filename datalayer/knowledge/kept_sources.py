@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -163,7 +164,7 @@ class KeptSources(DataStore):
         part = clean_text(title).strip()
         return await self.database.query(
             lambda connection: listings.page_of_sources(
-                connection, assistant_id, title=part, cursor=cursor, limit=limit
+                connection, self.database.dialect, assistant_id, title=part, cursor=cursor, limit=limit
             )
         )
 
@@ -240,5 +241,6 @@ def _clean(source: DataSource) -> DataSource:
         id=clean_id(source.id, "id of a data source"),
         assistant_id=clean_text(source.assistant_id),
         title=title,
-        options=clean_json(source.options),
+        # In one order of the names, because SQLite compares JSON as text.
+        options=json.loads(json.dumps(clean_json(source.options), sort_keys=True)),
     )

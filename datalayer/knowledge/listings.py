@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import cursors
 from datalayer.cleaning import clean_text, clean_time, known_id
+from datalayer.dialects import Dialect
 from datalayer.records.knowledge import DataSource, ListedSource, ResultPage, SourcePage, SourceResult
 from datalayer.schema.knowledge import data_sources, training_sources, trainings
 from datalayer.schema.rows import columns, record_of
@@ -17,7 +18,7 @@ _REFUSED_FIRST = case((training_sources.c.refused.is_(None), 1), else_=0)
 
 
 async def page_of_sources(
-    connection: AsyncConnection, assistant_id: str, *, title: str, cursor: str | None, limit: int
+    connection: AsyncConnection, dialect: Dialect, assistant_id: str, *, title: str, cursor: str | None, limit: int
 ) -> SourcePage:
     """A page of the sources of an assistant, newest first, with what the training that answers took of each.
 
@@ -29,7 +30,7 @@ async def page_of_sources(
     """
     statement = _listed(assistant_id).where(data_sources.c.assistantId == assistant_id)
     if title:
-        statement = statement.where(data_sources.c.title.icontains(title, autoescape=True))
+        statement = statement.where(dialect.has_part(data_sources.c.title, title))
     if cursor is not None:
         moment, source_id = cursors.decode(cursor, lambda text: clean_time(text, "cursor"), known_id)
         earlier = and_(data_sources.c.createdAt == moment, data_sources.c.id < source_id)

@@ -445,7 +445,9 @@ async def test_documents_are_listed_in_pages_and_read_with_their_passages(layer:
 
 
 async def test_states_of_several_assistants(layer: ChainlitLayer) -> None:
-    sources = [await layer.put_source(source(title=str(at)), b"x") for at in range(4)]
+    sources = [await layer.put_source(source(title=str(at)), b"x") for at in range(3)]
+    chosen = {"record_id": "a", "columns": ["a"]}
+    sources.append(await layer.put_source(source(title="3", options=chosen), b"x"))
     assert await layer.knowledge_states(["librarian", "gardener"]) == {
         "librarian": KnowledgeState(4, 4),
         "gardener": KnowledgeState(),
@@ -464,6 +466,7 @@ async def test_states_of_several_assistants(layer: ChainlitLayer) -> None:
     assert ended is not None
     state = (await layer.knowledge_states(["librarian"]))["librarian"]
     assert state == KnowledgeState(4, 0, 4, ended.finished_at, "success")
+    await layer.put_source(replace(sources[3], options=dict(reversed(chosen.items()))))
     await layer.put_source(replace(sources[0], title="another title"))
     assert (await layer.knowledge_states(["librarian"]))["librarian"].changed_sources == 1
     await layer.put_source(sources[0], b"other bytes")
@@ -490,6 +493,9 @@ async def test_sources_are_listed_in_pages_with_what_was_trained_of_them(layer: 
     assert ([one.source for one in last.sources], last.next_cursor) == ([sources[0]], None)
     for part, found in (("HARBOUR 50%", 4), ("1 h", 1), ("_", 0), ("another", 0)):
         assert len((await layer.page_of_sources("librarian", title=part)).sources) == found, part
+    await layer.put_source(source("sailor", title="ÄRGER 100%.md"), b"x")
+    for part, found in (("ärger 100%", 1), ("Ärger", 1), ("arger", 0), ("1%0", 0)):
+        assert len((await layer.page_of_sources("sailor", title=part)).sources) == found, part
     with pytest.raises(InvalidRecord):
         await layer.page_of_sources("librarian", cursor="nothing")
 
