@@ -45,6 +45,7 @@ _CREATED = {"public/elements", "public/elements/*.jsx", ".data", "manifest.json"
 _AZURE = {"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_AUTHORITY_HOST"}
 # A variable that the C library reads.
 _GLIBC = {"MALLOC_ARENA_MAX"}
+_UVICORN = {"FORWARDED_ALLOW_IPS"}
 # Options of other programs.
 _FOREIGN_OPTIONS = {"--help", "--editable", "--port", "-m"}
 
@@ -261,7 +262,7 @@ def known_variables() -> frozenset[str]:
     tests = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
     read_there = r"environ\w*(?:\.get)?[\[(]\s*\"([A-Z][A-Z0-9_]+)\""
     named = {*re.findall(read_there, chainlits + tests), *re.findall(r"\"(OAUTH_[A-Z0-9_]+)\"", chainlits)}
-    return frozenset(named | _AZURE | _GLIBC | {name.upper() for name in Settings.model_fields})
+    return frozenset(named | _AZURE | _GLIBC | _UVICORN | {name.upper() for name in Settings.model_fields})
 
 
 def unknown_variables(page: Page) -> list[str]:
