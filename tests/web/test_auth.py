@@ -26,6 +26,7 @@ from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
+from threadkeeper.web.auth.tokens import decode_login
 from threadkeeper.web.mount import mount
 
 PASSWORD = "the analytical engine"
@@ -232,6 +233,18 @@ async def test_a_login_from_a_replica_whose_clock_is_ahead_is_valid(serve: Serve
         assert await acting(client, **ahead) == "ada"
         # Chainlit decodes it again.
         assert (await client.get("/user", headers=ahead)).status_code == 200
+        later = {"Authorization": f"Bearer {token_of('ada', minutes_ago=-11)}"}
+        assert await acting(client, **later) is None, "no clock is as wrong as this"
+
+
+@pytest.mark.parametrize("secret", [None, ""])
+def test_without_a_secret_no_login_is_verified(secret: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    signed = token_of("ada")
+    monkeypatch.delenv("CHAINLIT_AUTH_SECRET", raising=False)
+    if secret is not None:
+        monkeypatch.setenv("CHAINLIT_AUTH_SECRET", secret)
+    with pytest.raises(RuntimeError, match="CHAINLIT_AUTH_SECRET is not set"):
+        decode_login(signed)
 
 
 # Logins that are ended

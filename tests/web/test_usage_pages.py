@@ -280,7 +280,7 @@ async def test_calls_are_filtered_by_all_tags_a_providers_model_a_project_and_th
 ) -> None:
     me = people["user"].id
     mine = await layer.put_project(Project(new_id(), "Mine", "mine", owner="uma", organisation="Institute"))
-    await layer.put_project(Project(new_id(), "Theirs", "theirs", owner="rita"))
+    theirs = await layer.put_project(Project(new_id(), "Theirs", "theirs", owner="rita"))
     await record(layer, "09:00", user_id=me, model="both", tags=("a", "b"), project_id=mine.id)
     await record(layer, "10:00", user_id=me, model="a.b", tags=("a",), provider="local")
     await record(layer, "11:00", user_id=me, model="bad", status_code=500, total_cost=None)
@@ -312,8 +312,16 @@ async def test_calls_are_filtered_by_all_tags_a_providers_model_a_project_and_th
     ]
     link = page.one("table", class_="groups").all("a")[-1].attributes["href"]
     assert f"project={mine.id}" in link
-    everyone = await page_at(await browser_of("admin"), f"/usage/portfolio?{DAY}")
-    assert "Theirs" in everyone.text
+    ada = await browser_of("admin")
+    assert "Theirs" in (await page_at(ada, f"/usage/portfolio?{DAY}")).text
+    page = await page_at(ada, f"/usage/portfolio?{DAY}&project={mine.id}")
+    assert [row[0] for row in table(page, "groups")] == ["Mine"], "none of those without a call"
+    page = await page_at(ada, f"/usage/portfolio?{DAY}&project={mine.id}&project={theirs.id}")
+    assert [row[0] for row in table(page, "groups")] == ["Mine", "Theirs"]
+    form = next(one for one in page.all("form") if one.all("fieldset"))
+    kept = [one.attributes["value"] for one in form.all("option") if "selected" in one.attributes]
+    kept += [one.attributes["value"] for one in form.all("input") if one.attributes["name"] == "project"]
+    assert sorted(kept) == sorted([mine.id, theirs.id]), "the form keeps both"
 
 
 async def test_days_begin_in_the_readers_time_zone(

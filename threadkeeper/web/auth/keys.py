@@ -1,8 +1,8 @@
 """Checks the API keys of requests: who asks, what the key allows, and how many requests a minute.
 
 A key that is found is remembered for seconds, so a revoked one is out within seconds on every replica. A wrong key
-costs a hash, and those of one address are looked up one after another, with growing pauses; keys that were right before
-do not wait for them.
+costs a hash, and those of one address are looked up one after another, with growing pauses. While a hundred of them
+wait, more are refused at once, before a task is started for them. Keys that were right before do not wait.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from threadkeeper.web.auth.bearer import bearer_token
 logger = logging.getLogger(__name__)
 
 _MOST_REMEMBERED = 10_000
-# Requests of one address with keys that were not right before; their keys are looked up one after another.
+# Of one address: requests with keys that were not right before, and lookups of such keys, one after another.
 _MOST_WAITING = 100
 _PATIENCE_SECONDS = LONGEST_PAUSE_SECONDS + 5
 _SEEN_EVERY_SECONDS = 60.0
@@ -129,6 +129,8 @@ class KeyGate:
         self._finding: dict[str, asyncio.Task[_Found]] = {}
         # Requests whose key was not right before, by address.
         self._waiting: Counter[str] = Counter()
+        # Lookups of such keys, by address: one goes on when its requests have gone away.
+        self._lookups: Counter[str] = Counter()
         self._noting: set[asyncio.Task[None]] = set()
 
     async def key(self, connection: HTTPConnection, *scopes: KeyScope) -> ApiKey:
@@ -170,27 +172,30 @@ class KeyGate:
     async def _once(self, digest: str, secret: str, address: str) -> _Found:
         """Find the key for all requests that have it and wait."""
         known = self._found.get(digest)
+        task = self._finding.get(digest)
+        # A caller that goes away does not end the search of the others.
         if known is not None and known.was_right:
-            return await self._finding_of(digest, secret, address)
+            return await asyncio.shield(task or self._start_finding(digest, secret, address))
         # Before anything is started for the request: a flood of wrong keys comes here.
         is_crowded = self._waiting[address] >= _MOST_WAITING and self._throttle.is_slowed(address)
-        if is_crowded or self._throttle.is_full(address):
+        # Lookups that were just started do not fill the throttle yet.
+        is_flooded = task is None and self._lookups[address] >= _MOST_WAITING
+        if is_crowded or is_flooded or self._throttle.is_full(address):
             raise _too_many()
+        if task is None:
+            task = self._start_finding(digest, secret, address)
+            self._lookups[address] += 1
+            task.add_done_callback(lambda _: _take_one(self._lookups, address))
         self._waiting[address] += 1
         try:
-            return await self._finding_of(digest, secret, address)
+            return await asyncio.shield(task)
         finally:
-            self._waiting[address] -= 1
-            if not self._waiting[address]:
-                del self._waiting[address]
+            _take_one(self._waiting, address)
 
-    async def _finding_of(self, digest: str, secret: str, address: str) -> _Found:
-        task = self._finding.get(digest)
-        if task is None:
-            task = self._finding[digest] = asyncio.create_task(self._find(digest, secret, address), name="find-key")
-            task.add_done_callback(lambda done: self._end_finding(digest, done))
-        # A caller that goes away does not end the search of the others.
-        return await asyncio.shield(task)
+    def _start_finding(self, digest: str, secret: str, address: str) -> asyncio.Task[_Found]:
+        task = self._finding[digest] = asyncio.create_task(self._find(digest, secret, address), name="find-key")
+        task.add_done_callback(lambda done: self._end_finding(digest, done))
+        return task
 
     def _end_finding(self, digest: str, task: asyncio.Task[_Found]) -> None:
         del self._finding[digest]
@@ -242,6 +247,12 @@ class KeyGate:
                 await self._layer.see_api_key(key.id)
         except DataLayerError as error:
             logger.error("the use of the key %s was not stored: %s", key.prefix, error)
+
+
+def _take_one(counter: Counter[str], name: str) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
 
 
 def _too_many() -> KeyRefused:

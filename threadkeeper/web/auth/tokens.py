@@ -10,7 +10,7 @@ from chainlit.auth import cookie as chainlit_cookie
 from chainlit.auth import get_token_from_cookies
 from chainlit.auth.jwt import get_jwt_secret
 from chainlit.user import User
-from jwt import PyJWTError
+from jwt import ImmatureSignatureError, PyJWTError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -21,6 +21,8 @@ from threadkeeper.web.auth.bearer import bearer_token
 
 # A login token is a JSON Web Token, which begins otherwise.
 _BEGIN_OF_KEYS = "tk_"
+# By how much the clock of a replica may be ahead.
+_MOST_SECONDS_AHEAD = 600
 _LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
@@ -84,14 +86,20 @@ def read_token(token: str, agent: str | None) -> LoginToken | None:
 
 
 def decode_login(token: str) -> User:
-    """The user of a token, as Chainlit's `decode_jwt` gives it, whenever the token was issued.
+    """The user of a token, as Chainlit's `decode_jwt` gives it, also if it was issued up to ten minutes from now.
 
     The clock of the replica that issued it may be ahead; the other replicas would refuse the login until then.
 
     Raises:
-        PyJWTError: the token is not valid, or has expired.
+        PyJWTError: the token is not valid, has expired, or is from later.
+        RuntimeError: there is no secret, so nobody can log in.
     """
-    claims = jwt.decode(token, get_jwt_secret() or "", algorithms=["HS256"], options={"verify_iat": False})
+    secret = get_jwt_secret()
+    if not secret:
+        raise RuntimeError("CHAINLIT_AUTH_SECRET is not set, so no login can be verified")
+    claims = jwt.decode(token, secret, algorithms=["HS256"], options={"verify_iat": False})
+    if float(claims.get("iat", 0)) > time.time() + _MOST_SECONDS_AHEAD:
+        raise ImmatureSignatureError("The login is from later than the clocks of replicas may differ")
     del claims["exp"]
     return User(**claims)
 

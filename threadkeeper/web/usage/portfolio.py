@@ -30,7 +30,12 @@ async def visible_projects(layer: ChainlitLayer, person: Person) -> list[Project
 
 
 async def portfolio(
-    layer: ChainlitLayer, which: CallFilter, person: Person, *, slugs: Collection[str] = ()
+    layer: ChainlitLayer,
+    which: CallFilter,
+    person: Person,
+    *,
+    slugs: Collection[str] = (),
+    ids: Collection[str] = (),
 ) -> Portfolio:
     """The projects with the highest cost first, then those without a call.
 
@@ -39,6 +44,7 @@ async def portfolio(
         which: the calls that count.
         person: sees the own calls, an admin all.
         slugs: of the projects without a call that are listed; all by default.
+        ids: of the projects without a call that are listed; all by default.
     """
     with reading_usage(person):
         groups = await layer.usage_by(which, "project", limit=_MOST_GROUPS, percentiles=False)
@@ -47,6 +53,8 @@ async def portfolio(
     rows: list[tuple[Project | None, UsageTotals]] = [(visible.get(one.value or ""), one.totals) for one in groups]
     called = {one.value for one in groups}
     rows += [
-        (one, UsageTotals()) for one in visible.values() if one.id not in called and (not slugs or one.slug in slugs)
+        (one, UsageTotals())
+        for one in visible.values()
+        if one.id not in called and (not slugs or one.slug in slugs) and (not ids or one.id in ids)
     ]
     return Portfolio(totals, rows)

@@ -98,7 +98,7 @@ async def read_portfolio(
     request: Request, person: LoggedIn, query: GroupsQuery, layer: Layer, pages: Pages
 ) -> Response:
     say = speaker(request)
-    found = await portfolio(layer, query.calls, person)
+    found = await portfolio(layer, query.calls, person, ids=query.chosen.get("project", ()))
     with reading_usage(person):
         frame = await _frame(layer, query, person, say)
     values = {**frame, "found": found, "cost_of": partial(formats.cost, say=say)}
