@@ -41,6 +41,8 @@ async def test_sigkill_during_many_chats_loses_no_acknowledged_message(start_ser
     for number, client in enumerate(clients):
         assert client.thread_id is not None
         async with ChatClient(server.base_url, f"user-{number}", PASSWORD, thread_id=client.thread_id) as again:
+            # Another process may have written the answers that were cut: they are marked when its claims have ended.
+            await again.until(lambda again=again: not any(one["streaming"] for one in again.answers()))  # type: ignore[misc]
             shown = again.steps
             for answer in finished(client):
                 acknowledged += 1
@@ -48,7 +50,6 @@ async def test_sigkill_during_many_chats_loses_no_acknowledged_message(start_ser
             order = [one for one in shown if one in client.steps]
             assert order == [one for one in client.steps if one in shown], "the order differs"
             for answer in again.answers():
-                assert not answer["streaming"]
                 if answer["id"] not in [one["id"] for one in finished(client)] and CUT in answer["output"]:
                     partial += 1
                     seen = client.steps.get(answer["id"], answer)["output"]
