@@ -1,15 +1,19 @@
 """The live view of threads: what another process stores goes to the page, whatever other pages send or fail at."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from chainlit.chat_context import chat_contexts
+from chainlit.context import init_ws_context
+from chainlit.message import Message
 from chainlit.session import WebsocketSession, ws_sessions_id, ws_sessions_sid
 
 from datalayer import StorageUnavailable
 from datalayer.chainlit_layer import ChainlitLayer
+from tests.contracts.test_elements import text_element
 from tests.support.records import new_id, step, thread, user_id
 from threadkeeper.conversation.claims import Claims
 from threadkeeper.conversation.turn_order import Turns
@@ -17,13 +21,16 @@ from threadkeeper.conversation.watching import Watch
 
 
 class Page(WebsocketSession):
-    """An open page of alice; `got` are the events that it got."""
+    """An open page of alice; `got` are the events that it got, and `meanwhile` is done with the next one."""
 
     def __init__(self, user: Any, thread_id: Any) -> None:
         self.got: list[tuple[str, Any]] = []
+        self.meanwhile = list[Callable[[], None]]()
 
         async def emit(event: str, data: Any) -> None:
             self.got.append((event, data))
+            while self.meanwhile:
+                self.meanwhile.pop()()
 
         super().__init__(new_id(), new_id(), emit, emit, {}, "webapp", thread_id=thread_id, user=user)  # type: ignore[arg-type]
         self.has_first_interaction = True
@@ -111,3 +118,54 @@ async def test_a_failed_read_is_made_again_and_leaves_other_pages_alone(
     assert (getattr(record, "thread_id", ""), getattr(record, "session_id", "")) == (thread_id, page.id)
     await watch._look()
     assert page.of("new_message") == [steps[0]["id"]]
+
+
+async def test_a_file_is_sent_again_with_its_question(
+    layer: ChainlitLayer, owner: str, watch: Watch, open_page: Open
+) -> None:
+    thread_id = await thread(layer, owner)
+    page, file, asked = open_page(thread_id), text_element(thread_id, "", "hours"), step(thread_id)
+    await watch._look()
+    file.for_id = None
+    await layer.create_element(file)
+    await layer.create_step(step(thread_id))
+    await watch._look()
+    await layer.attach_elements(thread_id, [file.id], asked["id"])
+    await layer.create_step(asked)
+    for _ in range(2):
+        await watch._look()
+    sent = [(data["id"], data["forId"]) for event, data in page.got if event == "element"]
+    assert sent == [(file.id, None), (file.id, asked["id"])]
+
+
+async def test_the_context_of_a_turn_that_begins_meanwhile_is_kept(
+    layer: ChainlitLayer, owner: str, watch: Watch, open_page: Open, turns: Turns
+) -> None:
+    thread_id = await thread(layer, owner)
+    page, theirs, mine = open_page(thread_id), step(thread_id), step(thread_id)
+    init_ws_context(page)
+    await watch._look()
+    running = asyncio.create_task(asyncio.sleep(3600))
+
+    def say(message: Message) -> None:
+        chat_contexts.setdefault(page.id, []).append(message)
+
+    def begin() -> None:
+        say(Message("Mine", type="user_message", id=mine["id"]))
+        turns.of(page).running.append(running)
+
+    page.meanwhile.append(begin)
+    await layer.create_step(theirs)
+    # The turn goes on for more than one look.
+    for _ in range(2):
+        await watch._look()
+        assert [one.id for one in chat_contexts[page.id]] == [mine["id"]]
+    await layer.create_step(mine)
+    running.cancel()
+    await asyncio.wait([running])
+    later = Message("Later", type="user_message")
+    page.meanwhile.append(lambda: say(later))
+    await watch._look()
+    # The notices of a resumed thread are in it too.
+    wanted = [theirs["id"], mine["id"], later.id]
+    assert [one.id for one in chat_contexts[page.id] if one.id in wanted] == wanted

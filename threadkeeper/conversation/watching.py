@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from chainlit.chat_context import chat_context, chat_contexts
+from chainlit.chat_context import chat_contexts
 from chainlit.context import init_ws_context
 from chainlit.message import Message
 from chainlit.session import WebsocketSession, ws_sessions_id
@@ -46,14 +46,16 @@ class Mark(Protocol):
 class _Shown:
     """What a page shows.
 
-    `change` is the state of the thread that is on the page; None before the first look. `steps` are
-    the steps, by id, and `elements` the ids of the elements, of which this process knows that they are there.
+    `change` is the state of the thread that is on the page; None before the first look. `steps` are the prints of the
+    steps, and `elements` the steps of the elements, by id, of which this process knows that they are there; None if
+    that is to be found out. `is_owed` is whether a change waits to be sent.
     """
 
     change: ThreadChange | None = None
-    steps: dict[str, str] = field(default_factory=dict)
-    elements: set[str] = field(default_factory=set)
+    steps: dict[str, int] | None = None
+    elements: dict[str, str | None] = field(default_factory=dict)
     was_fed: bool = False
+    is_owed: bool = False
     is_failing: bool = False
 
 
@@ -100,7 +102,7 @@ class Watch:
         self._shown[session] = _Shown(
             change,
             steps={step["id"]: _print(step) for step in thread["steps"]},
-            elements={element["id"] for element in thread.get("elements") or ()},
+            elements={element["id"]: element.get("forId") for element in thread.get("elements") or ()},
         )
 
     async def _run(self) -> None:
@@ -150,14 +152,18 @@ class Watch:
         if before is not None and before.newest_at is None and not change.is_claimed:
             # A page that was just opened: its steps are those that were counted.
             before = before._replace(updated_at=change.updated_at, newest_at=change.newest_at)
-        if is_fed or was_fed or before is None:
+        if is_fed and shown.is_owed:
+            # What is owed is not of the turn that runs now, and comes after it.
+            shown.change = before
+        elif is_fed or (was_fed and not shown.is_owed) or before is None:
             # What this process stored is on the page already; what is there is found out when it is needed.
-            shown.steps.clear()
+            shown.steps = None
         elif before != change:
             sending, was_sent = self._send(page, shown, change), False
             try:
                 was_sent = await asyncio.create_task(sending, context=contextvars.Context())
             finally:
+                shown.is_owed = not was_sent
                 if not was_sent:
                     # The next look tries again.
                     shown.change = before
@@ -166,31 +172,36 @@ class Watch:
         """Send the page what it does not have; False if that has to wait."""
         acting_user.set(page.user.identifier if page.user is not None else None)
         init_ws_context(page)
+        said = {one.id for one in chat_contexts.get(page.id, ())}
         thread = await self._layer.get_thread(page.thread_id)
         if thread is None:
             return True
+        steps = shown.steps
+        if steps is None:
+            steps = shown.steps = _known(thread["steps"], said)
+            shown.elements = {one["id"]: one["forId"] for one in thread["elements"] if one.get("forId") in steps}
         if self._turns.tasks_of(page.thread_id):
             # What a turn of this process has begun meanwhile is perhaps not in what was read.
             return False
         stored = {step["id"]: step for step in thread["steps"]}
-        if not shown.steps:
-            shown.steps = _known(thread["steps"], {one.id for one in chat_contexts.get(page.id, ())})
-            shown.elements = {one["id"] for one in thread["elements"] if one.get("forId") in shown.steps}
         await self._prepare(page, thread, is_alive=change.is_claimed)
         send: Any = page.emit
-        for step_id in shown.steps.keys() - stored.keys():
+        for step_id in steps.keys() - stored.keys():
             await send("delete_message", {"id": step_id, "threadId": page.thread_id})
         for step in thread["steps"]:
-            if step["id"] in stored and shown.steps.get(step["id"]) != _print(step):
+            if step["id"] in stored and steps.get(step["id"]) != _print(step):
                 await send("new_message", step)
         for element in thread["elements"]:
-            if element["id"] not in shown.elements:
+            # A file that a program uploads gets its question later.
+            if element["id"] not in shown.elements or shown.elements[element["id"]] != element.get("forId"):
                 await send("element", element)
+        if self._turns.tasks_of(page.thread_id) or self._shown.get(page) is not shown:
+            # A turn has begun meanwhile, whose context this is, or the page got a thread whole.
+            return False
+        since = [one for one in chat_contexts.get(page.id, ()) if one.id not in said and one.id not in stored]
         self.note(page, {**thread, "steps": [step for step in thread["steps"] if step["id"] in stored]}, change)
-        chat_contexts[page.id] = []
-        for step in thread["steps"]:
-            if "message" in step["type"]:
-                chat_context.add(Message.from_dict(step))
+        messages = [Message.from_dict(step) for step in thread["steps"] if "message" in step["type"]]
+        chat_contexts[page.id] = messages + since
         return True
 
     async def _prepare(self, page: WebsocketSession, thread: dict[str, Any], *, is_alive: bool) -> None:
@@ -214,13 +225,13 @@ def change_of(thread: Mapping[str, Any], *, is_claimed: bool) -> ThreadChange:
     return ThreadChange(None, len(thread["steps"]), None, is_claimed)
 
 
-def _print(step: Mapping[str, Any]) -> str:
-    """What a page shows of a step."""
+def _print(step: Mapping[str, Any]) -> int:
+    """A hash of what a page shows of a step."""
     names = ("output", "streaming", "isError", "end", "input")
-    return repr([step.get(name) for name in names] + [(step.get("metadata") or {}).get("status")])
+    return hash(repr([step.get(name) for name in names] + [(step.get("metadata") or {}).get("status")]))
 
 
-def _known(steps: Sequence[Mapping[str, Any]], said: set[str]) -> dict[str, str]:
+def _known(steps: Sequence[Mapping[str, Any]], said: set[str]) -> dict[str, int]:
     """The steps up to the last message that was sent to the page, which are there as they are stored."""
     last = max((at for at, step in enumerate(steps) if step["id"] in said), default=-1)
     return {step["id"]: _print(step) for step in steps[: last + 1]}
