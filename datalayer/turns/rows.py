@@ -38,21 +38,23 @@ async def release(connection: AsyncConnection, holder: str) -> None:
 
 async def changes(
     connection: AsyncConnection, dialect: Dialect, thread_ids: Sequence[str]
-) -> Sequence[tuple[str, str | None, int, str | None, str | None]]:
+) -> Sequence[tuple[str, str | None, int, str | None, str | None, str | None]]:
     """For each of these threads that exists: its id, last activity, number of steps, the time of the last change of its
-    newest step, and the turn that has it."""
+    newest step, the id of that step, and the turn that has it."""
     own = select(func.count()).where(steps.c.threadId == threads.c.id).correlate(threads)
-    newest = (
-        select(func.coalesce(steps.c.updatedAt, steps.c.createdAt))
+    newest_at, newest_id = (
+        select(column)
         .where(steps.c.threadId == threads.c.id)
         .order_by(steps.c.createdAt.desc(), steps.c.id.desc())
         .limit(1)
         .correlate(threads)
+        .scalar_subquery()
+        for column in (func.coalesce(steps.c.updatedAt, steps.c.createdAt), steps.c.id)
     )
     statement = (
-        select(threads.c.id, threads.c.updatedAt, own.scalar_subquery(), newest.scalar_subquery(), _claims.holder)
+        select(threads.c.id, threads.c.updatedAt, own.scalar_subquery(), newest_at, newest_id, _claims.holder)
         .select_from(threads)
         .outerjoin(turn_claims, and_(_claims.threadId == threads.c.id, _claims.until > dialect.clock))
         .where(threads.c.id.in_(thread_ids))
     )
-    return [(row[0], row[1], row[2], row[3], row[4]) for row in await connection.execute(statement)]
+    return [(row[0], row[1], row[2], row[3], row[4], row[5]) for row in await connection.execute(statement)]

@@ -18,11 +18,12 @@ MOST_WATCHED = 1_000
 
 class ThreadChange(NamedTuple):
     """The state of a thread: its last activity, the number of its steps, the time of the last change of its newest
-    step, and whether a turn has it, in any process. A time is None if it is not known."""
+    step, the id of that step, and whether a turn has it, in any process. What is not known is None."""
 
     updated_at: str | None
     steps: int
     newest_at: str | None
+    newest_id: str | None
     is_claimed: bool
 
 
@@ -86,4 +87,4 @@ class TurnClaims(DataStore):
             raise InvalidRecord(f"at most {MOST_WATCHED} threads are watched at once")
         ids, dialect = [clean_id(one, "thread id") for one in thread_ids], self.database.dialect
         found = await self.database.query(lambda connection: rows.changes(connection, dialect, ids))
-        return {row[0]: ThreadChange(row[1], row[2], row[3], row[4] is not None) for row in found}
+        return {row[0]: ThreadChange(row[1], row[2], row[3], row[4], row[5] is not None) for row in found}

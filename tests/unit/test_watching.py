@@ -169,3 +169,45 @@ async def test_the_context_of_a_turn_that_begins_meanwhile_is_kept(
     # The notices of a resumed thread are in it too.
     wanted = [theirs["id"], mine["id"], later.id]
     assert [one.id for one in chat_contexts[page.id] if one.id in wanted] == wanted
+
+
+async def test_what_another_process_stores_at_the_end_of_a_turn_is_shown(
+    layer: ChainlitLayer, owner: str, watch: Watch, open_page: Open, turns: Turns
+) -> None:
+    thread_id = await thread(layer, owner)
+    page, mine, theirs = open_page(thread_id), step(thread_id), step(thread_id)
+    init_ws_context(page)
+    await watch._look()
+    running = asyncio.create_task(asyncio.sleep(3600))
+    turns.of(page).running.append(running)
+    chat_contexts[page.id] = [Message("Mine", type="user_message", id=mine["id"])]
+    await layer.create_step(mine)
+    await watch._look()
+    await layer.create_step({**theirs, "createdAt": "2126-01-01T00:00:00Z"})
+    running.cancel()
+    await asyncio.wait([running])
+    for _ in range(2):
+        await watch._look()
+    assert page.of("new_message") == [theirs["id"]]
+
+
+async def test_after_a_turn_of_its_own_a_page_is_not_read_again(
+    layer: ChainlitLayer, owner: str, watch: Watch, open_page: Open, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread_id = await thread(layer, owner)
+    page, mine = open_page(thread_id), step(thread_id)
+    init_ws_context(page)
+    await watch._look()
+    running = asyncio.create_task(asyncio.sleep(3600))
+    turns.of(page).running.append(running)
+    chat_contexts[page.id] = [Message("Mine", type="user_message", id=mine["id"])]
+    await watch._look()
+    await layer.create_step(mine)
+    running.cancel()
+    await asyncio.wait([running])
+    # A read would fail, and be logged.
+    monkeypatch.setattr(layer, "get_thread", None)
+    for _ in range(2):
+        await watch._look()
+    assert not watch._shown[page].is_failing
+    assert page.got == []

@@ -151,14 +151,16 @@ class Watch:
         was_fed, shown.was_fed = shown.was_fed, is_fed
         if before is not None and before.newest_at is None and not change.is_claimed:
             # A page that was just opened: its steps are those that were counted.
-            before = before._replace(updated_at=change.updated_at, newest_at=change.newest_at)
+            before = change._replace(steps=before.steps, is_claimed=before.is_claimed)
         if is_fed and shown.is_owed:
             # What is owed is not of the turn that runs now, and comes after it.
             shown.change = before
-        elif is_fed or (was_fed and not shown.is_owed) or before is None:
+        elif is_fed or before is None or (was_fed and not shown.is_owed and self._has_newest(page, change)):
             # What this process stored is on the page already; what is there is found out when it is needed.
             shown.steps = None
-        elif before != change:
+        elif before != change or was_fed or shown.is_owed:
+            if was_fed and not shown.is_owed:
+                shown.steps = None
             sending, was_sent = self._send(page, shown, change), False
             try:
                 was_sent = await asyncio.create_task(sending, context=contextvars.Context())
@@ -167,6 +169,11 @@ class Watch:
                 if not was_sent:
                     # The next look tries again.
                     shown.change = before
+
+    @staticmethod
+    def _has_newest(page: WebsocketSession, change: ThreadChange) -> bool:
+        """Whether the newest step is of the turn that has ended. If not, another process stored it since."""
+        return change.newest_id in {None, *(one.id for one in chat_contexts.get(page.id, ()))}
 
     async def _send(self, page: WebsocketSession, shown: _Shown, change: ThreadChange) -> bool:
         """Send the page what it does not have; False if that has to wait."""
@@ -222,7 +229,7 @@ class Watch:
 
 def change_of(thread: Mapping[str, Any], *, is_claimed: bool) -> ThreadChange:
     """The state of a ThreadDict as it was read."""
-    return ThreadChange(None, len(thread["steps"]), None, is_claimed)
+    return ThreadChange(None, len(thread["steps"]), None, None, is_claimed)
 
 
 def _print(step: Mapping[str, Any]) -> int:
