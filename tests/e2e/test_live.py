@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -10,6 +11,7 @@ from tests.conftest import StartServer
 from tests.integration.test_background_answers import program_of
 from tests.support.browser import IN_THE_BROWSERS_LOOP, visit
 from tests.support.model_server import ModelServer
+from tests.support.patience import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), IN_THE_BROWSERS_LOOP]
 NAME, PASSWORD, SLOW = "ann", "a long password", "slow:20:0"
@@ -40,7 +42,7 @@ async def test_a_page_shows_what_a_program_asks_through_another_process(
         assert not asking.done(), "the answer is shown while it is written"
         assert "cut off" not in await visitor.answers.last.inner_text()
         answer_whole.set()
-        turn = (await asking).json()
+        turn = (await asking).raise_for_status().json()
         await expect(visitor.answers.last).to_contain_text("word-20")
         await expect(visitor.answers).to_have_count(2)
         await expect(visitor.answers.last).to_contain_text("Regenerate")
@@ -51,7 +53,8 @@ async def test_a_page_shows_what_a_program_asks_through_another_process(
         sent = [one.body["messages"] for one in model_server.requests if one.body.get("stream")][-1]
         assert [one["content"] for one in sent if one["role"] == "user"][-1] == "Third"
         assert turn["answer"]["content"] in [one["content"] for one in sent]
-        await program.post(address, json={"content": "Fourth", "model": "echo"})
+        # The answer is on the page before its turn has ended, and until then the thread is busy.
+        await until(lambda: _was_asked(program, address, "Fourth"))
         await expect(visitor.questions).to_contain_text(["First", "Second", "Third", "Fourth"])
         await expect(visitor.answers.last).to_contain_text("You said: Fourth")
         await expect(visitor.answers).to_have_count(4)
@@ -61,3 +64,8 @@ async def test_a_page_shows_what_a_program_asks_through_another_process(
                 await layer.delete_step(first["answer"]["id"])
         await expect(visitor.answers).to_have_count(3)
         assert "failed" not in server.log
+
+
+async def _was_asked(program: httpx.AsyncClient, address: str, question: str) -> bool:
+    answer = await program.post(address, json={"content": question, "model": "echo"})
+    return answer.status_code != httpx.codes.CONFLICT and answer.raise_for_status().is_success
