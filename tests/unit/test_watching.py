@@ -16,8 +16,9 @@ from datalayer.chainlit_layer import ChainlitLayer
 from tests.contracts.test_elements import text_element
 from tests.support.records import new_id, step, thread, user_id
 from threadkeeper.conversation.claims import Claims
+from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.turn_order import Turns
-from threadkeeper.conversation.watching import Watch
+from threadkeeper.conversation.watching import Watch, change_of
 
 
 class Page(WebsocketSession):
@@ -211,3 +212,26 @@ async def test_after_a_turn_of_its_own_a_page_is_not_read_again(
         await watch._look()
     assert not watch._shown[page].is_failing
     assert page.got == []
+
+
+async def test_a_short_turn_between_two_looks_is_on_the_page_already_and_a_notice_stays(
+    layer: ChainlitLayer, owner: str, watch: Watch, open_page: Open
+) -> None:
+    thread_id = await thread(layer, owner)
+    page, mine, theirs = open_page(thread_id), step(thread_id), step(thread_id)
+    init_ws_context(page)
+    await layer.create_step(first := step(thread_id))
+    whole = await layer.get_thread(thread_id)
+    assert whole is not None
+    told = notice("The assistant no longer exists.").to_dict()
+    watch.note(page, {**whole, "steps": [*whole["steps"], told]}, change_of(whole, is_claimed=False))
+    await layer.create_step(mine)
+    chat_contexts[page.id] = [Message("Mine", type="user_message", id=mine["id"])]
+    await watch._look()
+    assert page.got == []
+    await layer.create_step({**theirs, "createdAt": "2126-01-01T00:00:00Z"})
+    await watch._look()
+    assert page.of("new_message") == [theirs["id"]]
+    await layer.delete_step(first["id"])
+    await watch._look()
+    assert page.of("delete_message") == [first["id"]]

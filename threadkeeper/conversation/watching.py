@@ -24,6 +24,7 @@ from datalayer.errors import DataLayerError
 from datalayer.ownership import SYSTEM, acting_as, acting_user
 from datalayer.turns.turns import MOST_WATCHED, ThreadChange
 from threadkeeper.chat.context.refusals import refused_ids
+from threadkeeper.chat.context.steps import is_notice
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.offers import offer_for_thread, remove_offers
 from threadkeeper.conversation.turn_order import Turns
@@ -101,7 +102,8 @@ class Watch:
         """The page gets this ThreadDict whole, now; `change` is its state as it is stored."""
         self._shown[session] = _Shown(
             change,
-            steps={step["id"]: _print(step) for step in thread["steps"]},
+            # A notice is perhaps on this page alone, and not deleted because it is stored nowhere.
+            steps={step["id"]: _print(step) for step in thread["steps"] if not is_notice(step)},
             elements={element["id"]: element.get("forId") for element in thread.get("elements") or ()},
         )
 
@@ -149,13 +151,17 @@ class Watch:
         """`is_fed`: a turn of this process sends its events to the page now."""
         before, shown.change = shown.change, change
         was_fed, shown.was_fed = shown.was_fed, is_fed
+        # A short turn of this process begins and ends between two looks.
+        has_more = before is not None and change.steps > before.steps and change.newest_id != before.newest_id
         if before is not None and before.newest_at is None and not change.is_claimed:
             # A page that was just opened: its steps are those that were counted.
             before = change._replace(steps=before.steps, is_claimed=before.is_claimed)
         if is_fed and shown.is_owed:
             # What is owed is not of the turn that runs now, and comes after it.
             shown.change = before
-        elif is_fed or before is None or (was_fed and not shown.is_owed and self._has_newest(page, change)):
+        elif (
+            is_fed or before is None or ((was_fed or has_more) and not shown.is_owed and self._has_newest(page, change))
+        ):
             # What this process stored is on the page already; what is there is found out when it is needed.
             shown.steps = None
         elif before != change or was_fed or shown.is_owed:
