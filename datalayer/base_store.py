@@ -9,14 +9,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from datalayer.blobs import BlobStore
 from datalayer.blobs.uploads import Uploads
-from datalayer.errors import ConfigurationError, DataLayerError, InvalidRecord, SchemaError, StatementRefused
+from datalayer.errors import (
+    ConfigurationError,
+    DataLayerError,
+    InvalidRecord,
+    SchemaError,
+    StatementRefused,
+    StorageUnavailable,
+)
 from datalayer.ownership import Actor
 from datalayer.records.chat import Element
 from datalayer.records.writes import Recorded, ids_of
+from datalayer.writes.replay import replay
 from datalayer.writes.spool import Spool, to_line
 
 logger = logging.getLogger(__name__)
@@ -32,8 +40,20 @@ class WriteFailure:
     error: DataLayerError
 
 
+class WriteQueue(Protocol):
+    """What every queue of writes tells of them."""
+
+    def __len__(self) -> int:
+        """The number of writes that are not stored yet."""
+
+    async def settled(self, thread_id: str, /) -> None:
+        """Wait until the queued writes of this thread are stored or have failed."""
+
+
 class BaseStore(ABC):
     """One blob store beside a database."""
+
+    _writer: WriteQueue
 
     def __init__(
         self,
@@ -62,6 +82,15 @@ class BaseStore(ABC):
                 "files cannot be stored: the data layer was created without a blob store; pass `blobs`"
             )
         return self._blobs
+
+    @property
+    def queued_writes(self) -> int:
+        """The number of writes that are not stored yet."""
+        return len(self._writer)
+
+    async def settled(self, thread_id: str) -> None:
+        """Wait, a few seconds at most, until all queued writes of this thread are stored or have failed."""
+        await self._writer.settled(thread_id)
 
     @abstractmethod
     def _submit(self, write: Recorded, thread_id: str | None = None) -> asyncio.Future[Any]:
@@ -115,6 +144,19 @@ class BaseStore(ABC):
         logger.error("%s was not stored: %s", what, error, extra={"thread_id": thread_id, "record_id": record_id})
         if self._on_write_failure is not None:
             await self._on_write_failure(WriteFailure(what, thread_id, record_id, error))
+
+    async def _replay_spooled(self) -> None:
+        """Store the writes that an earlier process left in the spool file.
+
+        Raises:
+            StorageUnavailable: the database cannot be reached, or the spool file cannot be read or changed.
+        """
+        if self._spool is None:
+            return
+        try:
+            await replay(self._spool, self._apply)
+        except OSError as error:
+            raise StorageUnavailable(f"the spool file cannot be read or changed ({type(error).__name__})") from error
 
     def _rescue(self, writes: list[Recorded]) -> bool:
         if self._spool is None:

@@ -21,7 +21,6 @@ from datalayer.cleaning import known_id
 from datalayer.database import Database
 from datalayer.errors import (
     InvalidRecord,
-    StorageUnavailable,
 )
 from datalayer.history import deletion_marks, elements, thread_reads, threads
 from datalayer.history.thread_reads import WholeThread
@@ -29,7 +28,6 @@ from datalayer.ownership import Actor, may_read
 from datalayer.records.chat import Element, Thread, is_shared
 from datalayer.records.writes import ElementDeletion, Recorded, Removed, StepDeletion, ThreadCut, ThreadDeletion, ids_of
 from datalayer.writes.queue import Writer
-from datalayer.writes.replay import replay
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +41,8 @@ _DELETIONS = (ThreadDeletion, ThreadCut, StepDeletion)
 
 class DataStore(BaseStore):
     """One database and one blob store; ownership is checked and every failed write is reported."""
+
+    _writer: Writer
 
     def __init__(
         self,
@@ -85,13 +85,7 @@ class DataStore(BaseStore):
             StorageUnavailable: the database cannot be reached, or the spool file cannot be read or changed.
         """
         applied = await migrations.migrate(self.database, removals=removals)
-        if self._spool is not None:
-            try:
-                await replay(self._spool, self._apply)
-            except OSError as error:
-                raise StorageUnavailable(
-                    f"the spool file cannot be read or changed ({type(error).__name__})"
-                ) from error
+        await self._replay_spooled()
         # After the replay, which is the oldest that a mark has to hold up.
         async with self.database.write() as connection:
             await deletion_marks.expire(connection)
@@ -122,15 +116,6 @@ class DataStore(BaseStore):
     async def texts_to_index(self) -> int:
         """How many texts of all users the search cannot find yet; a large number may be five seconds old."""
         return await self.search_indexer.count()
-
-    @property
-    def queued_writes(self) -> int:
-        """The number of writes that are not stored yet."""
-        return len(self._writer)
-
-    async def settled(self, thread_id: str) -> None:
-        """Wait, a few seconds at most, until all queued writes of this thread are stored or have failed."""
-        await self._writer.settled(thread_id)
 
     async def close(self, deadline_seconds: float = 4.0) -> None:
         """Store the queued writes and uploads until the deadline, spool the rest, and close all connections."""

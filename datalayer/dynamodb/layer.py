@@ -32,7 +32,7 @@ from datalayer.dynamodb.removal import Removal, RemovedThread
 from datalayer.dynamodb.threads import Threads, cursor_of
 from datalayer.dynamodb.users import Users
 from datalayer.dynamodb.votes import Votes
-from datalayer.errors import InvalidRecord, NotFound, StorageUnavailable
+from datalayer.errors import InvalidRecord, NotFound
 from datalayer.ownership import Actor, acting_user, demand_write, recorded
 from datalayer.records.chat import Element, Receipt
 from datalayer.records.writes import (
@@ -47,7 +47,6 @@ from datalayer.records.writes import (
     VoteWrite,
     ids_of,
 )
-from datalayer.writes.replay import replay
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +56,8 @@ _TOGETHER = 20
 
 class DynamoLayer(ChainlitWrites):
     """Stores the chat. Created by `datalayer.create_data_layer`."""
+
+    _writer: Lanes
 
     def __init__(
         self,
@@ -117,13 +118,7 @@ class DynamoLayer(ChainlitWrites):
             StorageUnavailable: DynamoDB cannot be reached, or the spool file cannot be read or changed.
         """
         created = await tables.create(self.table)
-        if self._spool is not None:
-            try:
-                await replay(self._spool, self._apply)
-            except OSError as error:
-                raise StorageUnavailable(
-                    f"the spool file cannot be read or changed ({type(error).__name__})"
-                ) from error
+        await self._replay_spooled()
         if finished := await self._removal.finish():
             logger.warning("went on with %d deletions of threads that an earlier process had begun", finished)
         self.file_deleter.note()
@@ -145,15 +140,6 @@ class DynamoLayer(ChainlitWrites):
             SchemaError: there is no table.
         """
         await self.table.call("describe_table")
-
-    @property
-    def queued_writes(self) -> int:
-        """The number of writes that are not stored yet."""
-        return len(self._writer)
-
-    async def settled(self, thread_id: str) -> None:
-        """Wait, a few seconds at most, until all queued writes of this thread are stored or have failed."""
-        await self._writer.settled(thread_id)
 
     async def close(self, deadline_seconds: float = 4.0) -> None:
         """Store the queued writes and uploads until the deadline, spool the rest, and close all connections."""
