@@ -51,7 +51,7 @@ class TurnResult:
 class TurnRefused(Exception):
     """A question is not asked, or a file not taken.
 
-    `kind` is "not-found", "busy", "model-not-allowed", "rate-exceeded" or "file-refused".
+    `kind` is "not-found", "busy", "too-late", "model-not-allowed", "rate-exceeded" or "file-refused".
 
     `retry_after` are the seconds until it may be asked; None if waiting does not help.
     """
@@ -128,6 +128,31 @@ class AskThread(Protocol):
         Raises:
             TurnRefused: there is no such thread, or it answers already, or the key does not allow the model or any
                 more tokens now, or the files cannot be of one question.
+        """
+
+    async def ask_again(
+        self, thread_id: str, message_id: str, *, text: str | None = None, model: str | None, key: ApiKey
+    ) -> ProgramTurn:
+        """Ask a question again, as the chat does when it is edited, or its answer regenerated.
+
+        All messages behind the question are deleted; what they said stays as earlier versions.
+
+        Args:
+            thread_id: a thread of the key's user.
+            message_id: with a text, any question; without one, the last question or the message below it.
+            text: in place of that of the question; None to keep it.
+            model: one of the models on offer; None for the one that was asked.
+            key: who asks.
+
+        Raises:
+            TurnRefused: as for a new question, or the message is not in the last turn.
+        """
+
+    async def continue_answer(self, thread_id: str, answer_id: str, *, key: ApiKey) -> ProgramTurn:
+        """Let the model go on with an incomplete answer, the last message of a thread.
+
+        Raises:
+            TurnRefused: as for a new question, or the answer is complete or not the last one.
         """
 
     async def store(

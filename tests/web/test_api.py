@@ -52,7 +52,9 @@ async def ask_thread(
     """The conversations of this process, with the scripted model server."""
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("OPENAI_BASE_URL", model_server.base_url)
-    monkeypatch.setenv("OPENAI_MODELS", "echo,context-echo,slow:20:0.05,401,slow:3:0.01,hang:3,others:images:alone")
+    monkeypatch.setenv(
+        "OPENAI_MODELS", "echo,context-echo,slow:20:0.05,401,slow:3:0.01,hang:3,length,others:images:alone"
+    )
     settings = load_settings()
     conversations = Conversations(layer, open_model(settings, layer, []), settings)
     yield Programs(layer, conversations)

@@ -13,6 +13,7 @@ from chainlit.utils import utc_now
 
 from threadkeeper.chat.context.steps import is_notice
 from threadkeeper.conversation.chat_settings import MODEL
+from threadkeeper.conversation.reply import text_to_continue
 from threadkeeper.program_turns import TurnEvent, TurnResult
 
 
@@ -67,9 +68,17 @@ class Turn(ChainlitEmitter):
 
     Args:
         text_so_far: gives the text of an answer that is being written, without the marks of the page.
+        continued: the StepDict of an incomplete answer; only what is appended to it is told.
     """
 
-    def __init__(self, session: HTTPSession, question_id: str, text_so_far: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        session: HTTPSession,
+        question_id: str,
+        text_so_far: Callable[[str], str],
+        *,
+        continued: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(cast(WebsocketSession, session))
         self._text_so_far = text_so_far
         self.question_id = question_id
@@ -82,6 +91,10 @@ class Turn(ChainlitEmitter):
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # How much of each answer is told. Thoughts stream too, and are not in it.
         self._told: dict[str, int] = {}
+        self._continued, self._used_before = continued, 0
+        if continued is not None:
+            self._told[continued["id"]] = len(text_to_continue(continued))
+            self._used_before = _tokens_of(continued)
 
     @property
     def emit(self) -> Any:
@@ -95,8 +108,9 @@ class Turn(ChainlitEmitter):
     def _take(self, event: str, data: Any) -> None:
         match event:
             case "stream_start" if data["type"] == "assistant_message":
+                told = self._told.get(data["id"], 0)
                 self._told[data["id"]] = len(data["output"])
-                self.add(TurnEvent("text", id=data["id"], text=data["output"]))
+                self.add(TurnEvent("text", id=data["id"], text=data["output"][told:]))
             case "stream_token" if data["id"] in self._told:
                 # What the page gets has its formulas changed.
                 text = self._text_so_far(data["id"])
@@ -114,8 +128,7 @@ class Turn(ChainlitEmitter):
             # An answer without text, as a picture alone, comes as a new message.
             case "update_message" | "new_message" if _is_answer(data):
                 self._result.answer_id = data["id"]
-                usage = data["metadata"].get("usage") or {}
-                self.used_tokens = int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0)
+                self.used_tokens = _tokens_of(data) - self._used_before
                 self.add(TurnEvent("answer", id=data["id"]))
             case "toast":
                 self._result.notices.append(str(data.get("message") or ""))
@@ -135,6 +148,9 @@ class Turn(ChainlitEmitter):
         error = None if task.cancelled() else task.exception()
         self._result.failure_kind = self.failure_kind
         self._result.was_stopped = task.cancelled()
+        if self._continued is not None and not self._result.failure and self._result.answer_id is None:
+            # Nothing was appended, which a notice explains.
+            self._result.answer_id = self._continued["id"]
         if not self._ended.done():
             if error is not None:
                 self._ended.set_exception(error)
@@ -156,6 +172,11 @@ class Turn(ChainlitEmitter):
     async def result(self) -> TurnResult:
         await asyncio.shield(self._ended)
         return self._result
+
+
+def _tokens_of(step: dict[str, Any]) -> int:
+    usage = (step.get("metadata") or {}).get("usage") or {}
+    return int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0)
 
 
 def _is_answer(data: Any) -> bool:

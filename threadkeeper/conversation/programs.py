@@ -7,7 +7,8 @@ program, and to the pages of the user that have the thread open.
 import asyncio
 import contextvars
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,12 +22,16 @@ from datalayer.records.keys import ApiKey
 from threadkeeper.chat.context.refusals import FAILED, refused_ids
 from threadkeeper.chat.titles import first_name
 from threadkeeper.conversation.assistants import answerer_of, profile_of_thread
-from threadkeeper.conversation.chat_settings import personal_settings
+from threadkeeper.conversation.chat_settings import MODEL, personal_settings
+from threadkeeper.conversation.continuing import question_ids, to_continue, to_write_anew
 from threadkeeper.conversation.program_turn import Turn, answer_of, end_session, question_step, send_to_pages
 from threadkeeper.conversation.reply import AskingProgram, asking_program
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.uploads import attach_files, release_files, show_files, take_file
 from threadkeeper.program_turns import TurnEvent, TurnRefused, TurnResult
+
+_ENGLISH = "en"
+_TOO_LATE = "Only the last answer of a thread can be written anew, and only an incomplete one continued."
 
 
 class Programs:
@@ -55,15 +60,63 @@ class Programs:
         self, thread_id: str, text: str, *, model: str | None, key: ApiKey, elements: Sequence[str] = ()
     ) -> Turn:
         """As `threadkeeper.program_turns.AskThread`."""
+        async with self._claimed(thread_id) as claim:
+            thread = await self._own(await self._layer.get_thread(thread_id), key)
+            question = question_step(thread_id, key.owner, text, model=model)
+            await self._demand(thread, question, key)
+            return await self._begin(thread, question, key, claim, elements=elements)
+
+    async def ask_again(
+        self, thread_id: str, message_id: str, *, text: str | None = None, model: str | None, key: ApiKey
+    ) -> Turn:
+        """As `threadkeeper.program_turns.AskThread.ask_again`."""
+        async with self._claimed(thread_id) as claim:
+            thread = await self._own(await self._layer.get_thread(thread_id), key)
+            found = next((one for one in thread["steps"] if one["id"] == message_id), None)
+            if found is None or (text is not None and found["type"] != "user_message"):
+                raise TurnRefused("not-found", "The thread has no such message.")
+            if text is None and (found := to_write_anew(thread, message_id)) is None:
+                raise TurnRefused("too-late", _TOO_LATE)
+            question = {**found, "output": found["output"] if text is None else text}
+            if model is not None:
+                question["modes"] = {**(found.get("modes") or {}), MODEL: model}
+            await self._demand(thread, question, key)
+            return await self._begin(thread, question, key, claim, is_again=True)
+
+    async def continue_answer(self, thread_id: str, answer_id: str, *, key: ApiKey) -> Turn:
+        """As `threadkeeper.program_turns.AskThread.continue_answer`."""
+        async with self._claimed(thread_id) as claim:
+            thread = await self._own(await self._layer.get_thread(thread_id), key)
+            if all(step["id"] != answer_id for step in thread["steps"]):
+                raise TurnRefused("not-found", "The thread has no such message.")
+            self._conversations.mark(thread, _ENGLISH)
+            found = to_continue(thread, answer_id)
+            if found is None:
+                raise TurnRefused("too-late", _TOO_LATE)
+            await self._demand(thread, found.question, key)
+            for error in found.errors:
+                await self._layer.delete_step(error["id"])
+                await send_to_pages(thread_id, key.owner, "delete_message", error)
+
+            async def proceed(turn: Turn, message: cl.Message) -> None:
+                turn.add(TurnEvent("question", id=message.id))
+                turn.failure_kind = await self._conversations.proceed(message, thread, found.answer, _ENGLISH) or ""
+
+            return await self._begin(thread, found.question, key, claim, continued=(found.answer, proceed))
+
+    @asynccontextmanager
+    async def _claimed(self, thread_id: str) -> AsyncIterator[str]:
+        """Claim a thread for a turn, which releases it at its end.
+
+        Raises:
+            TurnRefused: the thread answers already.
+        """
         claims = self._turns.claims
         claim = None if self._turns.tasks_of(thread_id) else await claims.take(thread_id)
         if claim is None:
             raise TurnRefused("busy", "The thread answers another question. Ask again when it has ended.", 1)
         try:
-            thread = await self._own(await self._layer.get_thread(thread_id), key)
-            question = question_step(thread_id, key.owner, text, model=model)
-            await self._demand(thread, question, key)
-            return await self._begin(thread, question, key, claim, elements=elements)
+            yield claim
         except BaseException:
             claims.release(claim)
             raise
@@ -75,8 +128,7 @@ class Programs:
         thread = await self._own(await self._layer.get_thread_head(thread_id), key)
         question = question_step(thread_id, key.owner, text, model=model)
         await self._demand(thread, question, key)
-        await self._name(thread, text)
-        await attach_files(self._layer, self._answering.questions, question, elements)
+        await self._take_files(thread, question, elements)
         try:
             await self._layer.create_step(question)
         except BaseException:
@@ -89,18 +141,14 @@ class Programs:
 
     async def answer(self, thread_id: str, question_id: str, *, key: ApiKey) -> Turn | TurnResult:
         """As `threadkeeper.program_turns.BackgroundTurns.answer`."""
-        claims = self._turns.claims
-        claim = None if self._turns.tasks_of(thread_id) else await claims.take(thread_id)
-        if claim is None:
-            raise TurnRefused("busy", "The thread answers another question.", 1)
-        try:
+        async with self._claimed(thread_id) as claim:
             thread = await self._own(await self._layer.get_thread(thread_id), key)
             question = next((one for one in thread["steps"] if one["id"] == question_id), None)
             if question is None:
                 raise TurnRefused("not-found", "The question was deleted before it was answered.")
             whole, rest = answer_of(thread["steps"], question_id)
             if whole is not None:
-                claims.release(claim)
+                self._turns.claims.release(claim)
                 return TurnResult(question_id, whole)
             for step in rest:
                 await self._layer.delete_step(step["id"])
@@ -109,9 +157,6 @@ class Programs:
             thread["steps"] = [step for step in thread["steps"] if step["id"] not in left]
             await self._demand_model(profile_of_thread(thread), question.get("modes"), key)
             return await self._begin(thread, question, key, claim, is_stored=True)
-        except BaseException:
-            claims.release(claim)
-            raise
 
     async def _own(self, thread: dict[str, Any] | None, key: ApiKey) -> dict[str, Any]:
         if thread is None or thread["userIdentifier"] != key.owner:
@@ -131,8 +176,22 @@ class Programs:
         claim: str,
         *,
         is_stored: bool = False,
+        is_again: bool = False,
         elements: Sequence[str] = (),
+        continued: tuple[dict[str, Any], Callable[[Turn, cl.Message], Awaitable[None]]] | None = None,
     ) -> Turn:
+        """Start the turn of a question.
+
+        Args:
+            thread: its ThreadDict.
+            question: its StepDict.
+            key: who asks.
+            claim: of the thread.
+            is_stored: whether the question waited in the thread.
+            is_again: whether it had an answer, which is replaced.
+            elements: its files, which are of no message yet.
+            continued: the answer that is continued, and what does it.
+        """
         program = AskingProgram(key.id, await self._project_of(key), key.models, is_stored)
         user = await self._layer.get_user(key.owner)
         session = HTTPSession(id=str(uuid.uuid4()), client_type="webapp", thread_id=thread["id"], user=user)
@@ -140,26 +199,40 @@ class Programs:
         session.chat_profile = profile_of_thread(thread)
         metadata = thread.get("metadata") or {}
         session.chat_settings = dict(metadata.get("chat_settings") or personal_settings(user))
-        self._take_up(session, thread, question["id"])
-        await self._name(thread, question["output"])
-        # Last: if something before it fails, the question can be asked again with its files.
-        await attach_files(self._layer, self._answering.questions, question, elements)
-        turn = Turn(session, question["id"], self._text_so_far)
+        self._take_up(session, thread)
+        if not (is_again or continued):
+            self._turns.of(session).asked.discard(question["id"])
+        await self._take_files(thread, question, elements)
+        answer, proceed = continued or (None, None)
+        turn = Turn(session, question["id"], self._text_so_far, continued=answer)
+        stored = next((step for step in thread["steps"] if step["id"] == question["id"]), None)
+
+        async def ask(message: cl.Message) -> None:
+            if stored is None or is_stored:
+                await message.send()
+            elif (stored["output"], stored.get("modes")) != (message.content, message.modes):
+                await message.update()
+            await show_files(self._layer, key.owner, message.thread_id, elements)
+            await self._answer(turn, message)
+
+        async def go_on(message: cl.Message) -> None:
+            assert proceed is not None
+            await proceed(turn, message)
+
         # In a context of its own: the turn goes on when its request has ended.
         context = contextvars.copy_context()
-        task = context.run(asyncio.create_task, self._run(turn, question, (key, program), elements))
+        task = context.run(asyncio.create_task, self._run(turn, question, (key, program), go_on if continued else ask))
         turn.task = task
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._end(turn, claim, done))
         return turn
 
-    def _take_up(self, session: HTTPSession, thread: dict[str, Any], question_id: str) -> None:
+    def _take_up(self, session: HTTPSession, thread: dict[str, Any]) -> None:
         """Let the session go on with a stored thread."""
         turns = self._turns.of(session)
         turns.claimed = turns.resumed = True
         turns.refused = refused_ids(thread["steps"])
-        turns.asked.update(step["id"] for step in thread["steps"] if step["type"] == "user_message")
-        turns.asked.discard(question_id)
+        turns.asked.update(question_ids(thread))
 
     def _text_so_far(self, answer_id: str) -> str:
         """The text of an answer that is being written, without the marks of the page."""
@@ -201,25 +274,39 @@ class Programs:
         turn: Turn,
         question: dict[str, Any],
         asker: tuple[ApiKey, AskingProgram],
-        elements: Sequence[str],
+        work: Callable[[cl.Message], Awaitable[None]],
     ) -> None:
         key, program = asker
         acting_user.set(key.owner)
         asking_program.set(program)
         context_var.set(ChainlitContext(turn.session, turn))
         message = cl.Message.from_dict(cast(Any, question))
-        await message.send()
-        await show_files(self._layer, key.owner, message.thread_id, elements)
-        turn.add(TurnEvent("question", id=message.id))
-        # As Chainlit does around the handler of a message.
         try:
-            async with cl.Step(name="on_message", type="run", parent_id=message.id) as run:
-                run.input = message.content
-                await self._conversations.answer(message)
-            turn.failure_kind = str((message.metadata or {}).get(FAILED) or "")
+            await work(message)
         finally:
             # A stopped answer has used tokens too.
             await asyncio.shield(self._count_tokens(turn, key))
+
+    async def _answer(self, turn: Turn, message: cl.Message) -> None:
+        turn.add(TurnEvent("question", id=message.id))
+        # As Chainlit does around the handler of a message.
+        async with cl.Step(name="on_message", type="run", parent_id=message.id) as run:
+            run.input = message.content
+            await self._conversations.answer(message)
+        turn.failure_kind = str((message.metadata or {}).get(FAILED) or "")
+
+    async def _take_files(self, thread: dict[str, Any], question: dict[str, Any], elements: Sequence[str]) -> None:
+        """Let the files belong to the question, and name the thread after it if it has no name.
+
+        A question whose files are refused names no thread; one that cannot name it may be asked again with its files.
+        """
+        await attach_files(self._layer, self._answering.questions, question, elements)
+        try:
+            await self._name(thread, question["output"])
+        except BaseException:
+            if elements:
+                await release_files(self._layer, question)
+            raise
 
     async def _name(self, thread: dict[str, Any], question: str) -> None:
         """Name a thread without a name after its question, as Chainlit does. The title comes after the answer."""

@@ -23,7 +23,7 @@ from threadkeeper.chat.attachments.reader import AttachmentRefused
 from threadkeeper.chat.context.refusals import refused_ids
 from threadkeeper.chat.metering.pricing import load_published
 from threadkeeper.chat.model import Model, ModelError
-from threadkeeper.chat.wording import mark_of, say
+from threadkeeper.chat.wording import say
 from threadkeeper.conversation.assistants import (
     DEFAULT_CHAT,
     Answerer,
@@ -44,10 +44,10 @@ from threadkeeper.conversation.chat_settings import (
     take_settings,
 )
 from threadkeeper.conversation.claims import Claims
+from threadkeeper.conversation.continuing import question_ids, to_continue
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.offers import (
-    UNFINISHED,
     offer,
     offer_for_thread,
     prompt_buttons,
@@ -273,7 +273,7 @@ class Conversations:
             await cl.context.emitter.send_toast(say("nothing_to_retry", language), "error")
             return
         thread = await self._layer.get_thread(session.thread_id) or {"steps": []}
-        if question_id in _question_ids(thread)[:-1]:
+        if question_id in question_ids(thread)[:-1]:
             await cl.context.emitter.send_toast(say("retry_too_late", language), "info")
             return
         question = messages[position]
@@ -303,27 +303,36 @@ class Conversations:
             return
         thread = await self._layer.get_thread(session.thread_id) or {"steps": []}
         self.mark(thread, language)
-        said = [step for step in thread["steps"] if step["type"].endswith("_message") and not step.get("isError")]
-        question = next((one for one in chat_context.get() if one.id in _question_ids(thread)[-1:]), None)
-        answer = said[-1] if said else None
-        if question is None or answer is None or answer["id"] != answer_id or not _is_unfinished(answer):
+        found = to_continue(thread, answer_id)
+        own = [] if found is None else chat_context.get()
+        question = next((one for one in own if found and one.id == found.question["id"]), None)
+        if found is None or question is None:
             await cl.context.emitter.send_toast(say("retry_too_late", language), "info")
             return
+        answer = found.answer
         # The error that explained why the answer ends is done with.
-        errors = {step["id"] for step in thread["steps"] if step.get("isError") and _follows(thread, answer, step)}
-        for message in [one for one in chat_context.get() if one.id in errors]:
+        errors = {step["id"] for step in found.errors}
+        for message in [one for one in own if one.id in errors]:
             await message.remove()
 
         async def proceed(message: cl.Message) -> None:
-            with self._turns.audience(session):
-                await self._run(
-                    message,
-                    language,
-                    session,
-                    lambda _again: self._answering.continue_answer(message, thread, answer, language),
-                )
+            await self.proceed(message, thread, answer, language)
 
         self._start(proceed, question)
+
+    async def proceed(
+        self, message: cl.Message, thread: dict[str, Any], answer: dict[str, Any], language: str
+    ) -> str | None:
+        """Continue an incomplete answer to a question. Gives the kind of the error without which it would go on."""
+        session, failed = cl.context.session, None
+
+        async def work(_again: bool) -> None:
+            nonlocal failed
+            failed = await self._answering.continue_answer(message, thread, answer, language)
+
+        with self._turns.audience(session):
+            await self._run(message, language, session, work)
+        return failed
 
     async def show_version(self, question_id: object, to: object) -> None:
         """Show another version of a question and its answer. In the last turn, it replaces the current one."""
@@ -335,7 +344,7 @@ class Conversations:
         if versions is None or not isinstance(to, int) or not 0 <= to < len(versions.all):
             await cl.context.emitter.send_toast(say("version_gone", language), "info")
             return
-        if question_id != _question_ids(thread)[-1]:
+        if question_id != question_ids(thread)[-1]:
             await show_earlier(thread["steps"], versions, to, language)
         elif to != versions.at:
             await self.retry(question_id, restored=versions.all[to])
@@ -369,20 +378,6 @@ class Conversations:
         """The server stops: store the text so far of every answer in progress, and close the model."""
         self.watch.stop()
         await end_answers(self._turns, self._answering, self.background, self._model)
-
-
-def _question_ids(thread: dict[str, Any]) -> list[str]:
-    return [step["id"] for step in thread["steps"] if step["type"] == "user_message"]
-
-
-def _follows(thread: dict[str, Any], step: dict[str, Any], later: dict[str, Any]) -> bool:
-    steps: list[dict[str, Any]] = thread["steps"]
-    return steps.index(later) > steps.index(step)
-
-
-def _is_unfinished(answer: dict[str, Any]) -> bool:
-    status = (answer.get("metadata") or {}).get("status")
-    return answer["type"] == "assistant_message" and (status in UNFINISHED or mark_of(answer["output"]) is not None)
 
 
 async def _as_a_turn(handler: Any, message: cl.Message) -> None:

@@ -104,8 +104,7 @@ class Answering:
             AttachmentRefused: a file of the question cannot be taken.
             DataLayerError: the thread cannot be read or cut.
         """
-        session = cl.context.session
-        thread_id = session.thread_id
+        session, thread_id = cl.context.session, cl.context.session.thread_id
         turns = self._turns.of(session)
         begins = not turns.resumed and turns.asked == {message.id} and not again
         # A new thread is not in the store yet, and the answer does not wait until it is.
@@ -246,8 +245,8 @@ class Answering:
 
     async def continue_answer(
         self, message: cl.Message, thread: dict[str, Any], answer: dict[str, Any], language: str
-    ) -> None:
-        """Let the model continue an incomplete answer, the last message of the thread, and append the text to it."""
+    ) -> str | None:
+        """Let the model append to an incomplete answer, the last message of the thread. Gives the kind of an error."""
         at = next(position for position, step in enumerate(thread["steps"]) if step["id"] == answer["id"])
         answerer = await self.answerers.of_turn(cl.context.session, language)
         own = Choices.from_values(cl.context.session.chat_settings, self.default)
@@ -260,11 +259,11 @@ class Answering:
             logger.warning("no passages: %s", error, extra={"thread_id": thread["id"], "step_id": answer["id"]})
             model = answerer.model(message.modes, self.models)
             await say_error(explain(error, language, model=model), model=model)
-            return
+            return error.kind
         if prepared.idk is not None:
             # The answer stays as it is: what it has was found in passages.
             await last_notice(prepared.idk).send()
-            return
+            return None
         choices, passages = prepared.choices, prepared.passages
         model = await self.answerers.pick(answerer, message, language)
         asking = Asking(
@@ -278,7 +277,7 @@ class Answering:
             await asking.begin()
         except ModelError as error:
             await say_error(explain(error, language, model=model), model=model)
-            return
+            return error.kind
         footer = self._settings.usage_footer
         reply = Reply(
             self._layer, model, language, footer=footer, continued=answer, answerer=answerer, passages=passages
@@ -290,6 +289,7 @@ class Answering:
             await say_error(explain(outcome.error, language, model=model), model=model)
         status = outcome.status if outcome.text else str((answer.get("metadata") or {}).get("status") or "cut")
         await self._offer(message.id, reply.message.id, status, language, again=False, model=model)
+        return outcome.error.kind if outcome.error else None
 
     async def _end(
         self,

@@ -42,8 +42,17 @@ _EVENT = {
     "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
     "required": ["event", "data"],
 }
+STREAMED: dict[str, Any] = {"content": {"text/event-stream": {"schema": _EVENT}}}
+"""What a streamed turn answers with, for the documentation of a route."""
 _ROLES = ("user_message", "assistant_message")
-_REFUSED = {"not-found": 404, "busy": 409, "model-not-allowed": 403, "rate-exceeded": 429, "file-refused": 422}
+_REFUSED = {
+    "not-found": 404,
+    "busy": 409,
+    "too-late": 409,
+    "model-not-allowed": 403,
+    "rate-exceeded": 429,
+    "file-refused": 422,
+}
 _OF_LIMITS = ("over_limit", "in_flight", "unpriced")
 
 
@@ -67,7 +76,7 @@ async def list_messages(
     dependencies=[Once],
     response_model=Turn,
     responses={
-        200: {"content": {"text/event-stream": {"schema": _EVENT}}},
+        200: STREAMED,
         202: {"model": ShownJob, "description": "The answer is written in the background."},
     },
     openapi_extra={ERRORS: [502]},
@@ -114,7 +123,7 @@ async def _answer_later(
         except FetchFailed:
             raise invalid("body.webhook", "its host is not one of API_WEBHOOK_HOSTS, or it is no address") from None
     assert caller.key is not None
-    asks = _checked(request, given.content, given.model)
+    asks = checked(request, given.content, given.model)
     try:
         question_id = await asks.store(
             thread_id, given.content, model=given.model, key=caller.key, elements=given.elements
@@ -134,9 +143,9 @@ async def _answer_later(
     return JSONResponse(shown.model_dump(), 202, headers={"Location": address_of(job)})
 
 
-def _checked(request: Request, content: str, model: str | None) -> AskThread:
-    """Who asks this question. Raises Problem: it has no text, or its model is not on offer."""
-    if not content.strip():
+def checked(request: Request, content: str | None, model: str | None) -> AskThread:
+    """Who asks this question. Raises Problem: its new text has no letter, or its model is not on offer."""
+    if content is not None and not content.strip():
         raise invalid("body.content", "it has no text")
     asks: AskThread = request.state.ask_thread
     if model is not None and model not in asks.models:
@@ -167,7 +176,7 @@ async def begin_turn(
         Problem: it has no text, its model is not on offer, or it is refused.
     """
     assert caller.key is not None
-    asks = _checked(request, content, model)
+    asks = checked(request, content, model)
     try:
         turn = await asks(thread_id, content, model=model, key=caller.key, elements=elements)
     except TurnRefused as refused:

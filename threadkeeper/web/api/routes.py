@@ -10,6 +10,7 @@ from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.program_turns import AskThread
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.api import (
+    again,
     assistants,
     elements,
     interactions,
@@ -74,7 +75,15 @@ def api_router(
     )
     router = APIRouter(dependencies=[Depends(shared)])
     parts = (
-        *(threads.router, messages.router, jobs.router, elements.router, elements.uploads, interactions.router),
+        *(
+            threads.router,
+            messages.router,
+            again.router,
+            jobs.router,
+            elements.router,
+            elements.uploads,
+            interactions.router,
+        ),
         *(usage.router, limits.router, transactions.router, projects.router),
         *(assistants.router, sources.files, sources.router, trainings.router),
         *(reviews.router, users.router),

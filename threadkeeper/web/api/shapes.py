@@ -94,6 +94,21 @@ class NewMessage(Strict):
     )
 
 
+class AnewAnswer(Strict):
+    """`model` as for a new question; null keeps the one that was asked."""
+
+    model: Annotated[str, Field(max_length=200)] | None = None
+    stream: bool = Field(default=False, description="Answer as server-sent events.")
+
+
+class EditedQuestion(AnewAnswer):
+    content: Annotated[str, Field(min_length=1, max_length=LONGEST_QUESTION)]
+
+
+class ContinuedAnswer(Strict):
+    stream: bool = Field(default=False, description="Only what is appended comes as `text`.")
+
+
 class Vote(BaseModel):
     id: str
     value: Literal["up", "down"]
@@ -110,10 +125,21 @@ class Message(BaseModel):
     model: str | None
     usage: dict[str, Any] | None
     feedback: Vote | None
+    is_favorite: bool
 
 
 class MessagePage(BaseModel):
     data: list[Message]
+    next_cursor: str | None
+
+
+class Favorite(BaseModel):
+    thread_id: str
+    message: Message
+
+
+class FavoritePage(BaseModel):
+    data: list[Favorite]
     next_cursor: str | None
 
 
@@ -222,6 +248,7 @@ def message_of(step: Mapping[str, Any], vote: Mapping[str, Any] | None) -> Messa
         is_error=bool(step.get("isError")),
         model=metadata.get("model"),
         usage=metadata.get("usage"),
+        is_favorite=metadata.get("favorite") is True,
         feedback=None
         if not vote
         else Vote(id=vote["id"], value="up" if vote["value"] else "down", comment=vote.get("comment") or None),

@@ -1,0 +1,116 @@
+"""The API: an edited question, an answer that is written anew or continued, favourites, and what names a thread."""
+
+import httpx
+import pytest
+
+from datalayer import acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.model_server import ModelServer
+from tests.support.records import new_id
+from tests.web.conftest import Program, problem
+from tests.web.test_api import (  # noqa: F401  the conversations with the scripted model server
+    ask_thread,
+    asked,
+    events,
+    made,
+    model_server,
+)
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+async def texts(program: httpx.AsyncClient, thread_id: str) -> list[str]:
+    found = (await program.get(f"/threads/{thread_id}/messages")).json()["data"]
+    return [one["content"] for one in found]
+
+
+async def test_a_question_is_edited_and_answered_anew(program_of: Program, layer: ChainlitLayer) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    first = (await asked(program, thread_id, "One")).json()
+    await asked(program, thread_id, "Two")
+    address = f"/threads/{thread_id}/messages/{first['question']['id']}/edit"
+    answer = await program.post(address, json={"content": "Three"}, headers={"Idempotency-Key": "a"})
+    assert answer.status_code == 200, answer.text
+    turn = answer.json()
+    assert (turn["question"]["id"], turn["answer"]["content"]) == (first["question"]["id"], "You said: Three")
+    assert await texts(program, thread_id) == ["Three", "You said: Three"]
+    again = await program.post(address, json={"content": "Three"}, headers={"Idempotency-Key": "a"})
+    assert (again.json(), again.headers["idempotency-replayed"]) == (turn, "true")
+    with acting_as("uma"):
+        earlier = await layer.message_versions(thread_id)
+    assert ("edited", "One") in {(one.change, one.output) for one in earlier}, "as after an edit on the page"
+
+    streamed = await program.post(address, json={"content": "Four", "model": "context-echo", "stream": True})
+    assert [name for name, _ in events(streamed.text)][::2][0] == "question"
+    name, turn = events(streamed.text)[-1]
+    assert (name, turn["answer"]["model"]) == ("turn", "context-echo")
+    edits_answer = f"/threads/{thread_id}/messages/{turn['answer']['id']}/edit"
+    assert problem(await program.post(edits_answer, json={"content": "x"})) == (404, "not-found")
+    assert problem(await program.post(address, json={"content": " "})) == (422, "invalid")
+    other = await program_of("admin")
+    assert problem(await other.post(address, json={"content": "x"})) == (404, "not-found")
+
+
+async def test_the_last_answer_is_written_anew(program_of: Program, model_server: ModelServer) -> None:  # noqa: F811
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    first = (await asked(program, thread_id, "One")).json()
+    last = (await asked(program, thread_id, "Two")).json()
+    of = f"/threads/{thread_id}/messages"
+    assert problem(await program.post(f"{of}/{first['answer']['id']}/regenerate", json={})) == (409, "too-late")
+    assert problem(await program.post(f"{of}/{new_id()}/regenerate", json={})) == (404, "not-found")
+    anew = (await program.post(f"{of}/{last['answer']['id']}/regenerate", json={})).json()
+    assert anew["question"] == last["question"]
+    assert anew["answer"]["id"] != last["answer"]["id"]
+    assert await texts(program, thread_id) == ["One", "You said: One", "Two", "You said: Two"]
+    sent = model_server.requests[-1].body["messages"]
+    assert [one["content"] for one in sent if one["role"] != "system"] == ["One", "You said: One", "Two"]
+
+    # The question whose answer failed is asked again by its own id, with another model.
+    failed = f"{of}/{last['question']['id']}/regenerate"
+    assert problem(await program.post(failed, json={"model": "401"}))[0] == 502
+    assert (await program.post(failed, json={"model": "echo"})).json()["answer"]["content"] == "You said: Two"
+    assert problem(await program.post(failed, json={"model": "unknown"})) == (422, "invalid")
+
+
+async def test_an_incomplete_answer_is_continued(program_of: Program) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    turn = (await asked(program, thread_id, "Go", model="length")).json()
+    assert turn["answer"]["status"] == "length"
+    address = f"/threads/{thread_id}/messages/{turn['answer']['id']}/continue"
+    streamed = events((await program.post(address, json={"stream": True})).text)
+    name, longer = streamed[-1]
+    assert (name, longer["answer"]["id"]) == ("turn", turn["answer"]["id"])
+    more = "".join(data["text"] for name, data in streamed if name == "text")
+    assert more, "only what is appended"
+    assert more not in turn["answer"]["content"] or longer["answer"]["content"].count(more) > 1
+    assert longer["answer"]["usage"]["completion_tokens"] > turn["answer"]["usage"]["completion_tokens"]
+    whole = (await asked(program, thread_id, "Then?", model="echo")).json()["answer"]["id"]
+    assert problem(await program.post(address, json={})) == (409, "too-late")
+    complete = f"/threads/{thread_id}/messages/{whole}/continue"
+    assert problem(await program.post(complete, json={})) == (409, "too-late")
+
+
+async def test_messages_are_marked_as_favourites(program_of: Program) -> None:
+    program, other = await program_of(), await program_of("admin")
+    thread_id = (await made(program))["id"]
+    turn = (await asked(program, thread_id, "Keep me")).json()
+    address = f"/threads/{thread_id}/messages/{turn['question']['id']}/favorite"
+    assert problem(await other.put(address)) == (404, "not-found")
+    assert (await program.put(address)).status_code == 204
+    (found,) = (await program.get("/favorites")).json()["data"]
+    assert found == {"thread_id": thread_id, "message": turn["question"] | {"is_favorite": True}}
+    assert (await other.get("/favorites")).json()["data"] == []
+    assert (await program.delete(address)).status_code == 204
+    assert (await program.get("/favorites")).json()["data"] == []
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_a_refused_question_names_no_thread(program_of: Program, background: bool) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    refused = await asked(program, thread_id, "With a file", elements=[new_id()], background=background)
+    assert problem(refused) == (422, "file-refused")
+    assert (await program.get(f"/threads/{thread_id}")).json()["name"] is None

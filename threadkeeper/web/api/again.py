@@ -1,0 +1,127 @@
+"""Messages once more: edit a question, write its answer anew, continue an incomplete answer, mark favourites."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from datalayer import ApiKey
+from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused
+from threadkeeper.web.api.access import Caller, Reader, Writer
+from threadkeeper.web.api.messages import STREAMED, StreamedTurn, checked, end_of, refusal
+from threadkeeper.web.api.once import Once, note_done
+from threadkeeper.web.api.paging import Cursor, Limit, page_of
+from threadkeeper.web.api.problems import not_found
+from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute
+from threadkeeper.web.api.shapes import (
+    AnewAnswer,
+    ContinuedAnswer,
+    EditedQuestion,
+    Favorite,
+    FavoritePage,
+    Turn,
+    message_of,
+)
+from threadkeeper.web.api.threads import demand_own_thread, own_whole_thread
+from threadkeeper.web.pages.dependencies import Layer
+
+router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
+
+_ASKS: dict[str, Any] = {
+    "dependencies": [Once],
+    "response_model": Turn,
+    "responses": {200: STREAMED},
+    "openapi_extra": {ERRORS: [502]},
+}
+
+
+@router.post("/threads/{thread_id}/messages/{message_id}/edit", **_ASKS)
+async def edit_question(
+    *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: EditedQuestion
+) -> Any:
+    """Give a question another text, and answer it anew, as the chat does. All messages behind it are deleted."""
+    own_id = await demand_own_thread(layer, caller, thread_id)
+    asks = checked(request, given.content, given.model)
+
+    def begin(key: ApiKey) -> Awaitable[ProgramTurn]:
+        return asks.ask_again(own_id, message_id, text=given.content, model=given.model, key=key)
+
+    return await _answered(request, caller, layer, own_id, begin, streams=given.stream)
+
+
+@router.post("/threads/{thread_id}/messages/{message_id}/regenerate", **_ASKS)
+async def regenerate_answer(
+    *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: AnewAnswer
+) -> Any:
+    """Answer the last question anew. The id is that of its answer, of the error in place of one, or of the question."""
+    own_id = await demand_own_thread(layer, caller, thread_id)
+    asks = checked(request, None, given.model)
+
+    def begin(key: ApiKey) -> Awaitable[ProgramTurn]:
+        return asks.ask_again(own_id, message_id, model=given.model, key=key)
+
+    return await _answered(request, caller, layer, own_id, begin, streams=given.stream)
+
+
+@router.post("/threads/{thread_id}/messages/{message_id}/continue", **_ASKS)
+async def continue_answer(
+    *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: ContinuedAnswer
+) -> Any:
+    """Let the model go on with the last answer, if that was stopped or cut off, or became too long."""
+    own_id = await demand_own_thread(layer, caller, thread_id)
+    asks: AskThread = request.state.ask_thread
+
+    def begin(key: ApiKey) -> Awaitable[ProgramTurn]:
+        return asks.continue_answer(own_id, message_id, key=key)
+
+    return await _answered(request, caller, layer, own_id, begin, streams=given.stream)
+
+
+async def _answered(
+    request: Request,
+    caller: Caller,
+    layer: Layer,
+    thread_id: str,
+    begin: Callable[[ApiKey], Awaitable[ProgramTurn]],
+    *,
+    streams: bool,
+) -> Any:
+    """The end of a turn, or its events."""
+    assert caller.key is not None
+    try:
+        turn = await begin(caller.key)
+    except TurnRefused as refused:
+        raise refusal(refused) from None
+    note_done(request, thread_id)
+    return StreamedTurn(turn, layer, thread_id) if streams else await end_of(turn, layer, thread_id)
+
+
+@router.get("/favorites")
+async def list_favorites(caller: Reader, layer: Layer, cursor: Cursor = None, limit: Limit = 20) -> FavoritePage:
+    """The messages that the user marked as favourites, newest first."""
+    found = await layer.get_favorite_steps(caller.user_id)
+    page, following = page_of(found, lambda one: str(one["id"]), cursor, limit)
+    shown = [Favorite(thread_id=str(one["threadId"]), message=message_of(one, one.get("feedback"))) for one in page]
+    return FavoritePage(data=shown, next_cursor=following)
+
+
+@router.put("/threads/{thread_id}/messages/{message_id}/favorite", status_code=204)
+async def mark_favorite(caller: Writer, layer: Layer, thread_id: str, message_id: str) -> None:
+    """Mark a message as a favourite."""
+    await layer.set_step_favorite(await _message(caller, layer, thread_id, message_id), True)
+
+
+@router.delete("/threads/{thread_id}/messages/{message_id}/favorite", status_code=204)
+async def unmark_favorite(caller: Writer, layer: Layer, thread_id: str, message_id: str) -> None:
+    """Take the mark away."""
+    await layer.set_step_favorite(await _message(caller, layer, thread_id, message_id), False)
+
+
+async def _message(caller: Caller, layer: Layer, thread_id: str, message_id: str) -> Mapping[str, Any]:
+    """The StepDict of a message in a thread of the caller's user."""
+    thread = await own_whole_thread(layer, caller, thread_id)
+    of_people = ("user_message", "assistant_message")
+    found = next((one for one in thread["steps"] if one["id"] == message_id and one["type"] in of_people), None)
+    if found is None:
+        raise not_found("message")
+    return dict(found)
