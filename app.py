@@ -52,7 +52,7 @@ from threadkeeper.jobs.registration import register_jobs
 from threadkeeper.jobs.webhooks import register_webhooks
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
-from threadkeeper.login.accounts import ensure_admin
+from threadkeeper.login.accounts import Authenticator, ensure_admin
 from threadkeeper.logs import Redaction, configure_logging
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.fetch_headers import fetch_headers, header_secrets
@@ -124,7 +124,8 @@ gateway = GatewayOnDemand(
         ExchangeKeeper(layer, passages),
     ),
 )
-register_logins(layer, auth_header=settings.auth_header)
+accounts = Authenticator(layer)
+register_logins(layer, auth_header=settings.auth_header, authenticator=accounts)
 mount(
     chainlit.server.app,
     *all_routers(
@@ -144,6 +145,8 @@ mount(
         knowledge_places=Places(url_hosts(settings.knowledge_url_hosts)),
         webhook_places=webhook_places,
         shown_settings=shown_settings,
+        accounts=accounts,
+        public_url=settings.chainlit_url,
     ),
     gateway_router(gateway),
     gate=gate,

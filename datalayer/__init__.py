@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         TrainingCounts,
         TrainingSettings,
     )
+    from datalayer.records.people import Invitation, ListedUser, ListedUserPage
     from datalayer.records.retention import RetentionPlan, RetentionReceipt
     from datalayer.records.review import (
         AnswerCount,
@@ -159,6 +160,7 @@ _HOMES = {
         DataSource Document DocumentPassage KnowledgeState ListedSource NewDocument NewPassage Passage PassageVector
         ResultPage SourcePage SourceResult Training TrainingCounts TrainingSettings
     """,
+    "datalayer.records.people": "Invitation ListedUser ListedUserPage",
     "datalayer.records.retention": "RetentionPlan RetentionReceipt",
     "datalayer.records.review": """
         AnswerCount AnswerFilter AnswerPage AnswerRow CopiedAnswer ReviewedAnswer
@@ -218,6 +220,7 @@ __all__ = [
     "FoundThread",
     "InvalidAssistant",
     "InvalidRecord",
+    "Invitation",
     "Job",
     "JobContext",
     "JobFailed",
@@ -229,6 +232,8 @@ __all__ = [
     "LimitReached",
     "LimitStanding",
     "ListedSource",
+    "ListedUser",
+    "ListedUserPage",
     "LlmCall",
     "LlmCallPayload",
     "Login",

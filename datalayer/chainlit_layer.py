@@ -13,6 +13,7 @@ from datalayer.accounts.accounts import Accounts
 from datalayer.accounts.erasure import Erasure
 from datalayer.accounts.logins import Logins
 from datalayer.accounts.own_threads import OwnThreads
+from datalayer.accounts.people import People
 from datalayer.accounts.shared_threads import SharedThreads
 from datalayer.assistants.assistants import Assistants
 from datalayer.billing.billing import Billing
@@ -48,6 +49,7 @@ class ChainlitLayer(
     Knowledge,
     Logins,
     OwnThreads,
+    People,
     SharedThreads,
     Erasure,
     Reviews,

@@ -29,7 +29,7 @@
   const isOurs = (wanted) => {
     if (!wanted?.startsWith(`${base}/`)) return false;
     const address = wanted.slice(base.length);
-    if (!/^\/(?:(?:usage|review|me|assistants)(?:[/?]|$)|(?:share|thread)\/[0-9a-f-]{36}$)/.test(address)) return false;
+    if (!/^\/(?:(?:usage|review|me|assistants|admin)(?:[/?]|$)|(?:share|thread)\/[0-9a-f-]{36}$)/.test(address)) return false;
     // Browsers resolve dots and backslashes, which would lead elsewhere. A download does not leave the login page.
     const path = address.split("?")[0];
     return new URL(address, location.origin).pathname === path && !/\/\/|\/usage\/export\./.test(path);

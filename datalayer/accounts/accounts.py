@@ -7,10 +7,14 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.accounts import invitations
 from datalayer.accounts.logins import end_logins_of
 from datalayer.cleaning import clean_text, known_id, utc_now
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import user_names, users
+from datalayer.history.audit_rows import note
+from datalayer.history.user_names import stored_name
+from datalayer.records.audit import AuditAction
 from datalayer.records.chat import ROLES, Account, User
 from datalayer.store import DataStore
 
@@ -22,8 +26,14 @@ class Accounts(DataStore):
         """The user with the password hash, or None. The exact name wins; otherwise case does not matter."""
         return await self.database.query(lambda connection: users.account(connection, clean_text(identifier)))
 
-    async def add_account(self, identifier: str, password_hash: str, role: str = "user") -> User:
+    async def add_account(
+        self, identifier: str, password_hash: str, role: str = "user", *, by: str | None = None
+    ) -> User:
         """Create a user who logs in with a password.
+
+        Args:
+            identifier, password_hash, role: of the user.
+            by: the admin in whose name it is done, for a row in the audit; None adds no row.
 
         Raises:
             AlreadyExists: a user with this identifier exists.
@@ -36,13 +46,14 @@ class Accounts(DataStore):
         async def add(connection: AsyncConnection) -> User:
             await users.add(connection, self.database.dialect, record)
             await users.set_password(connection, self.database.dialect, record.id, password_hash, utc_now())
+            await note_account(connection, "add_user", by, record.id, role=role)
             return record
 
         added: User = await self._writer.submit(add)
         return added
 
-    async def set_password(self, identifier: str, password_hash: str) -> None:
-        """Change the password and end all logins of the user.
+    async def set_password(self, identifier: str, password_hash: str, *, by: str | None = None) -> None:
+        """Change the password and end all logins of the user; an open invitation ends too. `by` is as of `add_account`.
 
         Raises:
             NotFound: the user does not exist.
@@ -55,20 +66,30 @@ class Accounts(DataStore):
             now = utc_now()
             await users.set_password(connection, self.database.dialect, found.id, password_hash, now)
             await end_logins_of(connection, found.id, now)
+            await invitations.end(connection, found.id)
+            await note_account(connection, "change_password", by, found.id)
 
         await self._writer.submit(change)
 
-    async def set_disabled(self, identifier: str, disabled: bool) -> None:
-        """Disable or enable the user.
+    async def set_disabled(self, identifier: str, disabled: bool, *, by: str | None = None) -> None:
+        """Disable or enable the user. `by` is as of `add_account`.
 
         Raises:
+            InvalidRecord: `by` is given, and the user is the only admin.
             NotFound: the user does not exist.
         """
-        moment = utc_now() if disabled else None
-        await self._writer.submit(lambda connection: users.set_disabled(connection, clean_text(identifier), moment))
+        name, moment = clean_text(identifier), utc_now() if disabled else None
 
-    async def set_role(self, identifier: str, role: str) -> None:
-        """Give the user a role. It takes effect with the next lookup of the user.
+        async def change(connection: AsyncConnection) -> None:
+            if disabled and by is not None:
+                await demand_other_admin(connection, name)
+            user_id = await users.set_disabled(connection, name, moment)
+            await note_account(connection, "disable_user" if disabled else "enable_user", by, user_id)
+
+        await self._writer.submit(change)
+
+    async def set_role(self, identifier: str, role: str, *, by: str | None = None) -> None:
+        """Give the user a role. It takes effect with the next lookup of the user. `by` is as of `add_account`.
 
         Raises:
             InvalidRecord: the role is not one of `ROLES`, or the user is the only admin and would no longer be one.
@@ -79,11 +100,10 @@ class Accounts(DataStore):
         name = clean_text(identifier)
 
         async def change(connection: AsyncConnection) -> None:
-            if role != "admin" and await users.admins(connection) == [name]:
-                raise InvalidRecord(
-                    f"cannot change the role of {name!r}, the only admin: make another user an admin first"
-                )
-            await users.set_role(connection, name, role)
+            if role != "admin":
+                await demand_other_admin(connection, name)
+            user_id = await users.set_role(connection, name, role)
+            await note_account(connection, "change_role", by, user_id, role=role)
 
         await self._writer.submit(change)
 
@@ -108,6 +128,24 @@ class Accounts(DataStore):
     async def count_accounts(self) -> int:
         """The number of users with a password."""
         return await self.database.query(users.count_accounts)
+
+
+async def demand_other_admin(connection: AsyncConnection, identifier: str) -> None:
+    """Require that an enabled admin is left without this user. The admins are locked until the transaction ends.
+
+    Raises:
+        InvalidRecord: the user is the only one.
+    """
+    if await users.admins(connection, lock=True) == [await stored_name(connection, identifier)]:
+        raise InvalidRecord(f"nothing was changed for {identifier!r}, the only admin: make another user an admin first")
+
+
+async def note_account(
+    connection: AsyncConnection, action: AuditAction, by: str | None, user_id: str | None, **details: Any
+) -> None:
+    """Add a row to the audit for what the admin does with this account; none without a name."""
+    if by is not None:
+        await note(connection, action, by, [(None, user_id)], details=details or None)
 
 
 def new_user(identifier: str, metadata: dict[str, Any]) -> User:

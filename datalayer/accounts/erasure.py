@@ -8,6 +8,7 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.accounts.accounts import demand_other_admin, note_account
 from datalayer.cleaning import clean_id, clean_text, utc_now
 from datalayer.errors import NotFound
 from datalayer.history.deletion import Removal, remove_threads, remove_user
@@ -41,13 +42,18 @@ class Erasure(DataStore):
         removed = await self._remove(remove, f"the thread {thread_id} does not exist")
         return await self._receipt("thread", thread_id, owner[0], actor, removed)
 
-    async def delete_user(self, identifier: str) -> Receipt:
+    async def delete_user(self, identifier: str, *, by: str | None = None) -> Receipt:
         """Delete the user with password, votes, threads and files. Only the user and the system may do this.
 
         The costs of the user's model calls stay, without ids. A page of the user that is still open can write new data
         after the deletion: disable the user first, or delete again.
 
+        Args:
+            identifier: of the user.
+            by: the admin in whose name it is done, for a row in the audit and for the receipt; None adds no row.
+
         Raises:
+            InvalidRecord: `by` is given, and the user is the only admin.
             NotFound: neither the user nor a thread of theirs exists.
             Forbidden: the acting user is someone else.
         """
@@ -57,12 +63,17 @@ class Erasure(DataStore):
         user_id: list[str | None] = []
 
         async def remove(connection: AsyncConnection) -> Removal:
+            if by is not None:
+                await demand_other_admin(connection, identifier)
             found, removed = await remove_user(connection, identifier)
             user_id.append(found)
+            if found is not None:
+                await note_account(connection, "delete_user", by, found)
             return removed
 
         removed = await self._remove(remove, f"there is no user {identifier!r}")
-        return await self._receipt("user", next((one for one in user_id if one), None), identifier, actor, removed)
+        deleted_by = actor if by is None else by
+        return await self._receipt("user", next((one for one in user_id if one), None), identifier, deleted_by, removed)
 
     async def _remove(self, remove: Callable[[AsyncConnection], Awaitable[Removal]], unknown: str) -> Removal:
         tried: list[Removal] = []

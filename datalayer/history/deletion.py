@@ -33,6 +33,7 @@ from datalayer.schema.chat import (
 from datalayer.schema.jobs import jobs
 from datalayer.schema.keys import api_key_rates, api_keys, api_replies
 from datalayer.schema.knowledge import trainings
+from datalayer.schema.people import invitations
 from datalayer.schema.review import (
     review_items,
     review_pending,
@@ -50,7 +51,7 @@ _OF_USER: tuple[Column[Any], ...] = (
     *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId, logins.c.userId),
     *(usage_limits.c.subjectId, usage_reservations.c.userId),
     *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId, jobs.c.ownerId),
-    api_keys.c.userId,
+    *(api_keys.c.userId, invitations.c.userId),
 )
 _NAMING_USER: tuple[Column[Any], ...] = (
     trainings.c.startedBy,

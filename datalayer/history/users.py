@@ -121,34 +121,41 @@ async def set_password(
     )
 
 
-async def set_disabled(connection: AsyncConnection, identifier: str, disabled_at: str | None) -> None:
-    """Disable the user from this time on, or enable the user (None).
+async def set_disabled(connection: AsyncConnection, identifier: str, disabled_at: str | None) -> str:
+    """Disable the user from this time on, or enable the user (None); gives the id.
 
     Raises:
         NotFound: the user does not exist.
     """
-    await _change(connection, identifier, disabledAt=disabled_at)
+    return await _change(connection, identifier, disabledAt=disabled_at)
 
 
-async def set_role(connection: AsyncConnection, identifier: str, role: str) -> None:
-    """Give the user this role.
+async def set_role(connection: AsyncConnection, identifier: str, role: str) -> str:
+    """Give the user this role; gives the id.
 
     Raises:
         NotFound: the user does not exist.
     """
-    await _change(connection, identifier, role=role)
+    return await _change(connection, identifier, role=role)
 
 
-async def _change(connection: AsyncConnection, identifier: str, **values: str | None) -> None:
+async def _change(connection: AsyncConnection, identifier: str, **values: str | None) -> str:
     found = await get(connection, identifier)
     if found is None:
         raise NotFound(f"there is no user {identifier!r}")
     await connection.execute(update(users).where(users.c.id == found.id).values(**values))
+    return found.id
 
 
-async def admins(connection: AsyncConnection) -> list[str]:
-    """The identifiers of the users who are admins and not disabled."""
+async def admins(connection: AsyncConnection, *, lock: bool = False) -> list[str]:
+    """The identifiers of the users who are admins and not disabled.
+
+    Args:
+        lock: lock them until the transaction ends, so that two changes at once cannot leave none.
+    """
     statement = select(users.c.identifier).where(users.c.role == "admin", users.c.disabledAt.is_(None))
+    if lock:
+        statement = statement.with_for_update()
     return list((await connection.execute(statement.order_by(users.c.identifier))).scalars())
 
 

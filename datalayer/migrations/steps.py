@@ -31,6 +31,7 @@ from datalayer.schema.chat import (
 from datalayer.schema.jobs import job_elections, job_replicas, jobs
 from datalayer.schema.keys import KEY_TABLES, api_replies
 from datalayer.schema.knowledge import KNOWLEDGE_TABLES
+from datalayer.schema.people import invitations
 from datalayer.schema.review import REVIEW_TABLES, review_pending
 from datalayer.schema.turns import turn_claims
 from datalayer.schema.usage import (
@@ -292,6 +293,12 @@ async def claim_turns(connection: AsyncConnection) -> None:
 async def note_phases(connection: AsyncConnection) -> None:
     """Note the phase of each migration, so that the version before accepts those that only add."""
     await connection.run_sync(add_tables_and_columns)
+
+
+@migration()
+async def invite_users(connection: AsyncConnection) -> None:
+    """Add the invitations of users to set their password."""
+    await connection.run_sync(invitations.create, checkfirst=True)
 
 
 @migration(phase="after", locks="rows of users that an older version made, until they have their key")

@@ -16,18 +16,34 @@ AuditAction = Literal[
     "remove_limit",
     "add_price",
     "end_price",
+    "add_user",
+    "invite_user",
+    "change_role",
+    "disable_user",
+    "enable_user",
+    "change_password",
+    "end_logins",
+    "delete_user",
 ]
 
 OF_KEYS: tuple[AuditAction, ...] = ("create_key", "revoke_key")
 """What is done with a key of the owner, and with no thread."""
 
+OF_ACCOUNTS: tuple[AuditAction, ...] = (
+    *("add_user", "invite_user", "change_role", "disable_user", "enable_user"),
+    *("change_password", "end_logins", "delete_user"),
+)
+"""What an admin does with the account of another user."""
+
+OF_USERS = (*OF_KEYS, *OF_ACCOUNTS)
+
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One action on one thread, with one key, or with limits and prices: the acting user, the time, and why.
+    """One action on one thread, one key, one account, or limits and prices: the acting user, the time, and why.
 
-    `actor` is None for the system. `owner_id` is the id of the thread's owner. `details` contains ids and counts, and
-    no content.
+    `actor` is None for the system. `owner_id` is the id of the owner of the thread, key or account. `details` contains
+    ids and counts, and no content.
     """
 
     id: int

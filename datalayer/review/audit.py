@@ -14,14 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_text, utc_now
 from datalayer.cursors import decode_number
 from datalayer.errors import InvalidRecord
+from datalayer.history import audit_rows
 from datalayer.history.user_names import by_name, stored_name
-from datalayer.records.audit import OF_KEYS, AuditAction, AuditEntry, AuditPage, Look, LookPage
+from datalayer.records.audit import OF_USERS, AuditEntry, AuditPage, Look, LookPage
 from datalayer.schema.chat import threads, users
 from datalayer.schema.review import audit_entries, audit_retentions, thread_marks, thread_origins
 
 LARGEST_PAGE = 200
 LONGEST_PURPOSE = 2_000
 MOST_THREADS_OF_LOOK = 10
+note = audit_rows.note
 # The id that all rows of one export have; None for other rows, and for exports before such ids were stored.
 export_id = case((audit_entries.c.action == "export", audit_entries.c.details["export"].as_string()))
 # Some threads of an adopted database name their owner by the identifier alone.
@@ -32,8 +34,8 @@ OWNER_ID = func.coalesce(
 
 
 def looks_at(owner_id: str) -> ColumnElement[bool]:
-    """The rows of an owner's threads; what was done with the owner's keys is left out."""
-    return (audit_entries.c.ownerId == owner_id) & audit_entries.c.action.not_in(OF_KEYS)
+    """The rows of an owner's threads; what was done with the owner's keys and account is left out."""
+    return (audit_entries.c.ownerId == owner_id) & audit_entries.c.action.not_in(OF_USERS)
 
 
 def clean_purpose(purpose: str | None, *, required: bool = False) -> str | None:
@@ -48,22 +50,6 @@ def clean_purpose(purpose: str | None, *, required: bool = False) -> str | None:
     if cleaned is not None and len(cleaned) > LONGEST_PURPOSE:
         raise InvalidRecord(f"the purpose has {len(cleaned):,} characters: the maximum is {LONGEST_PURPOSE:,}")
     return cleaned
-
-
-async def note(
-    connection: AsyncConnection,
-    action: AuditAction,
-    actor: str | None,
-    subjects: Sequence[tuple[str | None, str | None]],
-    *,
-    purpose: str | None = None,
-    details: dict[str, Any] | None = None,
-) -> None:
-    """Add a row for each subject, which is a pair of ids: of a thread and of its owner."""
-    row = {"at": utc_now(), "action": action, "actor": actor, "purpose": purpose, "details": details}
-    rows = [row | {"subjectId": thread_id, "ownerId": owner_id} for thread_id, owner_id in subjects]
-    if rows:
-        await connection.execute(insert(audit_entries), rows)
 
 
 def export_details(form: str) -> dict[str, Any]:

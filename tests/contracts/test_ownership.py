@@ -156,6 +156,8 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
 WITHOUT_OWNER = {
     *("create_user", "get_user", "get_account", "add_account", "set_password", "set_disabled", "set_role", "admins"),
     *("list_users", "is_new", "names_alike", "names_of_users"),
+    # For the system alone: see `test_people`.
+    *("page_of_users", "listed_user", "invite", "find_invitation", "accept_invitation", "end_logins_of_user"),
     *(
         "count_accounts",
         "migrate",

@@ -74,6 +74,7 @@ STEPS = [
     "keep_first_answers",
     "claim_turns",
     "note_phases",
+    "invite_users",
     "complete_rows_of_older_versions",
 ]
 

@@ -11,7 +11,7 @@ from threadkeeper.language.catalogue import LANGUAGES
 MESSAGES = Path(threadkeeper.language.__path__[0], "messages")
 
 
-@pytest.mark.parametrize("name", ["assistants", "chat", "documents", "knowledge", "pages", "review"])
+@pytest.mark.parametrize("name", ["admin", "assistants", "chat", "documents", "knowledge", "pages", "review"])
 def test_both_languages_have_the_same_keys_in_the_same_order(name: str) -> None:
     english, chinese = (keys_of(MESSAGES / language / f"{name}.json") for language in LANGUAGES)
     assert english == chinese
@@ -24,7 +24,7 @@ def test_no_file_contains_a_key_twice(file: Path) -> None:
 
 
 def test_no_two_files_of_the_pages_share_a_key() -> None:
-    files = [keys_of(MESSAGES / "en-US" / f"{name}.json") for name in ("pages", "review", "assistants")]
+    files = [keys_of(MESSAGES / "en-US" / f"{name}.json") for name in ("pages", "review", "assistants", "admin")]
     assert sum(map(len, files)) == len(set().union(*files))
 
 

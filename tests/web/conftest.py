@@ -183,7 +183,8 @@ def whole_app(
 ) -> FastAPI:
     monkeypatch.setattr("chainlit.data._data_layer", layer)
     monkeypatch.setattr("chainlit.data._data_layer_initialized", True)
-    register_logins(layer, authenticator=Authenticator(layer, passwords))
+    accounts = Authenticator(layer, passwords)
+    register_logins(layer, authenticator=accounts)
     register_trainings(layer, nobody_trains)
     register_answers(layer, ask_thread)
     register_webhooks(layer, webhook_places)
@@ -200,6 +201,7 @@ def whole_app(
         knowledge_places=KNOWLEDGE_PLACES,
         webhook_places=webhook_places,
         shown_settings=shown_settings,
+        accounts=accounts,
         try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
     )
     routers = (*ours, gateway_router(gateway), *extra_routers)

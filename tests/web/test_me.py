@@ -29,7 +29,7 @@ from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import SECRET, Browser
 from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.review_policy import ReviewPolicy
-from threadkeeper.web.me import routes
+from threadkeeper.web.pages import receipts
 
 
 @pytest.fixture
@@ -360,7 +360,7 @@ async def test_deleting_the_account_gives_a_receipt(
 async def test_a_receipt_too_long_for_a_url_is_folded_on_the_page_for_browsers_without_scripts(
     thread_id: str, uma: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "LONGEST_FILE_LINK", 100)
+    monkeypatch.setattr(receipts, "LONGEST_FILE_LINK", 100)
     gone = read_page((await posted(uma, await page_at(uma, "/me"), "/me/delete", confirm="uma")).text)
     assert "1 thread, 0 messages, 0 votes, 0 files deleted." in gone.text
     link = gone.one("a", download="receipt.json").attributes

@@ -45,5 +45,5 @@ class Catalogue(Mapping[str, tuple[str, str]]):
 
 
 CHAT = Catalogue("chat", "documents")
-PAGES = Catalogue("pages", "review", "assistants", "assistant_knowledge")
+PAGES = Catalogue("pages", "review", "assistants", "assistant_knowledge", "admin")
 KNOWLEDGE = Catalogue("knowledge", "documents")

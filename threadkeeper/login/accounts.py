@@ -53,7 +53,7 @@ class Authenticator:
         self, store: Accounts, passwords: Passwords | None = None, throttle: LoginThrottle | None = None
     ) -> None:
         self._store = store
-        self._passwords = passwords or Passwords()
+        self.passwords = passwords or Passwords()
         self._throttle = LoginThrottle() if throttle is None else throttle  # an empty one is false
 
     async def verify(self, identifier: str, password: str) -> User | None:
@@ -89,7 +89,7 @@ class Authenticator:
             return "the password is longer than any"
         password_hash = account.password_hash if account else None
         try:
-            right = await self._passwords.verify(password_hash, password)
+            right = await self.passwords.verify(password_hash, password)
         except InvalidHashError:
             return "the stored hash cannot be read; set a new password"
         if account is None:
@@ -102,11 +102,11 @@ class Authenticator:
 
     async def _renew_hash(self, account: Account, password: str) -> None:
         """Hash the password again if the parameters have changed since. A failure is logged; the login goes on."""
-        if account.password_hash is None or not self._passwords.is_outdated(account.password_hash):
+        if account.password_hash is None or not self.passwords.is_outdated(account.password_hash):
             return
         identifier = account.user.identifier
         try:
-            renewed = await self._passwords.hash(password)
+            renewed = await self.passwords.hash(password)
             if await self._store.get_account(identifier) == account:  # nobody changed it meanwhile
                 await self._store.set_password(identifier, renewed)
         except (DataLayerError, Refused) as error:

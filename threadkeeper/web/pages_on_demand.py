@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.on_demand import OnDemand
 
-FOLDERS = ("usage", "review", "me", "assistants")
+FOLDERS = ("usage", "review", "me", "assistants", "admin", "invitation")
 
 
 class PagesOnDemand(OnDemand, BaseRoute):

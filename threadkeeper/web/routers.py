@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loading import LoadLimits
+from threadkeeper.login.accounts import Authenticator
 from threadkeeper.program_turns import AskThread
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.api.on_demand import api_on_demand
@@ -41,6 +42,8 @@ def all_routers(
     knowledge_places: Places | None = None,
     webhook_places: Places | None = None,
     shown_settings: Callable[[], Sequence[dict[str, str]]] = tuple,
+    accounts: Authenticator | None = None,
+    public_url: str | None = None,
 ) -> list[APIRouter | PagesOnDemand]:
     """Our routers, for `mount`.
 
@@ -61,6 +64,8 @@ def all_routers(
         knowledge_places: from which data sources are fetched.
         webhook_places: to which webhooks of programs are sent.
         shown_settings: gives the settings, for admins, as `settings.report.shown_settings` does.
+        accounts: checks and hashes passwords; by default a new one on the layer.
+        public_url: the address of the chat behind a proxy; None takes the one of the request.
     """
     pages = PageWriter(theme, time_zone=time_zone)
     policy = review_policy or ReviewPolicy()
@@ -74,21 +79,25 @@ def all_routers(
         try_assistant=try_assistant,
         knowledge_limits=limits,
         knowledge_places=places,
+        accounts=accounts or Authenticator(layer),
+        public_url=public_url,
     )
     of_the_chat = APIRouter(dependencies=[Depends(shared)])
     of_the_chat.include_router(page_api_router(asked_reasons))
     of_the_chat.include_router(chainlit_pages)
 
     def build_pages() -> APIRouter:
+        from threadkeeper.web.admin import people, person  # noqa: PLC0415
         from threadkeeper.web.assistants import routes as assistants  # noqa: PLC0415
         from threadkeeper.web.assistants.knowledge import routes as knowledge  # noqa: PLC0415
+        from threadkeeper.web.me import invitation  # noqa: PLC0415
         from threadkeeper.web.me import keys as own_keys  # noqa: PLC0415
         from threadkeeper.web.me import routes as me  # noqa: PLC0415
         from threadkeeper.web.review import routes as review  # noqa: PLC0415
         from threadkeeper.web.usage import routes as usage  # noqa: PLC0415
 
         router = APIRouter(dependencies=[Depends(shared)])
-        for part in (usage, review, me, own_keys, assistants, knowledge):
+        for part in (usage, review, me, own_keys, invitation, assistants, knowledge, people, person):
             router.include_router(part.router)
         return router
 

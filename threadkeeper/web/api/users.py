@@ -1,6 +1,5 @@
 """Users, for admins: list, add, change the role, disable, set a password, and delete with a receipt."""
 
-from dataclasses import replace
 from functools import cache
 from typing import Annotated, Literal
 
@@ -61,7 +60,7 @@ async def list_users(_caller: AdminCaller, layer: Layer, cursor: Cursor = None, 
 
 @router.post("/users", status_code=201, dependencies=[once_with("admin", from_pages=False)])
 async def create_user(
-    request: Request, _caller: AdminCaller, layer: Layer, given: NewUser, response: Response
+    request: Request, caller: AdminCaller, layer: Layer, given: NewUser, response: Response
 ) -> ShownUser:
     """Add a user who logs in with a password."""
     try:
@@ -69,7 +68,7 @@ async def create_user(
     except Refused as refused:
         raise invalid("body.identifier", f"{refused}") from None
     with acting_as(SYSTEM):
-        made = await layer.add_account(identifier, await _hash(given.password), given.role)
+        made = await layer.add_account(identifier, await _hash(given.password), given.role, by=caller.identifier)
     note_done(request)
     response.headers["Location"] = location_of(f"/users/{made.id}")
     response.headers["ETag"] = _etag(made)
@@ -87,7 +86,7 @@ async def read_user(_caller: AdminCaller, layer: Layer, user_id: str, response: 
 @router.patch("/users/{user_id}")
 async def change_user(
     *,
-    _caller: AdminCaller,
+    caller: AdminCaller,
     layer: Layer,
     user_id: str,
     given: ChangedUser,
@@ -101,11 +100,11 @@ async def change_user(
         await _demand_other_admin(layer, found)
     with acting_as(SYSTEM):
         if given.role is not None:
-            await layer.set_role(found.identifier, given.role)
+            await layer.set_role(found.identifier, given.role, by=caller.identifier)
         if given.is_disabled is not None and given.is_disabled != (found.disabled_at is not None):
-            await layer.set_disabled(found.identifier, given.is_disabled)
+            await layer.set_disabled(found.identifier, given.is_disabled, by=caller.identifier)
         if given.password is not None:
-            await layer.set_password(found.identifier, await _hash(given.password))
+            await layer.set_password(found.identifier, await _hash(given.password), by=caller.identifier)
     changed = await _user(layer, user_id)
     response.headers["ETag"] = _etag(changed)
     return _shown(changed)
@@ -118,8 +117,7 @@ async def delete_user(caller: AdminCaller, layer: Layer, user_id: str, if_match:
     demand_match(if_match, _etag(found))
     await _demand_other_admin(layer, found)
     with acting_as(SYSTEM):
-        receipt = await layer.delete_user(found.identifier)
-    return replace(receipt, deleted_by=caller.identifier)
+        return await layer.delete_user(found.identifier, by=caller.identifier)
 
 
 async def _user(layer: ChainlitLayer, user_id: str) -> User:

@@ -5,12 +5,10 @@ assistant also see the number of its votes, but no contents.
 """
 
 import hmac
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
@@ -29,15 +27,13 @@ from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import Download, attachment, content_of
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.receipts import receipt_page
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.zone import Zone
 
 ROWS_AT_FIRST = 10
 ROWS_A_PAGE = 50
 VOTES_DAYS = 30
-LONGEST_FILE_LINK = 1_500_000
-"""Characters. Browsers accept URLs up to 2 MB; a receipt lists every row. `receipt.js` links longer ones."""
-_FILE_LINK = "data:application/json;charset=utf-8,"
 _LONGEST_CURSOR = 40
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -147,19 +143,7 @@ async def delete_me(request: Request, person: LoggedIn, form: Form, layer: Layer
     if not hmac.compare_digest(form.one("confirm", longest=1_000).strip().encode(), person.identifier.encode()):
         raise InvalidInput("me_delete_wrong")
     receipt = await layer.delete_user(person.identifier)
-    contents = json.dumps(asdict(receipt), ensure_ascii=False, separators=(",", ":"))
-    link = _FILE_LINK + quote(contents)
-    is_short = len(link) <= LONGEST_FILE_LINK
-    votes = receipt.rows.get("feedbacks", 0)
-    named = len(receipt.threads) + receipt.messages + votes
-    values = {
-        "receipt": receipt,
-        "votes": votes,
-        "others": sum(receipt.rows.values()) - named,
-        "file_link": link if is_short else None,
-        "contents": None if is_short else contents,
-    }
-    response = pages.page(request, "me/deleted.html", values, person=None, saves=not is_short)
+    response = receipt_page(request, pages, "me/deleted.html", receipt, person=None)
     clear_login_cookie(request, response)
     return response
 

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.login.accounts import Authenticator
 from threadkeeper.web.pages.shell import PageWriter
 
 
@@ -27,10 +28,16 @@ async def _layer(request: Request) -> ChainlitLayer:
     return layer
 
 
+async def _accounts(request: Request) -> Authenticator:
+    accounts: Authenticator = request.state.accounts
+    return accounts
+
+
 async def _pages(request: Request) -> PageWriter:
     pages: PageWriter = request.state.pages
     return pages
 
 
+Accounts = Annotated[Authenticator, Depends(_accounts)]
 Layer = Annotated[ChainlitLayer, Depends(_layer)]
 Pages = Annotated[PageWriter, Depends(_pages)]

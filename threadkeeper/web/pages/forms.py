@@ -5,6 +5,7 @@ No other site can read or guess the token, so forms posted from other sites are 
 """
 
 from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Annotated
 from urllib.parse import parse_qsl
 
@@ -48,6 +49,17 @@ class Posted:
             raise InvalidInput("bad_length", most=longest)
         return clean_text(value).replace("\r\n", "\n")
 
+    def secret(self, name: str, *, longest: int) -> str:
+        """The text of a field, every character as it was typed; "" without one.
+
+        Raises:
+            InvalidInput: it is too long.
+        """
+        value = next((value for found, value in reversed(self._fields) if found == name), "")
+        if len(value) > longest:
+            raise InvalidInput("bad_length", most=longest)
+        return value
+
     def all(self, name: str, *, longest: int = 200, most: int = 100) -> tuple[str, ...]:
         """The different non-empty texts of all fields of this name.
 
@@ -85,6 +97,21 @@ class Posted:
             raise InvalidInput("bad_number", value=text, least=f"{least:g}", most=f"{most:g}")
         return value
 
+    def amount(self, name: str) -> Decimal:
+        """The decimal number in a field.
+
+        Raises:
+            InvalidInput: it is not a finite number.
+        """
+        text = self.one(name, longest=40).strip()
+        try:
+            value = Decimal(text)
+        except InvalidOperation:
+            raise InvalidInput("bad_decimal", value=text) from None
+        if not value.is_finite():
+            raise InvalidInput("bad_decimal", value=text)
+        return value
+
 
 async def read_form(request: Request, *, most_bytes: int = LARGEST_FORM, most_fields: int = _MOST_FIELDS) -> Posted:
     """The form of a request, which has the token of this login.
@@ -92,6 +119,18 @@ async def read_form(request: Request, *, most_bytes: int = LARGEST_FORM, most_fi
     Raises:
         InvalidInput: it is no form, or has too many fields.
         HTTPException: it is too large, or the token is not that of this login.
+    """
+    posted = await read_fields(request, most_bytes=most_bytes, most_fields=most_fields)
+    demand_token(request, posted.token)
+    return posted
+
+
+async def read_fields(request: Request, *, most_bytes: int, most_fields: int = _MOST_FIELDS) -> Posted:
+    """The form of a request, whoever sent it.
+
+    Raises:
+        InvalidInput: it is no form, or has too many fields.
+        HTTPException: it is too large.
     """
     body = bytearray()
     async for chunk in request.stream():
@@ -103,9 +142,7 @@ async def read_form(request: Request, *, most_bytes: int = LARGEST_FORM, most_fi
         fields = parse_qsl(text, keep_blank_values=True, max_num_fields=most_fields)
     except ValueError:
         raise InvalidInput("bad_form") from None
-    posted = Posted(fields)
-    demand_token(request, posted.token)
-    return posted
+    return Posted(fields)
 
 
 def demand_token(request: Request, given: str) -> None:

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import Person
-from threadkeeper.web.auth.roles import may_review
+from threadkeeper.web.auth.roles import is_admin, may_review
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.assets import Assets
 from threadkeeper.web.pages.form_token import form_token
@@ -103,6 +103,7 @@ class PageWriter:
             root=root,
             form_token=form_token(request),
             may_review=person is not None and may_review(person),
+            is_admin=person is not None and is_admin(person),
         )
         headers = {
             "Content-Security-Policy": _POLICY.format(styles=" 'unsafe-inline'" if draws else ""),
