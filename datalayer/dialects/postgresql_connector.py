@@ -23,7 +23,7 @@ import asyncpg
 from datalayer.dialects.postgresql_kept import KeptStatements
 from datalayer.dialects.postgresql_passfile import PassFile
 from datalayer.dialects.postgresql_url import PostgresURL, parse_url
-from datalayer.dialects.sqlstates import tells_of_a_pooler
+from datalayer.dialects.sqlstates import Meaning, meaning_of, tells_of_a_pooler
 from datalayer.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class Connector:
         self._asks = pooler == "auto"
         self._has_connected = False
         self._passfile = PassFile(self.url.passfile)
+        self._last: tuple[str, int] | None = None
 
     @property
     def kept_descriptions(self) -> int:
@@ -103,18 +104,38 @@ class Connector:
 
     async def open(self, *, unnamed: bool) -> Any:
         """A new connection, without settings. Raises as `connect`."""
-        arguments = self.url.arguments() | {"user": self._user, "connection_class": KeptStatements}
         caches = {name: size for name, size in self.url.caches.items() if name != "prepared_statement_cache_size"}
         if unnamed:
             caches["statement_cache_size"] = 0
+        failure: Exception | None = None
+        for server, arguments in self.url.attempts(first=self._last):
+            try:
+                connection = await self._attempt(arguments | caches)
+            except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+                if not _leaves_others(error):
+                    raise
+                # That a server has another role says least.
+                if failure is None or not isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+                    failure = error
+                continue
+            self._last = server
+            break
+        else:
+            assert failure is not None
+            raise failure
+        self._has_connected = True
+        self._keep_alive(connection)
+        return connection
+
+    async def _attempt(self, arguments: dict[str, Any]) -> Any:
+        """A connection to one server. Raises as `connect`."""
         try:
             # Also without a password: otherwise the driver looks for one in the file.
-            arguments["password"] = self._password()
+            arguments |= {"user": self._user, "password": self._password(), "connection_class": KeptStatements}
             if self.url.files.get("sslrootcert") == "system":
                 arguments["ssl"] = _trusting_the_system(self.url)
-            connection = await asyncpg.connect(
-                **arguments, **caches, timeout=self.url.connect_seconds, command_timeout=self.url.command_seconds
-            )
+            limits = {"timeout": self.url.attempt_seconds, "command_timeout": self.url.command_seconds}
+            return await asyncpg.connect(**arguments, **limits)
         except TimeoutError:
             raise ConnectionError(errno.ETIMEDOUT, "the server does not answer in time") from None
         except OSError:
@@ -125,9 +146,6 @@ class Connector:
             if error.sqlstate in _WRONG_SETTINGS or _WRONG_PARAMETER in str(error):
                 raise self._mistake(f"the server refuses the connection: {_words(error)}") from error
             raise
-        self._has_connected = True
-        self._keep_alive(connection)
-        return connection
 
     def _password(self) -> str:
         if password := self.url.login.get("password"):
@@ -161,6 +179,12 @@ class Connector:
         for name, value in self.url.socket_options.items():
             if (option := getattr(socket, name, None)) is not None:
                 found.setsockopt(socket.SOL_SOCKET if name == "SO_KEEPALIVE" else socket.IPPROTO_TCP, option, value)
+
+
+def _leaves_others(error: Exception) -> bool:
+    """Whether another server of the URL may accept the connection, though this one did not."""
+    state = getattr(error, "sqlstate", None)
+    return not isinstance(state, str) or meaning_of(state) is Meaning.CONNECTION
 
 
 def _own_name() -> str:

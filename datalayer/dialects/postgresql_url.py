@@ -47,6 +47,7 @@ class PostgresURL:
     server_settings: Mapping[str, str]
     """What is sent to the server when a connection starts."""
     connect_seconds: float | None
+    """For all servers together."""
     command_seconds: float
     socket_options: Mapping[str, int]
     """Names in the module `socket`, with values; SO_KEEPALIVE is one of them."""
@@ -55,17 +56,35 @@ class PostgresURL:
     pooler: str
     """auto, transaction, session or none."""
 
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of `asyncpg.connect`, for one connection."""
-        servers = random.sample(self.servers, len(self.servers)) if self.shuffled else self.servers
-        given: dict[str, Any] = {**self.login, "server_settings": dict(self.server_settings)}
-        if servers[0][0]:
-            given |= {"host": [host for host, _ in servers], "port": [port for _, port in servers]}
-        else:
-            given |= {"port": servers[0][1]}
+    def attempts(self, first: tuple[str, int] | None = None) -> list[tuple[tuple[str, int], dict[str, Any]]]:
+        """Each server to try for one connection, in order, with the arguments of `asyncpg.connect` for it alone.
+
+        The driver would try them all by itself, but within one time: a server that never answers would take it all.
+
+        Args:
+            first: the server to try before the others, where only one of them has the role.
+        """
+        servers = random.sample(self.servers, len(self.servers)) if self.shuffled else list(self.servers)
+        role = self.driver.get("target_session_attrs")
+        if role in ("read-write", "primary") and first in servers:
+            servers.sort(key=lambda server: server != first)
+        # Any server will do, but only if none is a standby.
+        roles = ("standby", "any") if role == "prefer-standby" else (role,)
+        return [(server, self._arguments(server, role)) for role in roles for server in servers]
+
+    def _arguments(self, server: tuple[str, int], role: str | None) -> dict[str, Any]:
+        given: dict[str, Any] = {**self.login, "server_settings": dict(self.server_settings), "port": server[1]}
+        if server[0]:
+            given["host"] = server[0]
+        driver = dict(self.driver) | ({"target_session_attrs": role} if role else {})
         # The driver takes its parameters for TLS from a URL alone.
-        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in self.driver.items())
+        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in driver.items())
         return given | {"dsn": f"postgresql://?{query}" if query else "postgresql://"}
+
+    @property
+    def attempt_seconds(self) -> float | None:
+        """How long each server may take to answer when a connection starts."""
+        return None if self.connect_seconds is None else self.connect_seconds / len(self.servers)
 
 
 def parse_url(url: str, environment: Mapping[str, str] | None = None) -> PostgresURL:

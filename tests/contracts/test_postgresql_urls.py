@@ -125,6 +125,20 @@ async def test_each_kind_of_connection_uses_the_parameters(
     assert await answers(url, sql) == [answer] * 4
 
 
+async def test_a_host_that_never_answers_leaves_time_for_the_next_one(server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{server.parts.port}"
+        database = Database(server.url("target_session_attrs=read-write&timeout=4", hosts))
+        try:
+            assert (await database.fetch(text("SELECT 7"), {}))[0][0] == 7
+            # From now on, that one is tried first.
+            silent.close()
+            async with database.read() as connection:
+                assert (await connection.execute(text("SELECT 7"))).scalar_one() == 7
+        finally:
+            await database.close()
+
+
 async def test_the_command_timeout_holds_for_both_kinds(server: Server) -> None:
     database = Database(server.url("command_timeout=0.2"))
     try:

