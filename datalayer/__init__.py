@@ -60,13 +60,16 @@ if TYPE_CHECKING:
         Element,
         ExcerptPart,
         Feedback,
+        Folder,
         FoundThread,
         Login,
+        OwnThreadPage,
         Page,
         Receipt,
         SharedThread,
         Step,
         Thread,
+        ThreadChoice,
         ThreadHeading,
         User,
     )
@@ -151,7 +154,8 @@ _HOMES = {
     """,
     "datalayer.records.audit": "AuditEntry AuditPage Look LookPage",
     "datalayer.records.chat": """
-        Account Element ExcerptPart Feedback FoundThread Login Page Receipt SharedThread Step Thread ThreadHeading User
+        Account Element ExcerptPart Feedback Folder FoundThread Login OwnThreadPage Page Receipt SharedThread Step
+        Thread ThreadChoice ThreadHeading User
     """,
     "datalayer.records.jobs": "Job JobPage",
     "datalayer.records.keys": "ApiKey ApiReply Rate",
@@ -216,6 +220,7 @@ __all__ = [
     "Element",
     "ExcerptPart",
     "Feedback",
+    "Folder",
     "Forbidden",
     "FoundThread",
     "InvalidAssistant",
@@ -244,6 +249,7 @@ __all__ = [
     "NotFound",
     "NotRunning",
     "OpenBlob",
+    "OwnThreadPage",
     "Page",
     "PairAgreement",
     "Passage",
@@ -276,6 +282,7 @@ __all__ = [
     "StepVersion",
     "StorageUnavailable",
     "Thread",
+    "ThreadChoice",
     "ThreadHeading",
     "ThreadMark",
     "ThreadOrigin",

@@ -111,6 +111,16 @@ def thread_dict_of(thread: Thread) -> dict[str, Any]:
     }
 
 
+def marks_of(thread: Thread) -> dict[str, Any]:
+    """What Chainlit's ThreadDict lacks: the last activity, and since when or until when the thread is in a list."""
+    return {
+        "updatedAt": thread.updated_at,
+        "pinnedAt": thread.pinned_at,
+        "archivedAt": thread.archived_at,
+        "expiresAt": thread.expires_at,
+    }
+
+
 def listed_thread_dict_of(thread: Thread) -> dict[str, Any]:
     """The ThreadDict for a list, with the last activity as `createdAt`, because Chainlit's page sorts by this key."""
     return thread_dict_of(thread) | {"createdAt": thread.updated_at or thread.created_at or ""}

@@ -21,6 +21,7 @@ from datalayer.chainlit_dicts import (
     ELEMENT_COLUMNS,
     element_dict_of,
     listed_thread_dict_of,
+    marks_of,
     step_dict_of,
     thread_dict_of,
     whole_thread_dict_of,
@@ -33,7 +34,9 @@ from datalayer.history import steps, threads, users
 from datalayer.jobs.jobs import Jobs
 from datalayer.keys.keys import Keys
 from datalayer.knowledge.knowledge import Knowledge
+from datalayer.organizing.organizing import Organizing
 from datalayer.ownership import acting_user
+from datalayer.records.chat import ThreadChoice
 from datalayer.review.reviews import Reviews
 from datalayer.turns.turns import TurnClaims
 from datalayer.usage.usage import Usage
@@ -48,6 +51,7 @@ class ChainlitLayer(
     Keys,
     Knowledge,
     Logins,
+    Organizing,
     OwnThreads,
     People,
     SharedThreads,
@@ -80,10 +84,11 @@ class ChainlitLayer(
     async def get_thread_head(self, thread_id: str) -> dict[str, Any] | None:
         """The ThreadDict without steps and elements, or None if the acting user may not read the thread.
 
-        Its key `updatedAt`, which Chainlit does not have, is the time of the last activity.
+        Chainlit does not have its keys `updatedAt`, the time of the last activity, `pinnedAt`, `archivedAt` and
+        `expiresAt`.
         """
         found = await self._thread(thread_id, acting_user.get())
-        return thread_dict_of(found) | {"updatedAt": found.updated_at} if found else None
+        return thread_dict_of(found) | marks_of(found) if found else None
 
     async def get_threads(self, thread_ids: Sequence[str]) -> list[dict[str, Any]]:
         """The ThreadDicts with steps and elements of at most MOST_THREADS threads, in one statement.
@@ -99,6 +104,8 @@ class ChainlitLayer(
 
     async def list_threads(self, pagination: Pagination, filters: ThreadFilter) -> PaginatedResponse[ThreadDict]:
         """A page of the user's threads, last activity first, without steps.
+
+        Temporary threads are left out, and archived ones unless the filter has a search.
 
         Here, `createdAt` is the time of the last activity: Chainlit's page sorts its list and forms its groups (Today,
         Yesterday) by this key. `get_thread` and the exports give the stored time.
@@ -120,7 +127,7 @@ class ChainlitLayer(
             first=pagination.first,
             after=pagination.cursor,
             vote=None if filters.feedback is None else int(filters.feedback),
-            words=filters.search,
+            which=ThreadChoice(words=filters.search, is_archived=None if filters.search else False),
         )
         found = page.threads
         return PaginatedResponse(

@@ -3,14 +3,15 @@
 A receipt holds counts, ids and keys, and no text that anybody wrote.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Literal
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.accounts.accounts import demand_other_admin, note_account
-from datalayer.cleaning import clean_id, clean_text, utc_now
-from datalayer.errors import NotFound
+from datalayer.cleaning import clean_id, clean_text, known_id, utc_now
+from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history.deletion import Removal, remove_threads, remove_user
 from datalayer.history.threads import owner as owner_of
 from datalayer.history.user_names import stored_name
@@ -19,6 +20,9 @@ from datalayer.records.chat import Receipt
 from datalayer.schema.chat import threads
 from datalayer.store import DataStore
 from datalayer.writes.apply import demand
+
+MOST_THREADS = 100
+"""Deleted at once by `delete_threads`."""
 
 
 class Erasure(DataStore):
@@ -41,6 +45,31 @@ class Erasure(DataStore):
 
         removed = await self._remove(remove, f"the thread {thread_id} does not exist")
         return await self._receipt("thread", thread_id, owner[0], actor, removed)
+
+    async def delete_threads(self, thread_ids: Collection[str]) -> Receipt:
+        """Delete several threads as `delete_thread_with_receipt` does, in one transaction: all of them, or none.
+
+        Ids of threads that do not exist any more are left out.
+
+        Raises:
+            InvalidRecord: there are more than MOST_THREADS ids.
+            NotFound: none of the threads exists.
+            Forbidden: a thread belongs to someone else.
+        """
+        if len(thread_ids) > MOST_THREADS:
+            raise InvalidRecord(f"at most {MOST_THREADS} threads are deleted at once")
+        actor, ids = acting_user.get(), sorted(known for one in thread_ids if (known := known_id(one)) is not None)
+        owners: set[str | None] = set()
+
+        async def remove(connection: AsyncConnection) -> Removal:
+            found = select(threads.c.userIdentifier).where(threads.c.id.in_(ids))
+            owners.update((await connection.execute(found)).scalars())
+            for owner in owners:
+                demand_write(actor, owner, "a thread")
+            return await remove_threads(connection, threads.c.id.in_(ids))
+
+        removed = await self._remove(remove, "none of these threads exists")
+        return await self._receipt("threads", None, owners.pop() if len(owners) == 1 else None, actor, removed)
 
     async def delete_user(self, identifier: str, *, by: str | None = None) -> Receipt:
         """Delete the user with password, votes, threads and files. Only the user and the system may do this.
@@ -92,7 +121,12 @@ class Erasure(DataStore):
         return removed
 
     async def _receipt(
-        self, what: Literal["thread", "user"], record_id: str | None, owner: str | None, actor: Actor, removed: Removal
+        self,
+        what: Literal["thread", "threads", "user"],
+        record_id: str | None,
+        owner: str | None,
+        actor: Actor,
+        removed: Removal,
     ) -> Receipt:
         moment = utc_now()
         self.search_indexer.note(deleted=True)

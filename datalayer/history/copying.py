@@ -62,6 +62,7 @@ async def copy_thread(
     about = {
         **{"id": copy_id, "name": title, "createdAt": now, "updatedAt": now},
         **{"userId": owner[0], "userIdentifier": owner[1]},
+        **{"pinnedAt": None, "archivedAt": None, "expiresAt": None},
         "metadata": {key: value for key, value in metadata.items() if key not in _NOT_COPIED},
     }
     if shown_metadata is not None:

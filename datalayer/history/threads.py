@@ -12,6 +12,8 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    exists,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -27,8 +29,8 @@ from datalayer.errors import InvalidRecord
 from datalayer.history import search, vote_filter
 from datalayer.history.deletion import remove_threads
 from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
-from datalayer.records.chat import Page, Thread
-from datalayer.schema.chat import Identifier, threads, users
+from datalayer.records.chat import Page, Thread, ThreadChoice
+from datalayer.schema.chat import IS_ARCHIVED, IS_PINNED, IS_TEMPORARY, Identifier, threads, users
 from datalayer.schema.rows import columns
 
 LARGEST_PAGE = 100
@@ -120,7 +122,7 @@ async def page(
     first: int,
     after: str | None = None,
     vote: int | None = None,
-    words: str | None = None,
+    which: ThreadChoice = ThreadChoice(is_archived=None, is_temporary=None),  # noqa: B008  frozen
 ) -> Page:
     """The user's threads without their contents, latest activity first.
 
@@ -128,7 +130,7 @@ async def page(
         first: the number of threads, at least 1; at most 100 are given.
         after: a cursor from `cursor_of`; the page begins after it, even if its thread was deleted.
         vote: only threads in which the user gave this thumb (1 or 0).
-        words: only threads with a title or text that contains all of these words; see `search_tokens`.
+        which: which threads. Its words are understood as in `search_tokens`.
 
     Raises:
         InvalidRecord: `first` is less than 1, or the cursor is not valid.
@@ -139,7 +141,11 @@ async def page(
     moment, last = (None, None) if after is None else cursors.decode(after, clean_text, known_id)
     # One more than requested shows whether there is a next page.
     values = {"user_id": user_id, "actor": actor, "moment": moment, "last": last, "vote": vote, "most": size + 1}
-    shape = {"behind": after is not None, "voted": vote is not None}
+    shape = {"behind": after is not None, "voted": vote is not None, "tagged": which.tag is not None}
+    marks = (which.is_pinned, which.is_archived, which.is_temporary)
+    if which.tag is not None:
+        values["tag"] = clean_text(which.tag)
+    words = which.words
     dialect, kind = type(database.dialect), kind_of(actor)
     conditions: list[Condition | None] = [None]
     if words and not words.isspace():
@@ -148,7 +154,7 @@ async def page(
         conditions = [search.by_rare_words, search.by_frequent_words] if values["wanted"] else []
     rows: Sequence[Any] = []
     for condition in conditions:
-        rows = await database.fetch(_listed(dialect, kind, **shape, condition=condition), values)
+        rows = await database.fetch(_listed(dialect, kind, marks, **shape, condition=condition), values)
         if rows:
             break
     return Page(tuple(Thread(*row) for row in rows[:size]), has_next=len(rows) > size)
@@ -166,11 +172,27 @@ async def delete_thread(connection: AsyncConnection, thread_id: str) -> list[str
 
 @cache
 def _listed(
-    dialect: type[Dialect], actor: Actor, *, behind: bool, voted: bool, condition: Condition | None = None
+    dialect: type[Dialect],
+    actor: Actor,
+    marks: tuple[bool | None, ...],
+    *,
+    behind: bool,
+    voted: bool,
+    tagged: bool,
+    condition: Condition | None = None,
 ) -> Executable:
     """The statement of a page of threads; its parameters are the values of `page`."""
     user_id = bindparam("user_id", type_=Identifier, required=True)
     conditions = [threads.c.userId == user_id, readable_by(actor)]
+    conditions += [
+        is_marked if wanted else ~is_marked
+        for is_marked, wanted in zip((IS_PINNED, IS_ARCHIVED, IS_TEMPORARY), marks, strict=True)
+        if wanted is not None
+    ]
+    if tagged:
+        each = dialect.each(threads.c.tags)
+        tag = bindparam("tag", type_=Text, required=True)
+        conditions.append(exists(select(literal_column("1")).select_from(each).where(each.c.value == tag)))
     if behind:
         place = tuple_(
             bindparam("moment", type_=Text, required=True), bindparam("last", type_=Identifier, required=True)

@@ -301,6 +301,13 @@ async def invite_users(connection: AsyncConnection) -> None:
     await connection.run_sync(invitations.create, checkfirst=True)
 
 
+@migration()
+async def organize_threads(connection: AsyncConnection) -> None:
+    """Add when a thread was pinned or archived, and when it expires."""
+    await connection.run_sync(add_tables_and_columns)
+    await connection.run_sync(add_indexes, {"pinned_threads", "archived_threads", "temporary_threads"})
+
+
 @migration(phase="after", locks="rows of users that an older version made, until they have their key")
 async def complete_rows_of_older_versions(connection: AsyncConnection) -> None:
     """Give users their names without case that an older version made while both versions ran."""

@@ -132,11 +132,45 @@ class Thread:
     user_identifier: str | None = None
     tags: list[str] | None = None
     metadata: dict[str, Any] | None = None
+    pinned_at: str | None = None
+    archived_at: str | None = None
+    expires_at: str | None = None
 
     @property
     def is_shared(self) -> bool:
         """Whether the owner shared a read-only link."""
         return is_shared(self.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadChoice:
+    """Which of a user's threads are listed; None stands for no condition.
+
+    `words` must all be in the title or one text, `tag` is one of its tags. Archived and temporary threads are left out
+    unless they are asked for: `is_archived` or `is_temporary` None gives them too.
+    """
+
+    words: str | None = None
+    tag: str | None = None
+    is_pinned: bool | None = None
+    is_archived: bool | None = False
+    is_temporary: bool | None = False
+
+
+@dataclass(frozen=True, slots=True)
+class OwnThreadPage:
+    """A page of the acting user's threads; the cursor of the next page, or None."""
+
+    threads: tuple[Thread, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A tag, and how many threads that are neither archived nor temporary have it."""
+
+    tag: str
+    threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +223,8 @@ class FoundThread:
 class Receipt:
     """The record of a deletion.
 
-    `what` and `id` name the deleted thread or user; `id` is None for a user of whom only threads were left. `owner` is
+    `what` and `id` name the deleted thread or user; `id` is None for several threads, and for a user of whom only
+    threads were left. `owner` is
     the identifier of its user, `deleted_by` that of the acting user (None for the system). `rows` is the number of
     deleted rows by table, `row_ids` their ids by table where the table has ids. `messages` is the number of deleted
     steps that were messages. `threads` are the ids of the deleted threads, sorted. `files` are the keys deleted from
@@ -198,7 +233,7 @@ class Receipt:
     that others may use: they stay, without an owner.
     """
 
-    what: Literal["thread", "user"]
+    what: Literal["thread", "threads", "user"]
     id: str | None
     owner: str | None
     deleted_by: str | None

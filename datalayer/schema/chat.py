@@ -83,8 +83,26 @@ threads = Table(
     Column("userIdentifier", Text),
     Column("tags", Tags),
     Column("metadata", Json),
+    # When its owner pinned or archived it; a temporary thread is deleted after `expiresAt`.
+    Column("pinnedAt", Text),
+    Column("archivedAt", Text),
+    Column("expiresAt", Text),
 )
 Index("threads_by_activity", threads.c.userId, threads.c.updatedAt.desc(), threads.c.id.desc())
+# Few threads of a user are in each of these, so other threads cost no write.
+IS_PINNED = threads.c.pinnedAt.is_not(None)
+IS_ARCHIVED = threads.c.archivedAt.is_not(None)
+IS_TEMPORARY = threads.c.expiresAt.is_not(None)
+for _name, _chosen in (("pinned_threads", IS_PINNED), ("archived_threads", IS_ARCHIVED)):
+    Index(
+        _name,
+        threads.c.userId,
+        threads.c.updatedAt.desc(),
+        threads.c.id.desc(),
+        postgresql_where=_chosen,
+        sqlite_where=_chosen,
+    )
+Index("temporary_threads", threads.c.expiresAt, postgresql_where=IS_TEMPORARY, sqlite_where=IS_TEMPORARY)
 
 # A mark for each deleted thread, which keeps it deleted (`deletion_triggers`). The time is of the database's clock.
 deleted_threads = Table(

@@ -4,6 +4,7 @@ import { watchCopying } from "./copying.js";
 import { watchDialogs } from "./dialogs.js";
 import { watchEdits } from "./edits.js";
 import { watchElements } from "./elements.js";
+import { watchFolders } from "./folders.js";
 import { watchKeyboard } from "./keyboard.js";
 import { watchLinks } from "./links.js";
 import { watchSearch } from "./search.js";
@@ -14,7 +15,7 @@ import { watchVotes } from "./votes.js";
 
 const start = () => {
   const onEveryPage = [watchKeyboard, watchCopying, watchLinks, watchDialogs, watchToasts];
-  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing, watchElements];
+  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing, watchElements, watchFolders];
   for (const watch of [...onEveryPage, ...inTheChat]) {
     try {
       watch();

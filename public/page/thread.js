@@ -66,6 +66,7 @@ const readHeading = async () => {
   const id = threadAt("thread") || threadAt("share");
   if (shown === location.pathname) return;
   shown = location.pathname;
+  dispatchEvent(new Event("threadkeeper-moved"));
   name = "";
   showTitle();
   if (!id) return;
@@ -77,14 +78,19 @@ const readHeading = async () => {
   if (threadAt("share")) await keepHeading(heading);
 };
 
+/** Open a thread as a link of Chainlit's page does, without loading the page again. */
+export const openThread = (id) => {
+  const state = { usr: null, key: Math.random().toString(36).slice(2, 10), idx: (history.state?.idx ?? 0) + 1 };
+  history.pushState(state, "", new URL(`thread/${id}`, root));
+  dispatchEvent(new PopStateEvent("popstate", { state }));
+};
+
 /** Go to the thread's address as Chainlit's own code would. On a phone it does so only when the side bar is opened, and
  * below a path of its own (CHAINLIT_ROOT_PATH) never. */
 const goTo = (id) => {
   const isHome = [root.pathname, root.pathname.replace(/\/$/, "")].includes(location.pathname);
   if (!isHome || (root.pathname === "/" && sideBar())) return;
-  const state = { usr: null, key: Math.random().toString(36).slice(2, 10), idx: (history.state?.idx ?? 0) + 1 };
-  history.pushState(state, "", new URL(`thread/${id}`, root));
-  dispatchEvent(new PopStateEvent("popstate", { state }));
+  openThread(id);
 };
 
 const hear = (event) => {

@@ -79,6 +79,11 @@ async def attached(alices: Belongings) -> None:
     await alices.layer.attach_elements(alices.thread, [element.id], alices.step["id"])
 
 
+async def organized(alices: Belongings) -> None:
+    if not await alices.layer.organize_threads([alices.thread], is_pinned=True, add_tags=["a folder"]):
+        raise datalayer.NotFound("none of them is the acting user's")
+
+
 WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "update_thread": lambda a: a.layer.update_thread(a.thread, name="mine now"),
     "replace_thread_name": lambda a: a.layer.replace_thread_name(a.thread, "private", "mine now"),
@@ -94,6 +99,8 @@ WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "attach_elements": attached,
     "detach_elements": lambda a: a.layer.detach_elements(a.thread, a.step["id"]),
     "delete_thread_with_receipt": lambda a: a.layer.delete_thread_with_receipt(a.thread),
+    "delete_threads": lambda a: a.layer.delete_threads([a.thread]),
+    "organize_threads": organized,
     "delete_user": lambda a: a.layer.delete_user("alice"),
     "delete_element": lambda a: a.layer.delete_element(a.element.id, a.thread),
     "cancel_job": lambda a: a.layer.cancel_job(a.job),
@@ -132,6 +139,16 @@ async def calls_in_series(alices: Belongings) -> int:
     return sum(bucket.totals.calls for bucket in found)
 
 
+async def own_threads(alices: Belongings) -> Any:
+    return (await alices.layer.own_threads(alices.user)).threads
+
+
+async def folders(alices: Belongings) -> Any:
+    with datalayer.acting_as("alice"):
+        await alices.layer.organize_threads([alices.thread], add_tags=["a folder"])
+    return await alices.layer.folders(alices.user)
+
+
 READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "get_thread": lambda a: a.layer.get_thread(a.thread),
     "get_thread_head": lambda a: a.layer.get_thread_head(a.thread),
@@ -141,6 +158,8 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "open_element": lambda a: opened(a.layer, a.thread, a.element.id),
     "element_link": signed,
     "list_threads": lambda a: listed(a.layer, a.user),
+    "own_threads": own_threads,
+    "folders": folders,
     "get_favorite_steps": lambda a: a.layer.get_favorite_steps(a.user),
     "get_call": lambda a: a.layer.get_call(a.call),
     "calls_of_step": lambda a: a.layer.calls_of_step(a.thread, a.step["id"]),

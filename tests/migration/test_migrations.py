@@ -75,6 +75,7 @@ STEPS = [
     "claim_turns",
     "note_phases",
     "invite_users",
+    "organize_threads",
     "complete_rows_of_older_versions",
 ]
 
@@ -248,7 +249,7 @@ def stock_schema() -> MetaData:
     """The five tables of Chainlit's official SQLAlchemy schema, without our columns."""
     added = {
         "users": {"role", "disabledAt", "loginsEndedAt", "nameKey"},
-        "threads": {"updatedAt"},
+        "threads": {"updatedAt", "pinnedAt", "archivedAt", "expiresAt"},
         "steps": {"command", "modes", "defaultOpen", "autoCollapse", "extra", "updatedAt"},
         "elements": {"autoPlay", "playerConfig", "props", "extra", "createdAt"},
         "feedbacks": {"userId", "updatedAt"},

@@ -45,5 +45,5 @@ class Catalogue(Mapping[str, tuple[str, str]]):
 
 
 CHAT = Catalogue("chat", "documents")
-PAGES = Catalogue("pages", "review", "assistants", "assistant_knowledge", "admin")
+PAGES = Catalogue("pages", "review", "assistants", "assistant_knowledge", "admin", "threads")
 KNOWLEDGE = Catalogue("knowledge", "documents")

@@ -33,7 +33,13 @@ _FORM_BYTES = 64 * 1024
 # How long an uploaded file waits for its session, and how often it looks.
 _SESSION_SECONDS = 10.0
 _SESSION_POLL_SECONDS = 0.05
-_LINK_WORDS = {"/usage": "nav_usage", "/me": "nav_me", "/review": "nav_review", "/assistants": "nav_assistants"}
+_LINK_WORDS = {
+    "/usage": "nav_usage",
+    "/me/threads": "nav_threads",
+    "/me": "nav_me",
+    "/review": "nav_review",
+    "/assistants": "nav_assistants",
+}
 
 
 def chainlit_router() -> APIRouter:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 
+from datalayer import Thread, ThreadChoice
+from datalayer.organizing.organizing import LONGEST_TAG
 from threadkeeper.language.catalogue import CHAT, PAGES
 from threadkeeper.language.negotiation import is_chinese
 from threadkeeper.shared_view import SHOWN_STEP_METADATA
@@ -16,6 +18,8 @@ from threadkeeper.web.pages.dependencies import Layer
 _PREFIX = "page_"
 _LONGEST_WORDS = 1_000
 _LONGEST_ID = 40
+MOST_PINS = 20
+MOST_IN_FOLDER = 50
 
 
 class VoteOnAnswer(BaseModel):
@@ -30,6 +34,13 @@ class Reasons(BaseModel):
 
     step: str = Field(max_length=_LONGEST_ID)
     reasons: list[str] = Field(max_length=100)
+
+
+class Marks(BaseModel):
+    """What to do with a thread: pin or archive it, or undo that."""
+
+    is_pinned: bool | None = None
+    is_archived: bool | None = None
 
 
 def page_api_router(reasons: Sequence[str]) -> APIRouter:
@@ -72,6 +83,26 @@ def page_api_router(reasons: Sequence[str]) -> APIRouter:
         left = await layer.own_texts_to_index()
         return {"found": [asdict(found) for found in await layer.excerpts(words, thread)], "left": left}
 
+    @router.get("/side-bar")
+    async def read_side_bar(
+        person: LoggedIn, layer: Layer, tag: Annotated[str, Query(max_length=LONGEST_TAG)] = ""
+    ) -> dict[str, Any]:
+        """The pinned threads, the folders, and the newest threads of one of them."""
+        pinned = await layer.own_threads(person.id, ThreadChoice(is_pinned=True), limit=MOST_PINS)
+        inside = await layer.own_threads(person.id, ThreadChoice(tag=tag), limit=MOST_IN_FOLDER) if tag else None
+        return {
+            "pinned": [_linked(one) for one in pinned.threads],
+            "folders": [asdict(one) for one in await layer.folders(person.id)],
+            "inside": [_linked(one) for one in inside.threads] if inside else [],
+            "is_more": inside is not None and inside.next_cursor is not None,
+        }
+
+    @router.put("/threads/{thread_id}/marks")
+    async def mark_thread(_person: LoggedIn, layer: Layer, thread_id: str, given: Marks) -> dict[str, bool]:
+        if not await layer.organize_threads([thread_id], is_pinned=given.is_pinned, is_archived=given.is_archived):
+            raise HTTPException(404, "There is no such thread.")
+        return {"success": True}
+
     @router.get("/threads/{thread_id}")
     async def read_heading(_person: LoggedIn, layer: Layer, thread_id: str) -> dict[str, Any] | None:
         # For a new thread too, which is not stored yet: a 404 would be an error in the browser's console.
@@ -83,6 +114,10 @@ def page_api_router(reasons: Sequence[str]) -> APIRouter:
         return {"id": await layer.copy_shared_thread(thread_id, shown_metadata=SHOWN_STEP_METADATA)}
 
     return router
+
+
+def _linked(thread: Thread) -> dict[str, str | None]:
+    return {"id": thread.id, "name": thread.name}
 
 
 def _named(reason: str, chinese: bool) -> str:

@@ -93,11 +93,12 @@ def all_routers(
         from threadkeeper.web.me import invitation  # noqa: PLC0415
         from threadkeeper.web.me import keys as own_keys  # noqa: PLC0415
         from threadkeeper.web.me import routes as me  # noqa: PLC0415
+        from threadkeeper.web.me import threads as own_threads  # noqa: PLC0415
         from threadkeeper.web.review import routes as review  # noqa: PLC0415
         from threadkeeper.web.usage import routes as usage  # noqa: PLC0415
 
         router = APIRouter(dependencies=[Depends(shared)])
-        for part in (usage, review, me, own_keys, invitation, assistants, knowledge, people, person):
+        for part in (usage, review, me, own_keys, own_threads, invitation, assistants, knowledge, people, person):
             router.include_router(part.router)
         return router
 

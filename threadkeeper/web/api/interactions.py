@@ -7,10 +7,10 @@ import uuid
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from chainlit.types import ThreadFilter
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from datalayer import ThreadChoice
 from threadkeeper.program_turns import LONGEST_SYSTEM_PROMPT, SYSTEM_PROMPT
 from threadkeeper.web.api.access import Reader, Writer
 from threadkeeper.web.api.messages import begin_turn, end_of, messages_of
@@ -87,10 +87,10 @@ async def list_interactions(
     limit: Annotated[int, Query(ge=1, le=_LARGEST_PAGE)] = 20,
 ) -> Interactions:
     """The interactions with their settings and messages, last activity first, empty ones too."""
-    found = await page_of_threads(layer, ThreadFilter(userId=caller.user_id), cursor, limit)
+    found = await page_of_threads(layer, caller, ThreadChoice(is_archived=None, is_temporary=None), cursor, limit)
     return Interactions(
-        data=[_interaction(one) for one in await layer.get_threads([one["id"] for one in found.data])],
-        next_cursor=found.pageInfo.endCursor if found.pageInfo.hasNextPage else None,
+        data=[_interaction(one) for one in await layer.get_threads([one.id for one in found.threads])],
+        next_cursor=found.next_cursor,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from datalayer import Thread as ThreadRecord
+from datalayer.chainlit_dicts import marks_of, thread_dict_of
 from threadkeeper.web.api.problems import invalid
 
 LONGEST_NAME = 1_000
@@ -58,17 +60,21 @@ class ChangedThread(Strict):
     name: Name | None = None
     metadata: Metadata | None = None
     tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] | None = None
+    is_pinned: bool | None = Field(None, description="A pinned thread is not archived.")
+    is_archived: bool | None = Field(None, description="An archived thread is not pinned.")
 
 
 class Thread(BaseModel):
     id: str
     name: str | None
-    created_at: str | None = Field(description="Null in lists.")
+    created_at: str | None
     updated_at: str | None
     assistant: str | None
     metadata: Metadata
     tags: list[str]
     is_shared: bool = Field(description="Whether every user of this server can read it at `/share/{id}`.")
+    is_pinned: bool
+    is_archived: bool = Field(description="Whether it has left the chat's list. A search finds it.")
 
 
 class ThreadPage(BaseModel):
@@ -208,25 +214,31 @@ class HitPage(BaseModel):
     next_cursor: str | None
 
 
-def thread_of(found: Mapping[str, Any], *, is_listed: bool = False) -> Thread:
-    """A ThreadDict as the API gives it. In lists, `createdAt` is the time of the last activity."""
+def thread_of_record(found: ThreadRecord) -> Thread:
+    """A record of a thread as the API gives it."""
+    return thread_of(thread_dict_of(found) | marks_of(found))
+
+
+def thread_of(found: Mapping[str, Any]) -> Thread:
+    """A ThreadDict of `get_thread_head` as the API gives it."""
     metadata = found.get("metadata") or {}
-    created, updated = found.get("createdAt"), found.get("updatedAt")
     return Thread(
         id=found["id"],
         name=found.get("name") or None,
-        created_at=None if is_listed else created,
-        updated_at=created if is_listed else updated,
+        created_at=found["createdAt"] or None,
+        updated_at=found["updatedAt"],
         assistant=metadata.get("chat_profile") or None,
         metadata={key: value for key, value in metadata.items() if key not in _OF_CHAT},
         tags=list(found.get("tags") or ()),
         is_shared=metadata.get("is_shared") is True,
+        is_pinned=found["pinnedAt"] is not None,
+        is_archived=found["archivedAt"] is not None,
     )
 
 
 def etag_of(thread: Thread) -> str:
     """The version of what a program can change."""
-    changed = thread.model_dump(include={"name", "metadata", "tags", "assistant"})
+    changed = thread.model_dump(include={"name", "metadata", "tags", "assistant", "is_pinned", "is_archived"})
     return f'"{hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:32]}"'
 
 

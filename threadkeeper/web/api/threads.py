@@ -3,10 +3,9 @@
 import uuid
 from typing import Annotated, Any
 
-from chainlit.types import PaginatedResponse, Pagination, ThreadDict, ThreadFilter
 from fastapi import APIRouter, Query, Request, Response
 
-from datalayer import Forbidden, InvalidRecord, NotFound
+from datalayer import Forbidden, InvalidRecord, NotFound, OwnThreadPage, ThreadChoice
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import known_id, utc_now
 from threadkeeper.web.api.access import Caller, Reader, Writer
@@ -15,6 +14,7 @@ from threadkeeper.web.api.paging import IfMatch, Limit, demand_match
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import (
+    LONGEST_TAG,
     ChangedThread,
     Hit,
     HitPage,
@@ -24,6 +24,7 @@ from threadkeeper.web.api.shapes import (
     checked_metadata,
     etag_of,
     thread_of,
+    thread_of_record,
 )
 from threadkeeper.web.pages.dependencies import Layer
 
@@ -33,13 +34,20 @@ Cursor = Annotated[str | None, Query(max_length=300, description="The `next_curs
 
 
 @router.get("/threads")
-async def list_threads(caller: Reader, layer: Layer, cursor: Cursor = None, limit: Limit = 20) -> ThreadPage:
+async def list_threads(
+    *,
+    caller: Reader,
+    layer: Layer,
+    cursor: Cursor = None,
+    limit: Limit = 20,
+    tag: Annotated[str | None, Query(max_length=LONGEST_TAG, description="Only threads with this tag.")] = None,
+    pinned: Annotated[bool | None, Query(description="Only threads that are pinned, or that are not.")] = None,
+    archived: Annotated[bool | None, Query(description="Only threads that are archived, or that are not.")] = None,
+) -> ThreadPage:
     """The threads of the user, last activity first."""
-    found = await page_of_threads(layer, ThreadFilter(userId=caller.user_id), cursor, limit)
-    return ThreadPage(
-        data=[thread_of(one, is_listed=True) for one in found.data],
-        next_cursor=found.pageInfo.endCursor if found.pageInfo.hasNextPage else None,
-    )
+    which = ThreadChoice(tag=tag, is_pinned=pinned, is_archived=archived, is_temporary=None)
+    found = await page_of_threads(layer, caller, which, cursor, limit)
+    return ThreadPage(data=[thread_of_record(one) for one in found.threads], next_cursor=found.next_cursor)
 
 
 @router.get("/search")
@@ -50,32 +58,32 @@ async def search(
     cursor: Cursor = None,
     limit: Limit = 20,
 ) -> HitPage:
-    """The threads of the user in which all words are found, last activity first."""
+    """The threads of the user in which all words are found, last activity first, archived ones too."""
     if not q.strip():
         raise invalid("query.q", "it has no word")
-    which = ThreadFilter(userId=caller.user_id, search=q)
-    found = await page_of_threads(layer, which, cursor, limit)
-    excerpts = {one.thread_id: one for one in await layer.excerpts(q, [one["id"] for one in found.data])}
+    which = ThreadChoice(words=q, is_archived=None)
+    found = await page_of_threads(layer, caller, which, cursor, limit)
+    excerpts = {one.thread_id: one for one in await layer.excerpts(q, [one.id for one in found.threads])}
     hits = [
         Hit(
-            thread=thread_of(one, is_listed=True),
-            excerpt="".join(part.text for part in excerpts[one["id"]].text) if one["id"] in excerpts else "",
+            thread=thread_of_record(one),
+            excerpt="".join(part.text for part in excerpts[one.id].text) if one.id in excerpts else "",
         )
-        for one in found.data
+        for one in found.threads
     ]
-    return HitPage(data=hits, next_cursor=found.pageInfo.endCursor if found.pageInfo.hasNextPage else None)
+    return HitPage(data=hits, next_cursor=found.next_cursor)
 
 
 async def page_of_threads(
-    layer: ChainlitLayer, which: ThreadFilter, cursor: str | None, limit: int
-) -> PaginatedResponse[ThreadDict]:
-    """A page of threads without their messages.
+    layer: ChainlitLayer, caller: Caller, which: ThreadChoice, cursor: str | None, limit: int
+) -> OwnThreadPage:
+    """A page of the caller's threads without their messages.
 
     Raises:
         Problem: the cursor is not valid.
     """
     try:
-        return await layer.list_threads(Pagination(first=limit, cursor=cursor), which)
+        return await layer.own_threads(caller.user_id, which, cursor=cursor, limit=limit)
     except InvalidRecord:
         raise invalid("query.cursor", "it is not the `next_cursor` of a page") from None
 
@@ -118,7 +126,10 @@ async def change_thread(
     response: Response,
     if_match: IfMatch = None,
 ) -> Thread:
-    """Rename a thread, or change its metadata and tags. With `If-Match`, only if nobody changed it meanwhile."""
+    """Rename, pin or archive a thread, or change its metadata and tags.
+
+    With `If-Match`, only if nobody changed it meanwhile.
+    """
     found = await own_thread(layer, caller, thread_id)
     demand_match(if_match, etag_of(found), "thread")
     metadata = None
@@ -126,7 +137,11 @@ async def change_thread(
         metadata = checked_metadata(given.metadata)
         merged = {key: value for key, value in {**found.metadata, **metadata}.items() if value is not None}
         checked_metadata(merged)
+    if given.is_pinned and given.is_archived:
+        raise invalid("body.is_archived", "a thread is either pinned or archived")
     await layer.update_thread(found.id, name=given.name, metadata=metadata, tags=given.tags)
+    if given.is_pinned is not None or given.is_archived is not None:
+        await layer.organize_threads([found.id], is_pinned=given.is_pinned, is_archived=given.is_archived)
     changed = await own_thread(layer, caller, thread_id)
     response.headers["ETag"] = etag_of(changed)
     return changed

@@ -9,7 +9,7 @@ from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.review.addresses import known_or_404, thread_address
-from threadkeeper.web.review.notices import read_purpose, set_notice
+from threadkeeper.web.review.notices import NOTICES, read_purpose
 from threadkeeper.web.review.policy import Policy, needs_purpose
 from threadkeeper.web.review.queue import redirect_to_next
 
@@ -43,7 +43,7 @@ async def judge(
     if form.one("then") == "next":
         return await redirect_to_next(request, layer, policy)
     response = redirect_to(thread_address(known_or_404(thread_id), form, step_id))
-    return set_notice(request, response, "saved", step_id)
+    return NOTICES.set(request, response, "saved", step_id)
 
 
 @router.post("/marks")

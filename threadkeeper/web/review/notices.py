@@ -9,27 +9,11 @@ import binascii
 
 from fastapi import Request, Response
 
+from threadkeeper.web.pages.notices import Notices, set_cookie
+
 LONGEST_PURPOSE = 500
-_NOTICE, _NOTICE_PATH, _NOTICE_SECONDS = "review_notice", "/review", 60
+NOTICES = Notices("review_notice", "/review")
 _PURPOSE, _PURPOSE_SECONDS = "review_purpose", 3600
-
-
-def set_notice(request: Request, response: Response, *words: object) -> Response:
-    """Have the next page of the review show a notice: its kind and its values, without dots, blanks or commas."""
-    _set_cookie(request, response, _NOTICE, ".".join(map(str, words)), path=_NOTICE_PATH, seconds=_NOTICE_SECONDS)
-    return response
-
-
-def read_notice(request: Request) -> tuple[str, ...]:
-    """The notice to show; a single empty word without one."""
-    return tuple(request.cookies.get(_NOTICE, "")[:200].split("."))
-
-
-def clear_notice(request: Request, response: Response) -> Response:
-    """Delete the notice from the browser, so that it is shown once."""
-    if _NOTICE in request.cookies:
-        response.delete_cookie(_NOTICE, path=_NOTICE_PATH)
-    return response
 
 
 def set_purpose(request: Request, response: Response, thread_id: str, purpose: str) -> None:
@@ -38,7 +22,7 @@ def set_purpose(request: Request, response: Response, thread_id: str, purpose: s
     Each view of the thread is written to the audit with it, and the reviewer is not asked again after each verdict.
     """
     value = base64.urlsafe_b64encode(purpose.encode()).decode()
-    _set_cookie(request, response, _PURPOSE, value, path=f"/review/threads/{thread_id}", seconds=_PURPOSE_SECONDS)
+    set_cookie(request, response, _PURPOSE, value, path=f"/review/threads/{thread_id}", seconds=_PURPOSE_SECONDS)
 
 
 def read_purpose(request: Request) -> str | None:
@@ -48,15 +32,3 @@ def read_purpose(request: Request) -> str | None:
         return base64.urlsafe_b64decode(kept.encode()).decode()[:LONGEST_PURPOSE].strip() or None
     except (ValueError, binascii.Error):
         return None
-
-
-def _set_cookie(request: Request, response: Response, name: str, value: str, *, path: str, seconds: int) -> None:
-    response.set_cookie(
-        name,
-        value,
-        max_age=seconds,
-        path=path,
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )

@@ -11,7 +11,7 @@ from threadkeeper.web.pages.failures import PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
 from threadkeeper.web.pages.zone import Zone
 from threadkeeper.web.review.addresses import item_address
-from threadkeeper.web.review.notices import clear_notice, read_notice, set_notice
+from threadkeeper.web.review.notices import NOTICES
 from threadkeeper.web.review.policy import Policy
 
 ITEMS_SHOWN = 100
@@ -33,11 +33,11 @@ async def read_queue(
         "policy": policy,
         "most_items": ITEMS_SHOWN,
         "most_wanted": MOST_WANTED,
-        "outcome": read_notice(request),
+        "outcome": NOTICES.read(request),
         "now": utc_now(),
         "me": person.identifier,
     }
-    return clear_notice(request, pages.page(request, "review/queue.html", values, person=person, zone=zone))
+    return NOTICES.clear(request, pages.page(request, "review/queue.html", values, person=person, zone=zone))
 
 
 @router.post("/fill")
@@ -45,7 +45,7 @@ async def fill_queue(request: Request, _person: Reviewer, form: Form, layer: Lay
     percent = form.number("percent", least=0, most=100)
     wanted = int(form.number("wanted", least=1, most=MOST_WANTED))
     added = await layer.fill_queue(percent=percent, wanted=wanted)
-    return set_notice(request, redirect_to(_PAGE), "filled", added.thumbs_down, added.sample)
+    return NOTICES.set(request, redirect_to(_PAGE), "filled", added.thumbs_down, added.sample)
 
 
 @router.post("/next")
@@ -56,7 +56,7 @@ async def take_next(request: Request, _person: Reviewer, _form: Form, layer: Lay
 @router.post("/release")
 async def release(request: Request, _person: Reviewer, form: Form, layer: Layer) -> Response:
     await layer.release_item(form.one("step_id", longest=100))
-    return set_notice(request, redirect_to(_PAGE), "released")
+    return NOTICES.set(request, redirect_to(_PAGE), "released")
 
 
 @router.post("/keep")
@@ -70,5 +70,5 @@ async def redirect_to_next(request: Request, layer: ChainlitLayer, policy: Revie
     """Redirect to the answer that is locked for this reviewer, else to the next one, else to the queue."""
     item = await layer.take_next(lock_seconds=policy.lock_seconds)
     if item is None:
-        return set_notice(request, redirect_to(_PAGE), "empty")
+        return NOTICES.set(request, redirect_to(_PAGE), "empty")
     return redirect_to(item_address(item.thread_id, item.step_id))

@@ -22,8 +22,7 @@ from threadkeeper.web.review.addresses import known_or_404, thread_address
 from threadkeeper.web.review.label_names import label_name
 from threadkeeper.web.review.notices import (
     LONGEST_PURPOSE,
-    clear_notice,
-    read_notice,
+    NOTICES,
     read_purpose,
     set_purpose,
 )
@@ -58,7 +57,7 @@ async def read_thread(
     shown, part = await asyncio.to_thread(_laid_out, found, wanted, number)
     mine = [one for one in found.copies if one.reviewer == person.identifier and one.better_step_id is None]
     facets = await layer.answer_facets()
-    from_queue, notice = bool(request.query_params.get("queue")), read_notice(request)
+    from_queue, notice = bool(request.query_params.get("queue")), NOTICES.read(request)
     held = await _held_of(layer, known)
     item = next((one for one in held.values() if from_queue and one.locked_by == person.identifier), None)
     shows = {
@@ -83,7 +82,7 @@ async def read_thread(
     response = await asyncio.to_thread(
         pages.page, request, "review/thread.html", shows, person=person, zone=zone, judges=True
     )
-    return clear_notice(request, response)
+    return NOTICES.clear(request, response)
 
 
 @router.post("/review/threads/{thread_id}/open")

@@ -38,5 +38,18 @@
     }
     setTimeout(again, 3000);
   };
-  document.addEventListener("DOMContentLoaded", () => setTimeout(again, 1000));
+
+  // A box that checks all boxes of a name in its form.
+  const checkAll = () => {
+    for (const box of document.querySelectorAll("input[data-checks]")) {
+      const others = () => [...box.form.querySelectorAll(`input[name="${box.dataset.checks}"]`)];
+      box.closest("[hidden]")?.removeAttribute("hidden");
+      box.addEventListener("change", () => others().forEach((one) => (one.checked = box.checked)));
+      box.form.addEventListener("change", () => (box.checked = others().every((one) => one.checked)));
+    }
+  };
+  document.addEventListener("DOMContentLoaded", () => {
+    checkAll();
+    setTimeout(again, 1000);
+  });
 })();

@@ -1,0 +1,1 @@
+"""Order among one's own threads: pinned, archived, in folders by tag."""

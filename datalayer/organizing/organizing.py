@@ -1,0 +1,121 @@
+"""The order of the acting user's threads: lists of them, pins, the archive, folders by tag, and deletion of several."""
+
+from collections.abc import Collection
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_text, known_id, utc_now
+from datalayer.errors import InvalidRecord
+from datalayer.history import threads
+from datalayer.organizing import rows
+from datalayer.ownership import acting_user
+from datalayer.records.chat import Folder, OwnThreadPage, ThreadChoice
+from datalayer.store import DataStore
+
+MOST_THREADS = 100
+MOST_TAGS = 100
+"""A thread has no more tags than this."""
+LONGEST_TAG = 200
+"""Characters."""
+
+
+class Organizing(DataStore):
+    """Methods for the acting user. The system organizes the threads of all users."""
+
+    async def own_threads(
+        self,
+        user_id: str,
+        which: ThreadChoice = ThreadChoice(),  # noqa: B008  frozen
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> OwnThreadPage:
+        """A page of the user's threads without their contents, last activity first.
+
+        Args:
+            user_id: the acting user's id; of another user's threads, there are none.
+            which: which of them.
+            cursor: the `next_cursor` of the page before.
+            limit: at most so many, from 1 to 100.
+
+        Raises:
+            InvalidRecord: the cursor or the limit is not valid.
+        """
+        known = known_id(user_id)
+        if known is None:
+            return OwnThreadPage((), None)
+        await self._writer.settled()
+        if which.words:
+            await self.search_indexer.own_left(known)
+        page = await threads.page(self.database, known, actor=acting_user.get(), first=limit, after=cursor, which=which)
+        return OwnThreadPage(page.threads, threads.cursor_of(page.threads[-1]) if page.has_next else None)
+
+    async def folders(self, user_id: str) -> list[Folder]:
+        """The tags of the user's threads in alphabetical order, without archived and temporary threads."""
+        known = known_id(user_id)
+        if known is None:
+            return []
+        await self._writer.settled()
+        return await rows.folders(self.database, known, acting_user.get())
+
+    async def organize_threads(
+        self,
+        thread_ids: Collection[str],
+        *,
+        is_pinned: bool | None = None,
+        is_archived: bool | None = None,
+        add_tags: Collection[str] = (),
+        remove_tags: Collection[str] = (),
+    ) -> tuple[str, ...]:
+        """Pin, archive or tag threads, or undo it; None and no tags leave things as they are.
+
+        A thread that is archived is no longer pinned, and one that is pinned is no longer archived. What is so already
+        stays, with its time.
+
+        Returns:
+            The ids of those that are the acting user's. Others are left as they are.
+
+        Raises:
+            InvalidRecord: there are more than MOST_THREADS ids, a tag is empty or longer than LONGEST_TAG, a thread
+                would have more than MOST_TAGS tags, or is to be both pinned and archived.
+        """
+        if is_pinned and is_archived:
+            raise InvalidRecord("a thread is either pinned or archived")
+        ids, actor, now = _known(thread_ids), acting_user.get(), utc_now()
+        marks: dict[str, str | None] = {}
+        if is_pinned is not None:
+            marks |= {"pinnedAt": now if is_pinned else None} | ({"archivedAt": None} if is_pinned else {})
+        if is_archived is not None:
+            marks |= {"archivedAt": now if is_archived else None} | ({"pinnedAt": None} if is_archived else {})
+        added, removed = _tags(add_tags), _tags(remove_tags)
+
+        async def organize(connection: AsyncConnection) -> tuple[str, ...]:
+            own = await rows.lock_own(connection, ids, actor)
+            if marks:
+                await rows.mark(connection, list(own), marks)
+            changed = {one: _with_tags(before, added, removed) for one, before in own.items()}
+            await rows.tag(connection, {one: tags for one, tags in changed.items() if tags != list(own[one])})
+            return tuple(own)
+
+        organized: tuple[str, ...] = await self._writer.submit(organize)
+        return organized
+
+
+def _known(thread_ids: Collection[str]) -> list[str]:
+    if len(thread_ids) > MOST_THREADS:
+        raise InvalidRecord(f"at most {MOST_THREADS} threads are changed at once")
+    return list(dict.fromkeys(known for one in thread_ids if (known := known_id(one)) is not None))
+
+
+def _tags(given: Collection[str]) -> list[str]:
+    tags = list(dict.fromkeys(clean_text(str(tag)).strip() for tag in given))
+    if any(not 0 < len(tag) <= LONGEST_TAG for tag in tags):
+        raise InvalidRecord(f"a tag has 1 to {LONGEST_TAG} characters")
+    return tags
+
+
+def _with_tags(before: Collection[str], added: Collection[str], removed: Collection[str]) -> list[str]:
+    tags = [tag for tag in dict.fromkeys((*before, *added)) if tag not in removed]
+    if added and len(tags) > MOST_TAGS:
+        raise InvalidRecord(f"a thread has at most {MOST_TAGS} tags")
+    return tags

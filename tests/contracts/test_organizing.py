@@ -1,0 +1,122 @@
+"""The order among one's own threads: pins, the archive, folders by tag, several at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datalayer import Folder, ThreadChoice, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.errors import Forbidden, InvalidRecord, NotFound
+from tests.support.counted import counted
+from tests.support.records import listed, new_id, step, thread, user_id
+
+EVERY = ThreadChoice(is_archived=None, is_temporary=None)
+
+
+async def chosen(layer: ChainlitLayer, owner: str, which: ThreadChoice) -> list[str]:
+    """The ids, by pages of two."""
+    ids: list[str] = []
+    cursor = None
+    while True:
+        page = await layer.own_threads(owner, which, cursor=cursor, limit=2)
+        ids += [one.id for one in page.threads]
+        cursor = page.next_cursor
+        if cursor is None:
+            return ids
+
+
+async def head_of(layer: ChainlitLayer, thread_id: str) -> dict[str, Any]:
+    head = await layer.get_thread_head(thread_id)
+    assert head is not None
+    return head
+
+
+async def test_threads_are_pinned_archived_and_put_into_folders(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with acting_as("alice"):
+        first, second, third, fourth, fifth = [await thread(layer, owner, f"thread {number}") for number in range(5)]
+        await layer.create_step(step(second, "the kangaroo"))
+        assert await layer.organize_threads([first, fifth, "no-id", new_id()], is_pinned=True) == tuple(
+            sorted([first, fifth])
+        )
+        assert await chosen(layer, owner, ThreadChoice(is_pinned=True)) == [fifth, first]
+        pinned_at = (await head_of(layer, first))["pinnedAt"]
+        await layer.organize_threads([first], is_pinned=True)
+        assert (await head_of(layer, first))["pinnedAt"] == pinned_at, "it was pinned already"
+
+        await layer.organize_threads([first, second], is_archived=True)
+        # Chainlit's list has no archived threads, but its search finds them.
+        assert await listed(layer, owner) == await chosen(layer, owner, ThreadChoice()) == [fifth, fourth, third]
+        assert await listed(layer, owner, search="kangaroo") == [second]
+        assert await chosen(layer, owner, ThreadChoice(is_archived=True)) == [second, first]
+        assert await chosen(layer, owner, ThreadChoice(words="kangaroo")) == []
+        assert await chosen(layer, owner, ThreadChoice(words="kangaroo", is_archived=None)) == [second]
+        assert await chosen(layer, owner, EVERY) == [second, fifth, fourth, third, first], "last activity first"
+        assert await chosen(layer, owner, ThreadChoice(is_pinned=True, is_archived=None)) == [fifth]
+        await layer.organize_threads([first], is_pinned=True)
+        head = await head_of(layer, first)
+        assert head["pinnedAt"] and head["archivedAt"] is None, "a pinned thread leaves the archive"
+
+        await layer.organize_threads([second, third, fourth], add_tags=["work", "旅行 & more"])
+        await layer.organize_threads([fourth], add_tags=["work"], remove_tags=["旅行 & more"])
+        assert (await head_of(layer, third))["tags"] == ["work", "旅行 & more"]
+        assert (await head_of(layer, fourth))["tags"] == ["work"]
+        assert await layer.folders(owner) == [Folder("work", 2), Folder("旅行 & more", 1)]
+        assert await chosen(layer, owner, ThreadChoice(tag="work")) == [fourth, third]
+        assert await chosen(layer, owner, ThreadChoice(tag="wor")) == []
+        await layer.organize_threads([third, fourth], remove_tags=["work", "旅行 & more"])
+        assert await layer.folders(owner) == []
+        for bad in ({"add_tags": [" "]}, {"add_tags": ["x" * 201]}, {"is_pinned": True, "is_archived": True}):
+            with pytest.raises(InvalidRecord):
+                await layer.organize_threads([first], **bad)
+        with pytest.raises(InvalidRecord):
+            await layer.organize_threads([first], add_tags=[f"tag {number}" for number in range(101)])
+
+
+async def test_several_threads_are_deleted_together_or_not_at_all(layer: ChainlitLayer) -> None:
+    owner, other = await user_id(layer, "alice"), await user_id(layer, "bob")
+    bobs = await thread(layer, other)
+    with acting_as("alice"):
+        own = [await thread(layer, owner) for _ in range(3)]
+        await layer.create_step(step(own[0]))
+        with pytest.raises(Forbidden):
+            await layer.delete_threads([own[0], bobs])
+        assert await layer.organize_threads([own[0], bobs], is_archived=True, add_tags=["mine"]) == (own[0],)
+        receipt = await layer.delete_threads([own[0], own[1], new_id()])
+        assert (receipt.what, receipt.id, receipt.owner, receipt.messages) == ("threads", None, "alice", 1)
+        assert receipt.threads == tuple(sorted(own[:2]))
+        with pytest.raises(NotFound):
+            await layer.delete_threads(own[:2])
+        with pytest.raises(InvalidRecord):
+            await layer.delete_threads([new_id() for _ in range(101)])
+    assert await chosen(layer, owner, EVERY) == own[2:]
+    assert await chosen(layer, other, EVERY) == [bobs]
+    assert (await head_of(layer, bobs))["tags"] is None
+
+
+async def test_a_page_takes_as_many_statements_however_many_threads_there_are(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with counted(database_url, tmp_path, monkeypatch) as counter:
+        layer = counter.layer
+        owner = await user_id(layer, "alice")
+        counts = []
+        with acting_as("alice"):
+            for more in (1, 30):
+                ids = [await thread(layer, owner, tags=["work"]) for _ in range(more)]
+                await layer.organize_threads(ids[::2], is_pinned=True)
+                await layer.own_threads(owner, limit=10)
+                await layer.folders(owner)
+                counter.reset()
+                page = await layer.own_threads(owner, ThreadChoice(tag="work", is_pinned=True), limit=10)
+                counts.append(counter.statements)
+                counter.reset()
+                await layer.folders(owner)
+                counts.append(counter.statements)
+                counter.reset()
+                await layer.organize_threads(ids, is_archived=True, add_tags=["work", "old"])
+                counts.append(counter.statements)
+        assert len(page.threads) == 10
+        assert counts[:3] == counts[3:]
+        assert counts[:2] == [1, 1]

@@ -1,0 +1,80 @@
+"""The side bar's own part: pinned threads, folders, and the acts in the menu of a thread."""
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from datalayer import acting_as, create_data_layer
+from tests.conftest import StartServer
+from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, Visitor, visit
+from tests.support.records import thread
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), IN_THE_BROWSERS_LOOP]
+
+NAME, PASSWORD = "ann", "a long password"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_every_day(browser: Browser, start_server: StartServer, engine: str, database_url: str) -> None:
+    server = await start_server(OPENAI_MODELS="echo")
+    await server.add_user(NAME, PASSWORD)
+    async with visit(browser, server.base_url, f"{engine}-everyday") as visitor:
+        await visitor.enter(NAME, PASSWORD)
+        layer = create_data_layer(database_url)
+        user = await layer.get_user(NAME)
+        assert user
+        with acting_as(NAME):
+            at_work = await thread(layer, user.id, "Minutes of the meeting", tags=["work"])
+            travel = await thread(layer, user.id, "A week in Lisbon 里斯本", tags=["travel"])
+        await layer.close()
+        await visitor.open("/")
+        await visitor.connected()
+        await threads_are_pinned_and_archived(visitor, at_work, travel)
+        await a_folder_filters_the_side_bar(visitor, at_work)
+
+
+async def threads_are_pinned_and_archived(visitor: Visitor, at_work: str, travel: str) -> None:
+    page, own = visitor.page, visitor.page.locator("#own-threads")
+    menu = page.get_by_role("menu")
+    await page.locator(f"#thread-{at_work}").hover()
+    await page.locator(f"#thread-{at_work} #thread-options").click()
+    await expect(menu.get_by_role("menuitem", name="Archive")).to_be_visible()
+    await visitor.screenshot("menu")
+    # The menu's own keys reach the acts that it does not know.
+    await page.keyboard.press("End")
+    await page.keyboard.press("ArrowUp")
+    await page.keyboard.press("ArrowUp")
+    await expect(menu.get_by_role("menuitem", name="Pin")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(own.get_by_role("link", name="Minutes of the meeting")).to_be_visible()
+    await expect(menu).to_have_count(0)
+
+    await page.locator(f"#thread-{travel}").hover()
+    await page.locator(f"#thread-{travel} #thread-options").click()
+    await menu.get_by_role("menuitem", name="Archive").click()
+    await expect(page.locator(f"#thread-{travel}")).to_be_hidden()
+    await visitor.open("/")
+    await expect(page.locator(f"#thread-{at_work}")).to_be_visible()
+    await expect(page.locator(f"#thread-{travel}")).to_have_count(0)
+
+    await own.get_by_role("link", name="Minutes of the meeting").click()
+    await page.wait_for_url(f"**/thread/{at_work}")
+    await expect(own.get_by_role("link", name="Minutes of the meeting")).to_have_attribute("aria-current", "page")
+
+
+async def a_folder_filters_the_side_bar(visitor: Visitor, at_work: str) -> None:
+    page, own = visitor.page, visitor.page.locator("#own-threads")
+    await own.get_by_label("Folder").select_option("work")
+    await expect(page.locator("#thread-history")).to_be_hidden()
+    await expect(own.get_by_role("link", name="Minutes of the meeting")).to_have_count(2)
+    await visitor.screenshot("folder")
+    await own.get_by_label("Folder").select_option("")
+    await expect(page.locator(f"#thread-{at_work}")).to_be_visible()
+    await own.get_by_role("link", name="All threads").click()
+    await page.wait_for_url("**/me/threads")
+    await expect(page.get_by_role("link", name="Minutes of the meeting")).to_be_visible()
+    await page.get_by_label("Select all on this page").check()
+    await expect(page.get_by_label("Select “Minutes of the meeting”")).to_be_checked()
+    await visitor.screenshot("threads")
+    await page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await visitor.screenshot("threads-narrow")

@@ -1,0 +1,90 @@
+"""The page at `/me/threads`, and what the script of the chat's page gets for the side bar."""
+
+import httpx
+
+from datalayer import User, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.pages import Element
+from tests.support.records import step, thread
+from tests.support.safe_pages import page_at, posted
+from tests.web.conftest import Browser
+
+ADDRESS = "/me/threads"
+
+
+def titles(page: Element) -> list[str]:
+    return [link.text for link in page.all("a", class_="title")]
+
+
+async def test_threads_are_found_organized_and_deleted(
+    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
+) -> None:
+    owner = people["user"].id
+    foreign = await thread(layer, people["admin"].id, "Not hers")
+    with acting_as("uma"):
+        first = await thread(layer, owner, "First <b>")
+        second = await thread(layer, owner, "Second 第二")
+        await layer.create_step(step(first, "a kangaroo"))
+        for number in range(51):
+            await thread(layer, owner, f"More {number}")
+    uma = await browser_of("user")
+    page = await page_at(uma, ADDRESS)
+    assert titles(page)[0] == "More 50"
+    assert len(titles(page)) == 50
+    (link,) = page.all("a", rel="next")
+    assert titles(await page_at(uma, link.attributes["href"])) == ["More 0", "First <b>", "Second 第二"]
+    assert titles(await page_at(uma, f"{ADDRESS}?q=kangaroo")) == ["First <b>"]
+
+    answer = await posted(uma, page, ADDRESS, act="pin", thread=[first, second, foreign])
+    assert answer.headers["location"] == ADDRESS
+    assert "Pinned threads: 2." in (await page_at(uma, f"{ADDRESS}?view=pinned")).text
+    pinned = await page_at(uma, f"{ADDRESS}?view=pinned")
+    assert titles(pinned) == ["First <b>", "Second 第二"]
+    assert not pinned.all("p", class_="notice"), "it is told once"
+
+    await posted(uma, page, ADDRESS, act="tag", folder="Reisen & Büro", thread=[second])
+    found = await posted(uma, page, ADDRESS, act="archive", thread=[second], view="all", tag="Reisen & Büro")
+    inside = await page_at(uma, found.headers["location"])
+    assert titles(inside) == ["Second 第二"]
+    assert [one.text for one in inside.all("option", selected="")] == ["Reisen & Büro"]
+    assert titles(await page_at(uma, f"{ADDRESS}?view=archived")) == ["Second 第二"]
+    await posted(uma, page, ADDRESS, act="untag", folder="Reisen & Büro", thread=[second])
+    assert "Nothing found" in (await page_at(uma, found.headers["location"])).text
+
+    sure = await posted(uma, page, ADDRESS, act="delete", thread=[first, second, foreign])
+    assert "Delete these 2 threads for ever?" in sure.text
+    assert "Not hers" not in sure.text
+    assert (await posted(uma, page, ADDRESS, act="delete", sure="1", thread=[first, foreign])).status_code == 404
+    await posted(uma, page, ADDRESS, act="delete", sure="1", thread=[first, second])
+    assert "threads: 2, messages: 1, files: 0" in (await page_at(uma, f"{ADDRESS}?view=all")).text
+    assert await layer.get_thread_head(first) is None
+    await posted(uma, page, ADDRESS, act="pin")
+    assert "Select threads first." in (await page_at(uma, ADDRESS)).text
+
+
+async def test_what_is_not_valid_is_refused(layer: ChainlitLayer, people: dict[str, User], browser_of: Browser) -> None:
+    own = await thread(layer, people["user"].id)
+    uma = await browser_of("user")
+    for query in ("view=none", "cursor=none", f"cursor={'x' * 301}", f"q={'x' * 301}", f"tag={'x' * 201}"):
+        assert (await uma.get(f"{ADDRESS}?{query}")).status_code == 400, query
+    page = await page_at(uma, ADDRESS)
+    for fields in ({"act": "other"}, {"act": "tag", "folder": " "}, {"act": "tag", "folder": "x" * 201}):
+        assert (await posted(uma, page, ADDRESS, thread=[own], **fields)).status_code == 400, fields
+
+
+async def test_the_side_bar_gets_pins_and_folders(
+    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
+) -> None:
+    owner = people["user"].id
+    with acting_as("uma"):
+        own = await thread(layer, owner, "Mine", tags=["work"])
+    uma, ada = await browser_of("user"), await browser_of("admin")
+    marks = f"/page/threads/{own}/marks"
+    assert (await ada.put(marks, json={"is_pinned": True})).status_code == 404
+    assert (await uma.put(marks, json={"is_pinned": True})).json() == {"success": True}
+    mine = {"id": own, "name": "Mine"}
+    bar: httpx.Response = await uma.get("/page/side-bar", params={"tag": "work"})
+    folders = [{"tag": "work", "threads": 1}]
+    assert bar.json() == {"pinned": [mine], "folders": folders, "inside": [mine], "is_more": False}
+    empty = {"pinned": [], "folders": [], "inside": [], "is_more": False}
+    assert (await ada.get("/page/side-bar", params={"tag": "work"})).json() == empty
