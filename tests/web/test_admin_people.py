@@ -145,6 +145,8 @@ async def test_the_only_admin_is_kept_and_changes_nothing_on_the_own_page(
     for act, fields in (("role", {"role": "user"}), ("disable", {}), ("delete", {"confirm": "ada"})):
         refused = await posted(ada, page, f"{here}/{act}", **fields)
         assert (refused.status_code, "the only administrator" in refused.text) == (400, True), act
+    refused = await posted(ada, await page_at(ada, "/me"), "/me/delete", confirm="ada")
+    assert (refused.status_code, "you are the only administrator" in refused.text) == (400, True)
     assert await layer.admins() == ["ada"]
 
 

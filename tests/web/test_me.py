@@ -28,6 +28,9 @@ from tests.support.records import step, thread, vote
 from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import SECRET, Browser
 from threadkeeper.jobs.takeouts import register_takeouts
+from threadkeeper.login.accounts import Authenticator
+from threadkeeper.login.passwords import Passwords
+from threadkeeper.login.throttle import LoginThrottle
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.pages import receipts
 
@@ -419,3 +422,43 @@ async def test_owners_of_an_assistant_see_votes_but_no_contents(
     assert table(page, "votes") == [["travel", "1", "0", "1", "0%"]]
     assert "secret" not in page.text
     assert not (await page_at(await browser_of("reviewer"), "/me")).all("table", class_="votes")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_the_own_password_is_changed_with_the_old_one_and_ends_the_other_logins(
+    layer: ChainlitLayer, uma: httpx.AsyncClient, browser_of: Browser
+) -> None:
+    other = await browser_of("user")
+    page, new = await page_at(uma, "/me"), "a new sentence"
+    for old, again, told in (("wrong", new, "is another"), ("the analytical engine", "else", "not the same")):
+        refused = await posted(uma, page, "/me/password", old=old, password=new, again=again)
+        assert (refused.status_code, told in refused.text) == (400, True)
+    assert (await other.get("/me")).status_code == 200
+    old_token = uma.cookies["access_token"]
+    uma.cookies.clear()
+    uma.headers["cookie"] = f"access_token={old_token}"
+    done = await posted(uma, page, "/me/password", old="the analytical engine", password=new, again=new)
+    assert done.headers["location"] == "/me?password=1#account"
+    token = done.cookies["access_token"]
+    assert token != old_token
+    assert (await uma.get("/me")).status_code == 303, "the old token is over"
+    assert (await other.get("/me")).status_code == 303
+    uma.headers["cookie"] = f"access_token={token}"
+    assert "all other sessions have ended" in (await page_at(uma, "/me?password=1")).text
+    for password, status in ((new, 200), ("the analytical engine", 401)):
+        answer = await (await browser_of(None)).post("/login", data={"username": "uma", "password": password})
+        assert answer.status_code == status
+
+
+async def test_wrong_old_passwords_are_slowed_as_logins_are(layer: ChainlitLayer, passwords: Passwords) -> None:
+    await layer.add_account("uma", await passwords.hash("right password"))
+    paused: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        paused.append(seconds)
+
+    accounts = Authenticator(layer, passwords, LoginThrottle(sleep=sleep))
+    for _ in range(5):
+        assert not await accounts.confirm("uma", "wrong password")
+    assert len(paused) == 2, "the first three are free"
+    assert await accounts.confirm("UMA", "right password")

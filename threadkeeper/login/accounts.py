@@ -83,6 +83,26 @@ class Authenticator:
         logger.warning("login refused for %s: %s", printable(identifier), reason, extra={"failures_in_a_row": failures})
         return None
 
+    async def confirm(self, identifier: str, password: str) -> bool:
+        """Whether this is the password of a user who is logged in. As slow after failures as a login.
+
+        Raises:
+            StorageUnavailable: the accounts cannot be read at the moment.
+        """
+        try:
+            async with self._throttle.attempt(name_key(identifier)) as attempt:
+                with acting_as(SYSTEM):
+                    account = await self._store.get_account(identifier)
+                    reason = await self._reason_against(account, password)
+                if reason is None:
+                    attempt.succeeded()
+                    return True
+                attempt.failed()
+        except TooManyTries:
+            reason = "too many tries are waiting"
+        logger.warning("the password of %s was not confirmed: %s", printable(identifier), reason)
+        return False
+
     async def _reason_against(self, account: Account | None, password: str) -> str | None:
         if len(password) > LONGEST_PASSWORD:
             # No password is that long, so skipping the hash reveals nothing about the name.

@@ -1,5 +1,6 @@
 """Chainlit's login tokens: find the one that a request carries, verify it, read it, and take it off a request."""
 
+import asyncio
 import hashlib
 import time
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from typing import NamedTuple
 
 import jwt
 from chainlit.auth import cookie as chainlit_cookie
-from chainlit.auth import get_token_from_cookies
+from chainlit.auth import create_jwt, get_token_from_cookies
 from chainlit.auth.jwt import get_jwt_secret
 from chainlit.user import User
 from jwt import ImmatureSignatureError, PyJWTError
@@ -45,6 +46,20 @@ def login_cookie(connection: HTTPConnection) -> str | None:
 def clear_login_cookie(request: Request, response: Response) -> None:
     """Delete the login cookie from the browser."""
     chainlit_cookie.clear_auth_cookie(request, response)
+
+
+async def renew_login_cookie(request: Request, response: Response) -> None:
+    """Give the browser a new token of its user, because the one of the request has ended."""
+    old = login_cookie(request)
+    if old is None:
+        return
+    user = decode_login(old)
+    token = create_jwt(user)
+    if token == old:
+        # Tokens have whole seconds: within one, the same user gets the same token.
+        await asyncio.sleep(1)
+        token = create_jwt(user)
+    chainlit_cookie.set_auth_cookie(request, response, token)
 
 
 def carried_token(scope: Scope) -> str | None:

@@ -1,8 +1,29 @@
-"""A new password from a form, which has it twice."""
+"""The form at `/me` for one's own password, and what it shares with the page of an invitation."""
 
+from fastapi import APIRouter, Request, Response
+
+from datalayer import SYSTEM, acting_as
 from threadkeeper.login.passwords import LONGEST_PASSWORD, SHORTEST_PASSWORD, Passwords, Refused
-from threadkeeper.web.pages.failures import InvalidInput
-from threadkeeper.web.pages.forms import Posted
+from threadkeeper.web.auth.roles import LoggedIn
+from threadkeeper.web.auth.tokens import renew_login_cookie
+from threadkeeper.web.pages.dependencies import Accounts, Layer
+from threadkeeper.web.pages.failures import InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import Form, Posted, redirect_to
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@router.post("/me/password")
+async def change_password(request: Request, person: LoggedIn, form: Form, layer: Layer, accounts: Accounts) -> Response:
+    """Change the password of the acting user, and end all logins but the one of this browser."""
+    if not await accounts.confirm(person.identifier, form.secret("old", longest=LONGEST_PASSWORD)):
+        raise InvalidInput("password_wrong")
+    password_hash = await new_password(form, accounts.passwords)
+    with acting_as(SYSTEM):
+        await layer.set_password(person.identifier, password_hash)
+    response = redirect_to("/me?password=1#account")
+    await renew_login_cookie(request, response)
+    return response
 
 
 async def new_password(form: Posted, passwords: Passwords) -> str:

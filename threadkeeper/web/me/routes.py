@@ -19,7 +19,7 @@ from datalayer.records.audit import Look, LookPage
 from datalayer.records.review_statistics import Satisfaction
 from threadkeeper.jobs.takeouts import KEPT_SECONDS, TAKEOUT
 from threadkeeper.web.auth.gate import Person, login_at
-from threadkeeper.web.auth.roles import LoggedIn
+from threadkeeper.web.auth.roles import LoggedIn, is_admin
 from threadkeeper.web.auth.tokens import clear_login_cookie
 from threadkeeper.web.me.browsers import browser_name
 from threadkeeper.web.me.keys import offered, own_keys
@@ -70,6 +70,7 @@ async def read_me(
     values = {
         "account": account.user,
         "has_password": account.password_hash is not None,
+        "password_changed": "password" in request.query_params,
         "looked": looked,
         "cursor": cursor,
         "export": export,
@@ -142,6 +143,8 @@ async def log_out_everywhere(request: Request, _person: LoggedIn, _form: Form, l
 async def delete_me(request: Request, person: LoggedIn, form: Form, layer: Layer, pages: Pages) -> Response:
     if not hmac.compare_digest(form.one("confirm", longest=1_000).strip().encode(), person.identifier.encode()):
         raise InvalidInput("me_delete_wrong")
+    if is_admin(person) and await layer.admins() == [person.identifier]:
+        raise InvalidInput("me_delete_only_admin")
     receipt = await layer.delete_user(person.identifier)
     response = receipt_page(request, pages, "me/deleted.html", receipt, person=None)
     clear_login_cookie(request, response)
