@@ -134,6 +134,17 @@ async def test_passages_of_a_deleted_source_take_no_places_of_others(rig: Rig) -
     assert await titles() == {"guests.txt"}
 
 
+async def test_rows_of_a_long_table_are_found_and_given_with_the_names_of_its_columns(rig: Rig) -> None:
+    rows = "".join(f"| {10 * row} kg | {row} euros |\n" for row in range(1, 80))
+    await rig.put("fees.md", f"# Parcels\n\n| Weight | Surcharge |\n| --- | --- |\n{rows}")
+    training = await rig.train()
+    assert training.counts.passages > 3
+    assert sum("| Weight | Surcharge |" in text for text in rig.embedded) > 3
+    found = await rig.found("surcharge 730 kg")
+    assert found[0].startswith("| Weight | Surcharge |\n")
+    assert "| 730 kg | 73 euros |" in found[0]
+
+
 async def test_other_settings_embed_everything_again(rig: Rig) -> None:
     await rig.put("harbour.txt", HARBOUR)
     await rig.train()

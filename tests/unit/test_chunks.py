@@ -110,3 +110,37 @@ def test_a_long_sentence_has_windows_of_its_parts_and_marks_alone_have_none() ->
     assert all(tokenizer("o200k_base").count(window.strip()) <= 16 for window in windows)
     assert "Fares" in windows[0]
     assert not any("***" in window for window in windows[1:])
+
+
+def _table(rows: int, head: str = "| Weight | Fee |\n| --- | :-: |\n") -> str:
+    return head + "".join(f"| {10 * row} kg | {row} euros |\n" for row in range(1, rows))
+
+
+@pytest.mark.parametrize("head", ["| Weight | Fee |\n| --- | :-: |\n", "Weight | Fee\n--- | ---\n"])
+def test_each_chunk_of_a_table_has_the_names_of_its_columns(head: str) -> None:
+    text = "# Parcels\n\nWhat we take.\n\n" + _table(60, head) + "\nRefunds take five days. " + ENGLISH * 3
+    settings = ChunkSettings(tokens=64, overlap=8, window=32)
+    chunks = split(text, settings, is_markdown=True)
+    with_rows = [chunk for chunk in chunks if "euros" in text[chunk.start : chunk.end]]
+    assert len(with_rows) > 8
+    for chunk in with_rows:
+        whole = chunk.head_in(text) + text[chunk.start : chunk.end]
+        assert whole.count("Weight | Fee") == 1
+        assert chunk.tokens == tokenizer("o200k_base").count(whole) <= settings.tokens
+    assert all(f"| {row} euros" in "".join(text[one.start : one.end] for one in chunks) for row in range(1, 60))
+    assert not any(chunk.head for chunk in chunks if "euros" not in text[chunk.start : chunk.end])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _table(60, "|  |  |\n| --- | --- |\n"),
+        _table(60, "| --- | --- |\n"),
+        _table(60, "| " + "a very long name of a column " * 8 + "| Fee |\n| --- | --- |\n"),
+        "this | that\n" * 60,
+        "one line\n---\n" * 60,
+    ],
+    ids=["no names", "no head", "long head", "no table", "lines"],
+)
+def test_what_has_no_short_head_has_none_repeated(text: str) -> None:
+    assert not any(chunk.head for chunk in split(text, ChunkSettings(tokens=64, overlap=8), is_markdown=True))

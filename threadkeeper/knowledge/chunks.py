@@ -3,21 +3,23 @@
 semantic-text-splitter cuts at the largest of these boundaries that fits, in texts with and without spaces; bpe-openai
 counts the tokens. The offsets of a chunk are exact: `text[start:end]` is the chunk. A heading is not cut from the text
 below it, because it would be found in place of that text. The splitter does not know this, so it reads the text with
-blanks for the ends of lines behind headings, which has the same offsets.
+blanks for the ends of lines behind headings, which has the same offsets. Nor does it repeat the head of a long table:
+a chunk of later rows says where the head is, because rows alone answer no question about their columns.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, groupby
 from typing import Any
 
 from threadkeeper.vocabulary import tokenizer
 
-VERSION = 3
+VERSION = 4
 """A higher number when the same text gives other chunks; then documents are embedded again."""
 _VOCABULARY = "o200k_base"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
@@ -34,6 +36,11 @@ _PLAIN_HEADING = re.compile(
     r"(?:(?<=\n\n)|(?<=[.!?。！？:：]\n)|\A)[^\S\n]*[^\W_][^\n]{0,78}[^\s.!?。！？,;，；、]([^\S\n]*\n\s*)"
     r"(?=[^\n]{50}|[^\n]{9,}[.!?]\s|[^\n]*[\u3001-\u9fff][^\n]{12})"
 )
+
+
+_TABLE_DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
+# A longer head would leave no room for rows.
+_HEAD_SHARE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,19 @@ class ChunkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a text: `text[start:end]`. `windows` are the parts of the text that have a vector each:
-    first the chunk itself."""
+    """A piece of a text: `text[start:end]`, of so many tokens with its head. `windows` are the parts of the text that
+    have a vector each: first the chunk itself. `head` is where the names of the columns are, if the chunk begins
+    within the rows of a table."""
 
     start: int
     end: int
     tokens: int
     windows: tuple[tuple[int, int], ...]
+    head: tuple[int, int] | None = None
+
+    def head_in(self, text: str) -> str:
+        """The lines of its head, with the end of the last; empty if it has none."""
+        return text[slice(*self.head)] if self.head else ""
 
 
 def split(text: str, settings: ChunkSettings, *, is_markdown: bool = False) -> list[Chunk]:
@@ -72,10 +85,61 @@ def split(text: str, settings: ChunkSettings, *, is_markdown: bool = False) -> l
     """
     count = tokenizer(_VOCABULARY).count
     cut = _markdown_parts(text, settings) if is_markdown else _parts(_joined(_PLAIN_HEADING, text), settings)
-    return [
-        Chunk(start, end, count(text[start:end]), _windows(start, text[start:end], settings.window))
-        for start, end in cut
-    ]
+    chunks: list[Chunk] = []
+    for start, end, head in _with_heads(text, cut, settings):
+        tokens = count((text[slice(*head)] if head else "") + text[start:end])
+        chunks.append(Chunk(start, end, tokens, _windows(start, text[start:end], settings.window), head))
+    return chunks
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Where a table of Markdown is: its head in `text[start:rows]`, its rows in `text[rows:end]`."""
+
+    start: int
+    rows: int
+    end: int
+
+
+def _tables(text: str) -> list[_Table]:
+    """The tables of a text that have the names of their columns, in order."""
+    found: list[_Table] = []
+    lines = text.split("\n") if "|" in text else []
+    offsets = [0, *accumulate(len(line) + 1 for line in lines)]
+    at = 1
+    while at < len(lines):
+        names = lines[at - 1]
+        if "|" in names and "|" in lines[at] and _WORD.search(names) and _TABLE_DELIMITER.fullmatch(lines[at].strip()):
+            rows = at + 1
+            while at + 1 < len(lines) and "|" in lines[at + 1]:
+                at += 1
+            found.append(_Table(offsets[rows - 2], offsets[rows], offsets[at + 1]))
+        at += 1
+    return found
+
+
+def _with_heads(
+    text: str, cut: Sequence[tuple[int, int]], settings: ChunkSettings
+) -> Iterator[tuple[int, int, tuple[int, int] | None]]:
+    """The parts of a text, each with the head of the table in whose rows it begins. Such parts are cut once more, all
+    of one table together, so that none is too long with its head."""
+    count, tables = tokenizer(_VOCABULARY).count, _tables(text)
+    starts = [table.start for table in tables]
+
+    def table_at(part: tuple[int, int]) -> _Table | None:
+        at = bisect_right(starts, part[0]) - 1
+        return tables[at] if at >= 0 and tables[at].rows <= part[0] < tables[at].end else None
+
+    for table, parts in groupby(cut, table_at):
+        size = count(text[table.start : table.rows]) if table else 0
+        if table is None or size * _HEAD_SHARE > settings.tokens:
+            yield from ((start, end, None) for start, end in parts)
+            continue
+        found = list(parts)
+        begin, finish = found[0][0], found[-1][1]
+        overlap = min(settings.overlap, (settings.tokens - size) // _HEAD_SHARE)
+        for start, end in _parts(text[begin:finish], ChunkSettings(settings.tokens - size, overlap)):
+            yield begin + start, begin + end, (table.start, table.rows) if begin + start < table.end else None
 
 
 def _parts(text: str, settings: ChunkSettings, *, is_markdown: bool = False) -> list[tuple[int, int]]:

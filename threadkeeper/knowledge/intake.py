@@ -175,8 +175,8 @@ def _with_chunks(documents: Sequence[WaitingDocument], found: Sequence[Any]) -> 
         replace(
             one,
             chunks=tuple(
-                Chunk(start, end, tokens, tuple((begin, stop) for begin, stop in windows))
-                for start, end, tokens, windows in chunks
+                Chunk(start, end, tokens, tuple((begin, stop) for begin, stop in windows), head and tuple(head))
+                for start, end, tokens, windows, head in chunks
             ),
             words=words_of(one.document.text),
         )

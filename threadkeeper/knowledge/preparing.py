@@ -64,12 +64,14 @@ class Piece:
 
     @property
     def windows(self) -> list[str]:
-        """What is embedded: each passage and each of its windows, behind the title, which says what they are about."""
+        """What is embedded: each passage and each of its windows, behind the title, which says what they are about, and
+        behind the head of their table."""
         text, title = self.waiting.document.text, self.waiting.title[:_TITLE_CHARACTERS]
         found: list[str] = []
         for chunk in self.chunks:
+            head = chunk.head_in(text)
             for at, (start, end) in enumerate(chunk.windows):
-                window = text[start:end].strip() if at else text[start:end]
+                window = head + (text[start:end].strip() if at else text[start:end])
                 between = ": " if at else "\n"
                 found.append(window if title in window else f"{title}{between}{window}")
         return found
@@ -128,7 +130,7 @@ def new_passages(piece: Piece, vectors: Vectors) -> tuple[NewPassage, ...]:
     passages: list[NewPassage] = []
     at = 0
     for chunk in piece.chunks:
-        text = waiting.document.text[chunk.start : chunk.end]
+        text = chunk.head_in(waiting.document.text) + waiting.document.text[chunk.start : chunk.end]
         its_vectors = tuple(vector.tobytes() for vector in stored[at : at + len(chunk.windows)])
         at += len(chunk.windows)
         page = page_of(chunk.start, waiting.document.pages)
