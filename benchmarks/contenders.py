@@ -4,6 +4,7 @@ import secrets
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import asyncpg
@@ -167,8 +168,8 @@ OPENERS = {"floor": open_floor, "ours": open_ours, "sqlalchemy": open_sqlalchemy
 
 
 def new_step(thread_id: str, text: str | None = None) -> dict[str, Any]:
-    """A message that all layers can store. Without `text`, it has 2 kB without any word."""
-    now = "2025-06-01T12:00:00.000000Z"
+    """A message of this moment that all layers can store. Without `text`, it has 2 kB without any word."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {
         "id": str(uuid.uuid4()),
         "name": "bench",

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Boolean, Integer, Table
 
-from datalayer.cleaning import MAPPINGS, clean_id, clean_json, clean_text, clean_time, known_id
+from datalayer.cleaning import MAPPINGS, clean_id, clean_json, clean_text, clean_time, is_kept_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.history.thread_reads import WholeThread
 from datalayer.records.chat import Element, Feedback, Step, Thread
@@ -22,6 +22,8 @@ from datalayer.schema.rows import OURS, column_names
 
 _LARGEST_INTEGER = 2**31 - 1
 _KINDLESS = object()
+# Tuples, as in `cleaning`.
+_TIMES, _LISTS, _IDS = (str, datetime), (list, tuple), (str, UUID)
 _ELEMENT_NAMES = column_names(Element, elements)
 ELEMENT_COLUMNS = tuple(_ELEMENT_NAMES.values())
 """The columns of the fields of an `Element`, in their order."""
@@ -36,7 +38,7 @@ def step_of(step_dict: Mapping[str, Any]) -> Step:
     return Step(
         id=clean_id(step_dict.get("id"), "step id"),
         thread_id=clean_id(step_dict.get("threadId"), "thread id of a step"),
-        **_fields(_STEP_CONVERTERS, step_dict, ("id", "threadId", "feedback")),
+        **_fields(_STEP_CONVERTERS, step_dict),
     )
 
 
@@ -53,7 +55,7 @@ def element_of(element_dict: Mapping[str, Any]) -> Element:
     return Element(
         id=clean_id(element_dict.get("id"), "element id"),
         thread_id=clean_id(thread_id, "thread id of an element") if thread_id else None,
-        **_fields(_ELEMENT_CONVERTERS, element_dict, ("id", "threadId", "path", "objectKey")),
+        **_fields(_ELEMENT_CONVERTERS, element_dict),
     )
 
 
@@ -146,18 +148,15 @@ Converter = Callable[[Any], Any]
 """Gives a value, which is not None, as its column takes it, or _KINDLESS."""
 
 
-def _fields(
-    converters: Mapping[str, tuple[str, Converter]], values: Mapping[str, Any], left_out: Collection[str]
-) -> dict[str, Any]:
+def _fields(converters: Mapping[str, tuple[str, Converter] | None], values: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in values.items():
-        if value is None or key in left_out:
+        if value is None or (known := converters.get(key, _NO_COLUMN)) is None:
             continue
-        field, convert = converters.get(key, _NO_COLUMN)
-        stored = convert(value)
+        stored = known[1](value)
         if stored is not _KINDLESS:
-            fields[field] = stored
+            fields[known[0]] = stored
         elif (other := clean_json(value)) is not None and (key, other) != ("createdAt", ""):
             extra[clean_text(str(key))] = other
     if extra:
@@ -189,16 +188,18 @@ def _object(value: Any) -> Any:
 
 
 def _tags(value: Any) -> Any:
-    is_tags = isinstance(value, list | tuple) and all(isinstance(tag, str) for tag in value)
+    is_tags = isinstance(value, _LISTS) and all(isinstance(tag, str) for tag in value)
     return [clean_text(tag) for tag in value] if is_tags else _KINDLESS
 
 
 def _id(value: Any) -> Any:
-    return (isinstance(value, str | UUID) and known_id(value)) or _KINDLESS
+    return (isinstance(value, _IDS) and known_id(value)) or _KINDLESS
 
 
 def _time(value: Any) -> Any:
-    if not isinstance(value, str | datetime):
+    if type(value) is str and is_kept_time(value):
+        return value  # nearly always
+    if not isinstance(value, _TIMES):
         return _KINDLESS
     try:
         return clean_time(value, "time") or _KINDLESS
@@ -226,10 +227,11 @@ def _converter(table: Table, column: str) -> Converter:
     return _integer if isinstance(kind, Integer) else _text
 
 
-def _converters(record_type: type, table: Table) -> dict[str, tuple[str, Converter]]:
-    """Field and converter for each key that has a column."""
+def _converters(record_type: type, table: Table, left_out: Collection[str]) -> dict[str, tuple[str, Converter] | None]:
+    """Field and converter for each key that has a column; None for the keys to leave out."""
     names = column_names(record_type, table)
-    return {column: (field, _converter(table, column)) for field, column in names.items() if column not in OURS}
+    known = {column: (field, _converter(table, column)) for field, column in names.items() if column not in OURS}
+    return known | dict.fromkeys(left_out)
 
 
 _CONVERTERS_BY_NAME: dict[str, Converter] = {
@@ -238,5 +240,5 @@ _CONVERTERS_BY_NAME: dict[str, Converter] = {
     "showInput": _shown_input,
 }
 _NO_COLUMN: tuple[str, Converter] = ("extra", _kindless)
-_STEP_CONVERTERS = _converters(Step, steps)
-_ELEMENT_CONVERTERS = _converters(Element, elements)
+_STEP_CONVERTERS = _converters(Step, steps, ("id", "threadId", "feedback"))
+_ELEMENT_CONVERTERS = _converters(Element, elements, ("id", "threadId", "path", "objectKey"))

@@ -15,6 +15,7 @@ from chainlit.context import context_var
 from chainlit.data.base import BaseDataLayer
 from chainlit.data.utils import queue_until_user_message
 from chainlit.element import Element as ChainlitElement
+from chainlit.session import WebsocketSession
 from chainlit.step import StepDict
 from chainlit.types import Feedback as ChainlitFeedback
 from chainlit.user import PersistedUser
@@ -51,14 +52,15 @@ def _once_the_thread_begins(
     method: Callable[Concatenate["ChainlitWrites", P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate["ChainlitWrites", P], Coroutine[Any, Any, T]]:
     """Apply Chainlit's rule that a thread begins with the first user message (`queue_until_user_message`); outside of a
-    session the rule does not apply."""
+    page's session the rule does not apply."""
     queued: Callable[Concatenate[ChainlitWrites, P], Coroutine[Any, Any, T]] = queue_until_user_message()(method)
 
-    async def wrapper(self: "ChainlitWrites", /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def wrapper(self: "ChainlitWrites", /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         context = context_var.get(None)
+        session = None if context is None else context.session
         # Chainlit looks the context up through a slow proxy, so it is asked only until the thread has begun.
-        has_begun = context is None or getattr(context.session, "has_first_interaction", False)
-        return await (method if has_begun else queued)(self, *args, **kwargs)
+        has_begun = not isinstance(session, WebsocketSession) or session.has_first_interaction
+        return (method if has_begun else queued)(self, *args, **kwargs)
 
     return wraps(method)(wrapper)
 

@@ -12,6 +12,7 @@ import unicodedata
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -29,6 +30,7 @@ _CONTAINERS = (*MAPPINGS, list, tuple, set, frozenset)
 # Nearly all ids and times are in the stored form already; those are returned unchanged.
 _KEPT_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEPT_TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{6}Z")
+_KEPT_TIME_LENGTH = 27
 
 
 def clean_text(text: str) -> str:
@@ -61,7 +63,7 @@ def clean_json(value: Any, depth: int = 0) -> Any:
     """
     if isinstance(value, str):
         return clean_text(value)
-    if value is None or isinstance(value, bool):
+    if value is None or value is True or value is False:
         return value
     if isinstance(value, _NUMBERS):
         return _clean_number(value)
@@ -119,14 +121,31 @@ def clean_time(value: Any, what: str) -> str | None:
     """
     if value is None or value == "":
         return None
+    if type(value) is str and is_kept_time(value):
+        return value
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        if isinstance(value, str) and _KEPT_TIME.fullmatch(value):
-            return value
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidRecord(f"{what} {clean_text(str(value))[:60]!r} is not an ISO 8601 time") from None
     return _text_of(moment)
+
+
+def is_kept_time(text: str) -> bool:
+    """Whether the text is a time in the stored form."""
+    return len(text) == _KEPT_TIME_LENGTH and _is_kept_time(text)
+
+
+# A step repeats its times in each of its states.
+@lru_cache(1_000)
+def _is_kept_time(text: str) -> bool:
+    if _KEPT_TIME.fullmatch(text) is None:
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _text_of(moment: datetime) -> str:

@@ -48,6 +48,10 @@ Phase = Literal["before", "after"]
 Migration = Callable[[AsyncConnection], Awaitable[None]]
 
 STEPS: dict[str, "Step"] = {}
+_OLDER_TRIGGERS_OF_STEPS = (
+    *("search_step_made", "search_step_changed"),
+    *("review_answer_made", "review_answer_changed", "review_question_edited"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,12 +250,9 @@ async def suggest_questions(connection: AsyncConnection) -> None:
 @migration(locks="ACCESS EXCLUSIVE on steps, for the catalogue alone")
 async def mark_new_steps_once(connection: AsyncConnection) -> None:
     """On Postgres, mark a new step with one trigger in place of two, and look up a new thread's deletion once."""
-    if connection.dialect.name != "postgresql":
-        return
-    for trigger in ("search_step_made", "review_answer_made"):
-        await connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON steps")
-    for statement in (*review_triggers.MADE_ON_POSTGRESQL, deletion_triggers.SKIP_ON_POSTGRESQL):
-        await connection.exec_driver_sql(statement)
+    if connection.dialect.name == "postgresql":
+        await _mark_steps_once(connection)
+        await connection.exec_driver_sql(deletion_triggers.SKIP_ON_POSTGRESQL)
 
 
 @migration()
@@ -306,6 +307,22 @@ async def organize_threads(connection: AsyncConnection) -> None:
     """Add when a thread was pinned or archived, and when it expires."""
     await connection.run_sync(add_tables_and_columns)
     await connection.run_sync(add_indexes, {"pinned_threads", "archived_threads", "temporary_threads"})
+
+
+@migration(locks="ACCESS EXCLUSIVE on steps, for the catalogue alone")
+async def mark_changed_steps_once(connection: AsyncConnection) -> None:
+    """On Postgres, look at a changed step with one trigger in place of three, and with none that has a WHEN."""
+    if connection.dialect.name == "postgresql":
+        await _mark_steps_once(connection)
+
+
+async def _mark_steps_once(connection: AsyncConnection) -> None:
+    for trigger in _OLDER_TRIGGERS_OF_STEPS:
+        await connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON steps")
+    for function in ("mark_step_for_search", "keep_step_version"):
+        await connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {function}()")
+    for statement in review_triggers.STEPS_ON_POSTGRESQL:
+        await connection.exec_driver_sql(statement)
 
 
 @migration(phase="after", locks="rows of users that an older version made, until they have their key")

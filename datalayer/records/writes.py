@@ -10,7 +10,7 @@ from datalayer.records.chat import Element, Feedback, Step, Thread, User
 from datalayer.records.usage import LlmCallWrite
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as a step
 class StepWrite:
     """A step to store.
 

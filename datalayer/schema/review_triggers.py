@@ -8,8 +8,10 @@ application itself: only entries that `audit_retentions` declares old enough can
 from datalayer.schema.ddl import follow
 from datalayer.schema.review import answers, audit_entries
 
-# One trigger marks a new step for the search and for the review: a second one would cost each message as much again.
-MADE_ON_POSTGRESQL = (
+# One trigger marks a new step for the search and for the review, and one a changed step: a second one would cost each
+# message as much again. The conditions are in the functions, because Postgres reads the text of a WHEN again for each
+# statement, which takes longer than the call.
+STEPS_ON_POSTGRESQL = (
     """
 CREATE OR REPLACE FUNCTION mark_new_step() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -24,8 +26,30 @@ BEGIN
 END $$
 """,
     """
-CREATE OR REPLACE TRIGGER step_made AFTER INSERT ON steps FOR EACH ROW
-WHEN (NEW.input <> '' OR NEW.output <> '' OR NEW.type = 'assistant_message') EXECUTE FUNCTION mark_new_step()
+CREATE OR REPLACE TRIGGER step_made AFTER INSERT ON steps FOR EACH ROW EXECUTE FUNCTION mark_new_step()
+""",
+    """
+CREATE OR REPLACE FUNCTION mark_changed_step() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.input IS DISTINCT FROM NEW.input OR OLD.output IS DISTINCT FROM NEW.output THEN
+        INSERT INTO search_pending ("threadId", "stepId", "userId")
+        VALUES (NEW."threadId", NEW.id, (SELECT t."userId" FROM threads t WHERE t.id = NEW."threadId"));
+        IF OLD.type = 'user_message' AND OLD.output <> '' AND OLD.output IS DISTINCT FROM NEW.output THEN
+            INSERT INTO step_versions ("stepId", "threadId", change, type, name, output, "createdAt", "replacedAt")
+            VALUES (OLD.id, OLD."threadId", 'edited', OLD.type, OLD.name, OLD.output, OLD."createdAt",
+                coalesce(NEW."updatedAt", NEW."createdAt", ''));
+        END IF;
+    END IF;
+    IF NEW.type = 'assistant_message' AND (OLD.type, OLD."isError", OLD."parentId", OLD."createdAt")
+        IS DISTINCT FROM (NEW.type, NEW."isError", NEW."parentId", NEW."createdAt") THEN
+        INSERT INTO review_pending ("threadId") VALUES (NEW."threadId");
+    END IF;
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE OR REPLACE TRIGGER step_changed AFTER UPDATE OF type, input, output, "isError", "parentId", "createdAt" ON steps
+FOR EACH ROW EXECUTE FUNCTION mark_changed_step()
 """,
 )
 
@@ -45,21 +69,7 @@ BEGIN
     RETURN NULL;
 END $$
 """,
-    """
-CREATE OR REPLACE FUNCTION keep_step_version() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO step_versions ("stepId", "threadId", change, type, name, output, "createdAt", "replacedAt")
-    VALUES (OLD.id, OLD."threadId", 'edited', OLD.type, OLD.name, OLD.output, OLD."createdAt",
-        coalesce(NEW."updatedAt", NEW."createdAt", ''));
-    RETURN NULL;
-END $$
-""",
-    *MADE_ON_POSTGRESQL,
-    """
-CREATE TRIGGER review_answer_changed AFTER UPDATE OF type, "isError", "parentId", "createdAt" ON steps FOR EACH ROW
-WHEN (NEW.type = 'assistant_message' AND (OLD.type, OLD."isError", OLD."parentId", OLD."createdAt")
-    IS DISTINCT FROM (NEW.type, NEW."isError", NEW."parentId", NEW."createdAt")) EXECUTE FUNCTION mark_for_review()
-""",
+    *STEPS_ON_POSTGRESQL,
     """
 CREATE TRIGGER review_vote_cast AFTER INSERT OR UPDATE ON feedbacks FOR EACH ROW EXECUTE FUNCTION mark_for_review()
 """,
@@ -71,11 +81,6 @@ WHEN (NEW."threadId" IS NOT NULL AND NEW."stepId" IS NOT NULL) EXECUTE FUNCTION 
 CREATE TRIGGER review_thread_changed AFTER UPDATE OF "userId", tags ON threads FOR EACH ROW
 WHEN (OLD."userId" IS DISTINCT FROM NEW."userId" OR OLD.tags IS DISTINCT FROM NEW.tags)
 EXECUTE FUNCTION mark_thread_for_review()
-""",
-    """
-CREATE TRIGGER review_question_edited AFTER UPDATE OF output ON steps FOR EACH ROW
-WHEN (OLD.type = 'user_message' AND OLD.output <> '' AND OLD.output IS DISTINCT FROM NEW.output)
-EXECUTE FUNCTION keep_step_version()
 """,
 )
 

@@ -11,14 +11,6 @@ from datalayer.schema.ddl import follow
 
 FUNCTIONS_ON_POSTGRESQL = (
     """
-CREATE OR REPLACE FUNCTION mark_step_for_search() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO search_pending ("threadId", "stepId", "userId")
-    VALUES (NEW."threadId", NEW.id, (SELECT t."userId" FROM threads t WHERE t.id = NEW."threadId"));
-    RETURN NULL;
-END $$
-""",
-    """
 CREATE OR REPLACE FUNCTION mark_thread_for_search() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO search_pending ("threadId", "userId") VALUES (NEW.id, NEW."userId");
@@ -36,12 +28,7 @@ _POSTGRESQL = (
     # thousand texts together takes a tenth of the time.
     "CREATE INDEX search_texts_words ON search_texts USING gin (words)",
     *FUNCTIONS_ON_POSTGRESQL,
-    # The mark of a new step is written by `step_made` of `review_triggers`.
-    """
-CREATE TRIGGER search_step_changed AFTER UPDATE OF input, output ON steps FOR EACH ROW
-WHEN (OLD.input IS DISTINCT FROM NEW.input OR OLD.output IS DISTINCT FROM NEW.output)
-EXECUTE FUNCTION mark_step_for_search()
-""",
+    # The marks of steps are written by `step_made` and `step_changed` of `review_triggers`.
     """
 CREATE TRIGGER search_thread_made AFTER INSERT ON threads FOR EACH ROW
 WHEN (NEW.name <> '') EXECUTE FUNCTION mark_thread_for_search()

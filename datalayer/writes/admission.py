@@ -62,20 +62,22 @@ class QueuedWrite:
         self.settled = True
         if self.then is not None:
             self.then()
-        if isinstance(result, Exception) and (self.is_abandoned or self.done.cancelled()):
+        if isinstance(result, Exception):
+            self._settle_with_error(result)
+        elif not self.done.done():
+            self.done.set_result(result)
+
+    def _settle_with_error(self, error: Exception) -> None:
+        if self.is_abandoned or self.done.cancelled():
             thread_id, record_id = ids_of(self.operation) if isinstance(self.operation, Recorded) else (None, None)
             ids = {"thread_id": thread_id, "record_id": record_id}
-            if isinstance(result, NotRunning):
+            if isinstance(error, NotRunning):
                 # Whoever cancelled the training wants it to store nothing more.
-                logger.info("a write was left out, and nobody waits for it: %s", result, extra=ids)
+                logger.info("a write was left out, and nobody waits for it: %s", error, extra=ids)
             else:
-                logger.error("a write was not stored, and its caller was cancelled: %s", result, extra=ids)
-        if self.done.done():
-            return
-        if isinstance(result, Exception):
-            fail(self.done, result)
-        else:
-            self.done.set_result(result)
+                logger.error("a write was not stored, and its caller was cancelled: %s", error, extra=ids)
+        if not self.done.done():
+            fail(self.done, error)
 
 
 class Admission:
@@ -122,9 +124,11 @@ class Admission:
 
     def release(self) -> None:
         """The writes in flight are stored or have failed: make room for others."""
-        self._bytes -= sum(write.size for write in self._in_flight)
+        for write in self._in_flight:
+            self._bytes -= write.size
         self._in_flight = []
-        self._admit()
+        if self._overflow:
+            self._admit()
 
     def unstored(self) -> list[QueuedWrite]:
         """All writes that are not stored yet, in the order of their calls."""

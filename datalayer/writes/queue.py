@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.concurrency import run_here
 from datalayer.database import Database
+from datalayer.dialects import SingleWrites
 from datalayer.dialects.lone import UNDECIDED, LoneStatement
 from datalayer.errors import StorageUnavailable, TimedOut
 from datalayer.records.usage import LlmCallWrite
@@ -172,7 +173,7 @@ class Writer:
             return False
         self._alone = write
         self._admission.take_alone(write)
-        run_here(attempt, lambda result, error: self._end_alone(write, result, error))
+        run_here(attempt, self._end_alone)
         return True
 
     def _lone_attempt(self, write: QueuedWrite) -> Coroutine[Any, Any, Any] | None:
@@ -180,21 +181,23 @@ class Writer:
         dialect = self._database.dialect
         if not dialect.hot_paths.is_ready:
             return None
-        if dialect.single_writes is None:
+        single_writes = dialect.single_writes
+        if single_writes is None:
             return self._store_step(write) if isinstance(write.operation, StepWrite) else None
-        statement = self._one_statement(write)
-        return None if statement is None else self._execute(write, statement)
+        statement = self._one_statement(write, single_writes)
+        return None if statement is None else self._execute(write, statement, single_writes)
 
-    def _end_alone(self, write: QueuedWrite, result: Any, error: BaseException | None) -> None:
+    def _end_alone(self, result: Any, error: BaseException | None) -> None:
         """The write is stored; or the worker carries on, with the error of the first attempt or on the longer way."""
-        self._alone = None
-        if write.settled:
+        write, self._alone = self._alone, None
+        if write is None or write.settled:
             # `close` did not wait for it any longer.
             return
         if error is None and result is not UNDECIDED:
             write.settle(result)
             self._admission.release()
-            self._wake_worker()
+            if len(self._admission):
+                self._start(self._work())
         else:
             self._start(self._carry_on(write, error if isinstance(error, Exception) else None))
 
@@ -305,10 +308,9 @@ class Writer:
             return await record_writes.apply(connection, self._database.dialect, operation)
         return await cast(Operation, operation)(connection)
 
-    def _one_statement(self, write: QueuedWrite) -> LoneStatement | None:
+    def _one_statement(self, write: QueuedWrite, single_writes: SingleWrites) -> LoneStatement | None:
         """The one statement that stores the write; None if its kind has none, or if the longer way has to be gone."""
-        single_writes = self._database.dialect.single_writes
-        if single_writes is None or write.is_undecided:
+        if write.is_undecided:
             return None
         if isinstance(write.operation, StepWrite):
             return single_writes.step_alone(write.operation)
@@ -319,12 +321,13 @@ class Writer:
 
     async def _in_one_statement(self, run: list[QueuedWrite]) -> Any:
         """The result of a lone write; UNDECIDED if the longer way has to follow."""
-        statement = self._one_statement(run[0]) if len(run) == 1 else None
-        return UNDECIDED if statement is None else await self._execute(run[0], statement)
-
-    async def _execute(self, write: QueuedWrite, statement: LoneStatement) -> Any:
         single_writes = self._database.dialect.single_writes
-        assert single_writes is not None
+        if single_writes is None or len(run) > 1:
+            return UNDECIDED
+        statement = self._one_statement(run[0], single_writes)
+        return UNDECIDED if statement is None else await self._execute(run[0], statement, single_writes)
+
+    async def _execute(self, write: QueuedWrite, statement: LoneStatement, single_writes: SingleWrites) -> Any:
         try:
             result = statement.result(await single_writes.execute_once(statement.sql, statement.values))
         except Exception as error:

@@ -31,9 +31,20 @@ TRIGGERS = {
     "sqlite": "SELECT tbl_name, sql FROM sqlite_master WHERE type = 'trigger'",
 }
 # As versions before the migration `mark_new_steps_once` made them.
-TWO_TRIGGERS = (
+SEVERAL_TRIGGERS = (
     "DROP TRIGGER step_made ON steps",
+    "DROP TRIGGER step_changed ON steps",
     "DROP FUNCTION mark_new_step()",
+    "DROP FUNCTION mark_changed_step()",
+    """CREATE FUNCTION mark_step_for_search() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$""",
+    """CREATE FUNCTION keep_step_version() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$""",
+    """CREATE TRIGGER search_step_changed AFTER UPDATE OF input, output ON steps FOR EACH ROW
+    WHEN (OLD.input IS DISTINCT FROM NEW.input OR OLD.output IS DISTINCT FROM NEW.output)
+    EXECUTE FUNCTION mark_step_for_search()""",
+    """CREATE TRIGGER review_answer_changed AFTER UPDATE OF type, "isError", "parentId", "createdAt" ON steps
+    FOR EACH ROW WHEN (NEW.type = 'assistant_message') EXECUTE FUNCTION mark_for_review()""",
+    """CREATE TRIGGER review_question_edited AFTER UPDATE OF output ON steps FOR EACH ROW
+    WHEN (OLD.type = 'user_message') EXECUTE FUNCTION keep_step_version()""",
     """CREATE TRIGGER search_step_made AFTER INSERT ON steps FOR EACH ROW
     WHEN (NEW.input <> '' OR NEW.output <> '') EXECUTE FUNCTION mark_step_for_search()""",
     """CREATE TRIGGER review_answer_made AFTER INSERT ON steps FOR EACH ROW
@@ -76,6 +87,7 @@ STEPS = [
     "note_phases",
     "invite_users",
     "organize_threads",
+    "mark_changed_steps_once",
     "complete_rows_of_older_versions",
 ]
 
@@ -169,17 +181,20 @@ async def test_a_database_without_marks_of_deleted_threads_gets_them(layer: Chai
     assert len((await layer.get_thread(kept))["steps"]) == 1
 
 
-async def test_a_database_with_two_triggers_for_a_new_step_gets_one(layer: ChainlitLayer, engine: str) -> None:
+async def test_a_database_with_several_triggers_for_a_step_gets_one_for_a_new_and_one_for_a_changed_step(
+    layer: ChainlitLayer, engine: str
+) -> None:
     if engine == "sqlite":
         pytest.skip("on SQLite, a trigger costs little")
+    names = ["mark_new_steps_once", "mark_changed_steps_once"]
     functions = text("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname")
     async with layer.database.read() as connection:
         whole, bodies = await connection.run_sync(described), (await connection.execute(functions)).all()
     async with layer.database.write() as connection:
-        for statement in TWO_TRIGGERS:
+        for statement in SEVERAL_TRIGGERS:
             await connection.exec_driver_sql(statement)
-        await connection.execute(delete(migrations).where(migrations.c.name == "mark_new_steps_once"))
-    assert await layer.migrate() == ["mark_new_steps_once"]
+        await connection.execute(delete(migrations).where(migrations.c.name.in_(names)))
+    assert await layer.migrate() == names
     async with layer.database.read() as connection:
         assert await connection.run_sync(described) == whole
         assert (await connection.execute(functions)).all() == bodies
@@ -202,11 +217,39 @@ async def test_a_new_step_is_marked_for_the_search_and_for_the_review(
     thread_id = await thread(layer, await user_id(layer, "alice"))
     written = step(thread_id, **fields)
     await layer.create_step(written)
+    assert await marks_of(layer, written) == marks
+
+
+@pytest.mark.parametrize(
+    ("fields", "marks"),
+    [
+        ({}, (0, 0)),
+        ({"output": "another answer"}, (1, 0)),
+        ({"input": "asked"}, (1, 0)),
+        ({"isError": True}, (0, 1)),
+        ({"output": "no answer", "type": "tool"}, (1, 0)),
+    ],
+)
+async def test_a_changed_step_is_marked_for_the_search_and_for_the_review(
+    layer: ChainlitLayer, fields: dict[str, Any], marks: tuple[int, int]
+) -> None:
+    await layer.search_indexer.stop()
+    written = step(await thread(layer, await user_id(layer, "alice")), output="an answer", type="assistant_message")
+    await layer.create_step(written)
+    async with layer.database.write() as connection:
+        for table in (search_pending, review_pending):
+            await connection.execute(delete(table))
+    await layer.update_step(written | fields)
+    assert await marks_of(layer, written) == marks
+
+
+async def marks_of(layer: ChainlitLayer, written: dict[str, Any]) -> tuple[int, int]:
+    """The marks of the step for the search, and of its thread for the review."""
     async with layer.database.read() as connection:
         of_search = select(search_pending.c.threadId).where(search_pending.c.stepId == written["id"])
-        of_review = select(review_pending.c.threadId).where(review_pending.c.threadId == thread_id)
+        of_review = select(review_pending.c.threadId).where(review_pending.c.threadId == written["threadId"])
         found = [len((await connection.execute(one)).all()) for one in (of_search, of_review)]
-    assert tuple(found) == marks
+    return found[0], found[1]
 
 
 async def test_two_replicas_that_start_together_migrate_once(empty_database_url: str) -> None:
