@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,9 @@ from tests.support import missing
 from tests.support.chat_client import ChatClient
 from tests.support.model_server import ModelServer
 from tests.support.patience import until
-from tests.support.postgres import Databases
 from tests.support.server import SERVE
 from tests.support.shared_server import model_settings
-from tests.support.topology import Topology, two_replicas
+from tests.support.topology import Topology, on_replica, two_replicas
 from threadkeeper.chat.wording import unmark_answer
 
 pytestmark = [pytest.mark.replicas, pytest.mark.slow]
@@ -32,28 +31,10 @@ SLACK_SECONDS = 3
 
 
 @pytest.fixture
-def new_url(postgres: Databases) -> Iterator[str]:
-    """A database without tables."""
-    url = postgres.create()
-    yield url
-    postgres.drop(url)
-
-
-@pytest.fixture
 async def topology(new_url: str, tmp_path: Path, model_server: ModelServer) -> AsyncIterator[Topology]:
     settings = model_settings(model_server) | {"OPENAI_MODELS": f"echo,{SLOW}"}
     async with two_replicas(tmp_path, new_url, settings) as topology:
         yield topology
-
-
-async def on_replica(topology: Topology, wanted: str) -> ChatClient:
-    """A page of ann that the proxy has given to this replica."""
-    while True:
-        client = topology.client("ann", PASSWORD)
-        await client.__aenter__()
-        if topology.replica_of(client) == wanted:
-            return client
-        await client.close()
 
 
 class Page:
@@ -173,7 +154,7 @@ async def test_a_page_goes_on_at_a_replica_whose_clock_is_five_minutes_apart(
     async with two_replicas(tmp_path, new_url, settings, programs=(None, SERVE), environments=({}, ahead)) as topology:
         first = topology.replicas["replica1"]
         await first.add_user("ann", PASSWORD)
-        client = await on_replica(topology, "replica2")
+        client = await on_replica(topology, "replica2", "ann", PASSWORD)
         asked = ["on two"]
         await client.ask(asked[-1])
         for words in ("on one", "on two again"):

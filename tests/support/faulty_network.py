@@ -55,6 +55,10 @@ class FaultyNetwork:
         """Keep the connections, but forward nothing in either direction."""
         self._silent.set()
 
+    def speak(self) -> None:
+        """Forward again, also what has gathered meanwhile."""
+        self._silent.clear()
+
     def lose_the_answer_to(self, request: bytes) -> None:
         """Forward the next request that matches the pattern, and close its connection at the response."""
         self._lost = re.compile(request)

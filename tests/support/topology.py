@@ -49,6 +49,16 @@ class Topology:
         return other
 
 
+async def on_replica(topology: Topology, wanted: str, name: str, password: str) -> ChatClient:
+    """A page of this user that the proxy has given to this replica."""
+    while True:
+        client = topology.client(name, password)
+        await client.__aenter__()
+        if topology.replica_of(client) == wanted:
+            return client
+        await client.close()
+
+
 @asynccontextmanager
 async def two_replicas(
     folder: Path,

@@ -86,11 +86,19 @@ class Claims:
     async def _wait(self, thread_id: str) -> str | None:
         """Claim the thread when it is free; None if that cannot be known now."""
         while True:
+            taking = asyncio.create_task(self.take(thread_id), name="claim-turn")
             try:
                 async with asyncio.timeout(_PATIENCE_SECONDS):
-                    holder = await self.take(thread_id)
-            except (DataLayerError, TimeoutError) as error:
-                logger.warning("a turn runs without a claim: %s", error or "no answer", extra={"thread_id": thread_id})
+                    holder = await asyncio.shield(taking)
+            except DataLayerError as error:
+                logger.warning("a turn runs without a claim: %s", error, extra={"thread_id": thread_id})
+                return None
+            except (TimeoutError, asyncio.CancelledError) as error:
+                # It stays queued, and would hold up the next turn if it is stored later.
+                self._start(self._release_late(taking))
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                logger.warning("a turn runs without a claim: no answer", extra={"thread_id": thread_id})
                 return None
             if holder is not None:
                 return holder
@@ -106,6 +114,12 @@ class Claims:
     async def _release_claimed(self, claiming: "asyncio.Task[str | None]") -> None:
         if (holder := await claiming) is not None:
             self.release(holder)
+
+    async def _release_late(self, taking: "asyncio.Task[str | None]") -> None:
+        try:
+            await self._release_claimed(taking)
+        except DataLayerError as error:
+            logger.info("a claim for which no turn waits was not stored: %s", error)
 
     async def _release(self, holder: str) -> None:
         try:
