@@ -33,7 +33,7 @@ async def test_a_replica_that_does_not_reach_the_database_tells_it_loses_nothing
         # Nothing arrives and nothing is refused, so that each statement waits for its time-out.
         cut_url = f"{through(new_url, network.port)}?command_timeout=4&timeout=4"
         settings = model_settings(model_server) | {"OPENAI_MODELS": f"echo,{SLOW}"}
-        environments = ({}, {"DATABASE_URL": cut_url})
+        environments: tuple[dict[str, str], ...] = ({}, {"DATABASE_URL": cut_url})
         async with two_replicas(tmp_path, new_url, settings, environments=environments) as topology:
             whole, cut = topology.replicas.values()
             for name in ("ann", "ben", "eve"):
