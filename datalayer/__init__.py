@@ -120,6 +120,7 @@ if TYPE_CHECKING:
         CallFilter,
         CallPage,
         CallRow,
+        DeletedProject,
         Limit,
         LimitReached,
         LimitStanding,
@@ -173,8 +174,8 @@ _HOMES = {
     """,
     "datalayer.records.review_statistics": "Agreement Coverage PairAgreement Satisfaction WordCount",
     "datalayer.records.usage": """
-        CallDemand CallFilter CallPage CallRow Limit LimitReached LimitStanding LlmCall LlmCallPayload Price Project
-        Provider Repricing Reservation UsageBucket UsageGroup UsageTotals
+        CallDemand CallFilter CallPage CallRow DeletedProject Limit LimitReached LimitStanding LlmCall LlmCallPayload
+        Price Project Provider Repricing Reservation UsageBucket UsageGroup UsageTotals
     """,
     "datalayer.usage.verify": "UsageProblem UsageReport",
 }
@@ -215,6 +216,7 @@ __all__ = [
     "Coverage",
     "DataLayerError",
     "DataSource",
+    "DeletedProject",
     "Document",
     "DocumentPassage",
     "Element",

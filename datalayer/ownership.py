@@ -18,7 +18,7 @@ from datalayer.schema.assistants import assistant_users, assistants
 from datalayer.schema.chat import threads, users
 from datalayer.schema.jobs import jobs
 from datalayer.schema.keys import api_keys
-from datalayer.schema.usage import llm_calls
+from datalayer.schema.usage import llm_calls, projects
 
 
 class System(Enum):
@@ -131,6 +131,15 @@ def assistants_editable_by(kind: Actor) -> ColumnElement[bool]:
     if kind is None:
         return false()
     return or_(assistants.c.ownerId == _of_me(users.c.id), _of_me(users.c.role) == "admin")
+
+
+def projects_deletable_by(kind: Actor) -> ColumnElement[bool]:
+    """Whether the actor may delete a project: its owner and the admins may. Kept as with `readable_by`."""
+    if isinstance(kind, System):
+        return true()
+    if kind is None:
+        return false()
+    return or_(projects.c.ownerId == _of_me(users.c.id), _of_me(users.c.role) == "admin")
 
 
 def assistants_usable_by(kind: Actor) -> ColumnElement[bool]:

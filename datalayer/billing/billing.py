@@ -17,11 +17,12 @@ from datalayer.billing.cleaning import clean_limit, clean_price, clean_project
 from datalayer.billing.spending import Spending
 from datalayer.cleaning import clean_id, clean_text, clean_time, utc_in, utc_now
 from datalayer.errors import InvalidRecord
-from datalayer.ownership import acting_user, demand_system
+from datalayer.ownership import SYSTEM, acting_user, demand_system, recorded
 from datalayer.records.audit import AuditAction
 from datalayer.records.usage import (
     IN_PROGRESS,
     CallDemand,
+    DeletedProject,
     Limit,
     LimitReached,
     LimitStanding,
@@ -171,6 +172,37 @@ class Billing(DataStore):
             lambda connection: projects.upsert(connection, self.database.dialect, cleaned)
         )
         return replace(cleaned, id=stored)
+
+    async def delete_project(self, slug: str, *, by: str | None = None) -> DeletedProject:
+        """Delete a project with its providers and limits, and revoke its keys. Its owner, admins and the system may.
+
+        Its calls stay in the books, without a project. The audit says who did it.
+
+        Args:
+            slug: of the project.
+            by: the admin in whose name the system does it, for the audit.
+
+        Raises:
+            NotFound: there is no such project.
+            Forbidden: it belongs to somebody else.
+            InvalidRecord: it is the chat's own project.
+        """
+        actor, cleaned = acting_user.get(), clean_text(slug)
+        if cleaned == DEFAULT_PROJECT:
+            raise InvalidRecord(f"the project {DEFAULT_PROJECT} is the chat's own and cannot be deleted")
+        who = by if actor is SYSTEM else recorded(actor)[0]
+
+        async def remove(connection: AsyncConnection) -> DeletedProject:
+            deleted, owners = await projects.remove(connection, cleaned, actor, utc_now())
+            for key_id, owner_id in owners.items():
+                await audit.note(connection, "revoke_key", who, [(None, owner_id)], details={"key": key_id})
+            await _note(
+                connection, "delete_project", who, project=deleted.id, slug=cleaned, limits=list(deleted.limits)
+            )
+            return deleted
+
+        done: DeletedProject = await self._writer.submit(remove)
+        return done
 
     async def project_id(self, slug: str) -> str | None:
         """The id of the project with this slug; None if there is none."""

@@ -3,16 +3,18 @@
 from collections import defaultdict
 from dataclasses import replace
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
-from datalayer.errors import NotFound
+from datalayer.errors import Forbidden, NotFound
 from datalayer.history.user_names import by_name
-from datalayer.records.usage import Project, Provider
+from datalayer.ownership import Actor, kind_of, projects_deletable_by
+from datalayer.records.usage import DeletedProject, Project, Provider
 from datalayer.schema.chat import users
+from datalayer.schema.keys import api_keys, api_replies
 from datalayer.schema.rows import columns, given, record_of
-from datalayer.schema.usage import projects, providers
+from datalayer.schema.usage import projects, providers, usage_limits
 
 _COLUMNS = (*columns(Project, projects), users.c.identifier.label("owner"))
 _PROVIDER_COLUMNS = columns(Provider, providers)
@@ -73,3 +75,31 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project
     for provider in project.providers:
         await connection.execute(insert(providers).values(projectId=stored, **given(provider, providers)))
     return stored
+
+
+async def remove(
+    connection: AsyncConnection, slug: str, actor: Actor, now: str
+) -> tuple[DeletedProject, dict[str, str]]:
+    """Delete the project with its providers and limits, and revoke its keys; gives also the users of these keys by id.
+
+    Raises:
+        NotFound: there is no such project.
+        Forbidden: the actor may not delete it.
+    """
+    known = await id_of(connection, slug)
+    if known is None:
+        raise NotFound(f"there is no project {slug!r}")
+    may = select(projects.c.id).where(projects.c.id == known, projects_deletable_by(kind_of(actor)))
+    if (await connection.execute(may, {"actor": actor} if isinstance(actor, str) else {})).first() is None:
+        raise Forbidden(f"the project {slug} belongs to someone else")
+    own = (api_keys.c.projectId == known) & api_keys.c.revokedAt.is_(None)
+    revoked = update(api_keys).where(own).values(revokedAt=now).returning(api_keys.c.id, api_keys.c.userId)
+    keys = {row[0]: row[1] for row in await connection.execute(revoked)}
+    await connection.execute(delete(api_replies).where(api_replies.c.keyId.in_(keys)))
+    of_project = (usage_limits.c.scope == "project") & (usage_limits.c.subjectId == known)
+    limits = (await connection.execute(delete(usage_limits).where(of_project).returning(usage_limits.c.id))).scalars()
+    of_it = delete(providers).where(providers.c.projectId == known).returning(providers.c.slug)
+    slugs = (await connection.execute(of_it)).scalars().all()
+    limit_ids = tuple(sorted(limits))
+    await connection.execute(delete(projects).where(projects.c.id == known))
+    return DeletedProject(known, slug, tuple(sorted(slugs)), tuple(sorted(keys)), limit_ids), keys

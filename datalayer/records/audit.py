@@ -24,6 +24,7 @@ AuditAction = Literal[
     "change_password",
     "end_logins",
     "delete_user",
+    "delete_project",
 ]
 
 OF_KEYS: tuple[AuditAction, ...] = ("create_key", "revoke_key")

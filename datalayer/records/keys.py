@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-KeyScope = Literal["threads:read", "threads:write", "assistants", "gateway", "usage:read", "reviews", "admin"]
+KeyScope = Literal[
+    "threads:read", "threads:write", "assistants", "gateway", "usage:read", "account", "reviews", "admin"
+]
 
 KEY_SCOPES: tuple[KeyScope, ...] = get_args(KeyScope)
 ROLES_OF_SCOPES: dict[KeyScope, tuple[str, ...]] = {"reviews": ("reviewer", "admin"), "admin": ("admin",)}

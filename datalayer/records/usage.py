@@ -270,6 +270,21 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletedProject:
+    """What was deleted with a project: its id, the slugs of its providers, and the ids of its limits.
+
+    `keys` are the ids of the keys that were revoked: without their project, they would let the default one pay. Its
+    calls stay in the books, without a project.
+    """
+
+    id: str
+    slug: str
+    providers: tuple[str, ...]
+    keys: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """The most tokens or US dollars that may be used in a day or a month.
 

@@ -15,7 +15,17 @@ from datalayer.billing.spending import Budget, Spending, Spent, used
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.periods import period_around
-from datalayer.records.usage import CallDemand, Limit, LimitReached, Price, Project, Provider, Reservation
+from datalayer.records.usage import (
+    CallDemand,
+    CallFilter,
+    DeletedProject,
+    Limit,
+    LimitReached,
+    Price,
+    Project,
+    Provider,
+    Reservation,
+)
 from tests.support.calls import call
 from tests.support.records import new_id
 
@@ -164,6 +174,47 @@ async def test_only_the_system_changes_prices_projects_and_limits(layer: Chainli
             with pytest.raises(Forbidden):
                 await change
         assert (await layer.list_prices(), await layer.list_limits()) == ([], [])
+
+
+async def test_a_project_is_deleted_by_its_owner_or_an_admin_and_its_calls_stay(layer: ChainlitLayer) -> None:
+    alice, _ = await user(layer), await user(layer, "bob")
+    await layer.add_account("ada", "hash", "admin")
+    one = await layer.put_project(Project(new_id(), "One", "one", owner="alice", providers=(Provider("P", "p"),)))
+    await layer.put_project(Project(new_id(), "Two", "two", owner="alice"))
+    await layer.default_project()
+    with acting_as("alice"):
+        key, secret = await layer.create_api_key("of one", ["gateway"], project="one")
+        other, _ = await layer.create_api_key("of two", ["gateway"], project="two")
+    budget = await layer.put_limit(Limit(new_id(), "project", one.id, "day", "tokens", Decimal(5)))
+    kept = await layer.put_limit(limit(5))
+    made = call(user_id=alice, project_id=one.id, prompt_tokens=1)
+    await layer.record_call(made)
+    for actor, refused in (("bob", Forbidden), (None, Forbidden), ("nobody", Forbidden)):
+        with acting_as(actor), pytest.raises(refused):
+            await layer.delete_project("one")
+    with pytest.raises(NotFound):
+        await layer.delete_project("three")
+    with pytest.raises(InvalidRecord):
+        await layer.delete_project("default")
+
+    with acting_as("alice"):
+        deleted = await layer.delete_project("one")
+    assert deleted == DeletedProject(one.id, "one", ("p",), (key.id,), (budget.id,))
+    assert await layer.find_api_key(secret) is None, "else it would let the default project pay"
+    assert [one.id for one in await layer.list_api_keys() if one.revoked_at is None] == [other.id]
+    assert await layer.list_limits() == [kept]
+    (row,) = (await layer.list_calls(CallFilter())).rows
+    assert (row.call.id, row.call.project_id) == (made.id, None)
+    with acting_as("ada"):
+        await layer.delete_project("two")
+        audit = [(one.action, one.actor, one.owner_id) for one in (await layer.list_audit()).entries]
+    assert [one for one in audit if one[0] not in ("create_key", "put_limit")] == [
+        ("delete_project", "ada", None),
+        ("revoke_key", "ada", alice),
+        ("delete_project", "alice", None),
+        ("revoke_key", "alice", alice),
+    ]
+    assert [one.slug for one in await layer.list_projects()] == ["default"]
 
 
 # Limits

@@ -214,7 +214,8 @@ WITHOUT_OWNER = {
     # Everyone may read prices, projects, limits and names of models; only the operator changes them.
     *("last_answered_by", "has_sent_finish_reasons"),
     *("list_prices", "add_price", "add_prices", "deactivate_price", "reprice", "list_projects", "put_project"),
-    "project_id",
+    # Its owner and admins delete a project: see `test_billing`.
+    *("project_id", "delete_project"),
     # Users make, see and revoke their own keys; the system finds them: see `test_keys`.
     *("create_api_key", "list_api_keys", "get_api_key", "revoke_api_key", "find_api_key", "see_api_key", "take_rate"),
     *("begin_reply", "end_reply", "drop_reply"),

@@ -314,16 +314,12 @@ async def test_projects_and_limits_are_set_listed_and_removed(
     assert run("limits", "remove", listed[0][0], **database).returncode == 1
     for wrong in (("1", "tokens", "day", "--user", "nobody"), ("1.5", "tokens", "day"), ("x", "dollars", "day")):
         assert run("limits", "set", *wrong, **database).returncode == 1
-
-
-def test_the_chats_own_project_can_be_limited_before_its_first_call(run: CommandLine, database: dict[str, str]) -> None:
-    done = run("limits", "set", "100", "dollars", "month", "--project", "default", **database)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "The project default can use 100 dollars per month." in done.stdout
-    assert run("projects", "list", **database).stdout.splitlines()[1].startswith("default\tDefault\t")
-    assert run("limits", "list", **database).stdout.splitlines()[1].split("\t")[1:] == [
-        "project default", "100", "dollars", "month", "0",
-    ]  # fmt: skip
+    before = len(await layer.list_projects())
+    asked = run("projects", "delete", "lab", given="n\n", **database)
+    assert (asked.returncode, len(await layer.list_projects())) == (1, before)
+    done = run("projects", "delete", "lab", "--yes", **database)
+    assert done.stdout.startswith("Deleted the project lab with 1 providers, "), done
+    assert run("projects", "delete", "lab", "--yes", **database).returncode == 1
 
 
 async def test_costs_are_verified(run: CommandLine, database: dict[str, str], layer: ChainlitLayer) -> None:
@@ -342,3 +338,13 @@ async def test_costs_are_verified(run: CommandLine, database: dict[str, str], la
     done = run("verify", **database)
     assert (done.returncode, done.stderr) == (1, "1 problem found.\n")
     assert record.id in done.stdout
+
+
+def test_the_chats_own_project_can_be_limited_before_its_first_call(run: CommandLine, database: dict[str, str]) -> None:
+    done = run("limits", "set", "100", "dollars", "month", "--project", "default", **database)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "The project default can use 100 dollars per month." in done.stdout
+    assert run("projects", "list", **database).stdout.splitlines()[1].startswith("default\tDefault\t")
+    assert run("limits", "list", **database).stdout.splitlines()[1].split("\t")[1:] == [
+        "project default", "100", "dollars", "month", "0",
+    ]  # fmt: skip

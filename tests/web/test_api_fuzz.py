@@ -35,6 +35,7 @@ from tests.support.reviewing import talk
 from tests.web.conftest import KNOWLEDGE_LIMITS, KNOWLEDGE_PLACES, SECRET, THEME, nobody_trains
 from threadkeeper.conversation.programs import Programs
 from threadkeeper.jobs.answers import register_answers
+from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.jobs.trainings import register_trainings
 from threadkeeper.jobs.webhooks import register_webhooks
 from threadkeeper.login.passwords import Passwords
@@ -100,6 +101,7 @@ async def api(
     monkeypatch.setenv("CHAINLIT_AUTH_SECRET", SECRET)
     register_answers(layer, ask_thread)
     register_webhooks(layer, KNOWLEDGE_PLACES)
+    register_takeouts(layer)
     with acting_as("ada"):
         _, secret = await layer.create_api_key("a program", KEY_SCOPES)
     app = FastAPI(openapi_url=None)

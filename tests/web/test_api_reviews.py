@@ -87,6 +87,48 @@ async def test_a_reviewer_finds_reads_judges_and_exports(
         assert problem(await rita.get(path, headers={"x-api-key": secret})) == (403, "scope-missing")
 
 
+async def test_a_reviewer_copies_a_thread_and_links_a_better_answer(program_of: Program, layer: ChainlitLayer,
+    people: dict[str, User]) -> None:  # fmt: skip
+    turn = await talk(layer, "uma")
+    rita = await program_of("reviewer", scopes=["reviews", "threads:read", "threads:write"])
+    given = {"answer_id": turn.answer, "purpose": "to improve it"}
+    copied = await rita.post(f"/reviews/threads/{turn.thread}/copy", json=given, headers={"Idempotency-Key": "1"})
+    assert copied.status_code == 201, copied.text
+    own = copied.json()["thread_id"]
+    assert copied.headers["location"] == f"/api/v1/threads/{own}"
+    assert (copied.json()["original_id"], copied.json()["original_answer_id"]) == (turn.thread, turn.answer)
+    assert await audited(layer) == [("take_over", "rita", "to improve it")]
+    better = (await rita.post(f"/threads/{own}/messages", json={"content": "And really?"})).json()["answer"]
+    here = f"/reviews/copies/{own}/better-answer"
+    assert (await rita.put(here, json={"answer_id": better["id"]})).status_code == 204
+    with acting_as("rita"):
+        found = await layer.open_thread_for_review(turn.thread)
+    assert found is not None
+    assert [one.better_step_id for one in found.copies] == [better["id"]]
+    assert problem(await rita.put(here, json={"answer_id": new_id()})) == (404, "not-found")
+    assert problem(await rita.post(f"/reviews/threads/{new_id()}/copy", json={})) == (404, "not-found")
+
+
+async def test_reviewers_save_views_of_the_inbox(program_of: Program, layer: ChainlitLayer,
+    people: dict[str, User]) -> None:  # fmt: skip
+    turn = await talk(layer, "uma", thumb=0)
+    await talk(layer, "uma", "another", at="2026-03-02T10:00:00.000000Z")
+    rita, ada = await program_of("reviewer", scopes=["reviews"]), await program_of("admin", scopes=["reviews"])
+    view = {"name": "Bad", "query": "thumb=down", "is_shared": True}
+    made = await rita.post("/reviews/views", json=view)
+    assert made.status_code == 201, made.text
+    assert {key: made.json()[key] for key in view} == view
+    assert problem(await rita.post("/reviews/views", json=view)) == (409, "exists")
+    wrong = await rita.post("/reviews/views", json={"name": "x", "query": "thumb=sideways"})
+    assert wrong.json()["errors"][0]["field"] == "body.query"
+    here = f"/reviews/views/{made.json()['id']}"
+    assert [one["owner"] for one in (await ada.get("/reviews/views")).json()["data"]] == ["rita"]
+    assert [one["id"] for one in (await ada.get(f"{here}/answers")).json()["data"]] == [turn.answer]
+    assert problem(await ada.delete(here)) == (404, "not-found"), "only one's own"
+    assert (await rita.delete(here)).status_code == 204
+    assert problem(await rita.get(f"{here}/answers")) == (404, "not-found")
+
+
 @pytest.mark.parametrize("review_policy", [ReviewPolicy(asks_purpose=True)])
 async def test_a_purpose_is_required_where_the_server_asks_for_one(
     program_of: Program, layer: ChainlitLayer, people: dict[str, User]

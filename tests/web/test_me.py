@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import httpx
 import jwt
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import delete, update
 
 from datalayer import User, acting_as
@@ -27,7 +28,6 @@ from tests.support.patience import until
 from tests.support.records import step, thread, vote
 from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import SECRET, Browser
-from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.login.throttle import LoginThrottle
@@ -164,9 +164,8 @@ async def test_a_thread_was_shared_on_the_readers_day(
 
 
 @pytest.fixture
-async def jobs(layer: ChainlitLayer) -> AsyncIterator[None]:
+async def jobs(layer: ChainlitLayer, whole_app: FastAPI) -> AsyncIterator[None]:
     """The server runs jobs."""
-    register_takeouts(layer)
     layer.run_jobs(TIMES)
     yield
     await layer.stop_jobs()
@@ -219,7 +218,6 @@ async def test_a_takeout_is_prepared_and_downloaded(
 
 
 async def test_a_takeout_waits_and_is_cancelled(layer: ChainlitLayer, uma: httpx.AsyncClient) -> None:
-    register_takeouts(layer)
     await posted(uma, await page_at(uma, "/me"), "/me/takeout")
     section = await takeout_section(uma, "is being prepared")
     assert "data-again" in section.attributes

@@ -26,8 +26,9 @@ REVIEW, REVIEW_FORM = "reviewers and admins", "reviewers and admins, with the to
 ADMINS, ADMIN_FORM = "admins", "admins, with the token of a form"
 KEYS = "programs with an API key; a login counts for nothing"
 # The scope that a key needs; the role of its user as the service says.
-USAGE_KEYS, ASSISTANT_KEYS, REVIEW_KEYS, ADMIN_KEYS = (
-    f"programs with a key for {scope}" for scope in ("usage:read", "assistants", "reviews", "admin")
+USAGE_KEYS, ASSISTANT_KEYS, REVIEW_KEYS, ADMIN_KEYS, ACCOUNT_KEYS, DELETER_KEYS = (
+    f"programs with a key for {scope}"
+    for scope in ("usage:read", "assistants", "reviews", "admin", "account", "account or admin")
 )
 WHO_MAY = {
     # Ours.
@@ -121,6 +122,7 @@ WHO_MAY = {
     "GET /api/v1/threads/{thread_id}": KEYS,
     "PATCH /api/v1/threads/{thread_id}": KEYS,
     "DELETE /api/v1/threads/{thread_id}": KEYS,
+    "POST /api/v1/threads/{thread_id}/copy": KEYS,
     "PUT /api/v1/threads/{thread_id}/share": KEYS,
     "DELETE /api/v1/threads/{thread_id}/share": KEYS,
     "GET /api/v1/threads/{thread_id}/messages": KEYS,
@@ -172,6 +174,23 @@ WHO_MAY = {
     "PUT /api/v1/reviews/threads/{thread_id}/marks/{kind}": REVIEW_KEYS,
     "DELETE /api/v1/reviews/threads/{thread_id}/marks/{kind}": REVIEW_KEYS,
     "GET /api/v1/reviews/exports/{kind}": REVIEW_KEYS,
+    "POST /api/v1/reviews/threads/{thread_id}/copy": REVIEW_KEYS,
+    "PUT /api/v1/reviews/copies/{thread_id}/better-answer": REVIEW_KEYS,
+    "GET /api/v1/reviews/views": REVIEW_KEYS,
+    "POST /api/v1/reviews/views": REVIEW_KEYS,
+    "DELETE /api/v1/reviews/views/{view_id}": REVIEW_KEYS,
+    "GET /api/v1/reviews/views/{view_id}/answers": REVIEW_KEYS,
+    "GET /api/v1/me": ACCOUNT_KEYS,
+    "DELETE /api/v1/me": ACCOUNT_KEYS,
+    "GET /api/v1/me/looks": ACCOUNT_KEYS,
+    "GET /api/v1/me/logins": ACCOUNT_KEYS,
+    "DELETE /api/v1/me/logins": ACCOUNT_KEYS,
+    "DELETE /api/v1/me/logins/{login_id}": ACCOUNT_KEYS,
+    "GET /api/v1/me/takeouts": ACCOUNT_KEYS,
+    "POST /api/v1/me/takeouts": ACCOUNT_KEYS,
+    "GET /api/v1/me/takeouts/{takeout_id}": ACCOUNT_KEYS,
+    "POST /api/v1/me/takeouts/{takeout_id}/cancel": ACCOUNT_KEYS,
+    "GET /api/v1/me/takeouts/{takeout_id}/content": ACCOUNT_KEYS,
     "GET /api/v1/users": ADMIN_KEYS,
     "POST /api/v1/users": ADMIN_KEYS,
     "GET /api/v1/users/{user_id}": ADMIN_KEYS,
@@ -193,6 +212,7 @@ WHO_MAY = {
     "POST /api/v1/projects": ADMIN_KEYS,
     "GET /api/v1/projects/{slug}": USAGE_KEYS,
     "PATCH /api/v1/projects/{slug}": ADMIN_KEYS,
+    "DELETE /api/v1/projects/{slug}": DELETER_KEYS,
     "GET /api/v1/portfolio": USAGE_KEYS,
     "GET /api/v1/settings": ADMIN_KEYS,
     "GET /api/v1/openapi.json": EVERYONE,
@@ -272,6 +292,8 @@ OF_PROGRAMS = {
     ASSISTANT_KEYS: "assistants",
     REVIEW_KEYS: "reviews",
     ADMIN_KEYS: "admin",
+    ACCOUNT_KEYS: "account",
+    DELETER_KEYS: "account or admin",
 }
 
 MOVED = {"/review/statistics": 308, "/admin": 303}
@@ -398,7 +420,7 @@ async def test_a_key_reaches_the_routes_of_its_scopes_alone(
                 what = f"{method} {path} for {role} with {scope}: {answer.status_code}"
                 assert answer.status_code < 500, what
                 assert answer.status_code != 401, what
-                if wanted != scope:
+                if scope not in wanted.split(" or "):
                     assert answer.json()["type"].endswith(":scope-missing"), what
                 else:
                     assert answer.status_code != 403 or answer.json()["type"].endswith(":forbidden"), what

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from datalayer.records.usage import Project, Provider
+from datalayer.records.usage import DeletedProject, Project, Provider
 from threadkeeper.commands.database import UsageStore, new_id, with_usage
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 
-projects_app = typer.Typer(no_args_is_help=True, help="Add, change and list projects.")
+projects_app = typer.Typer(no_args_is_help=True, help="Add, change, list and delete projects.")
 
 _PROVIDER_KEYS = tuple(field.name for field in fields(Provider))
 
@@ -79,6 +79,29 @@ def set_project(
 
     kept = with_usage(settings, put)
     typer.echo(f"Stored the project {kept.slug}. Project {kept.id}.")
+
+
+@projects_app.command("delete")
+def delete_project(
+    slug: Annotated[str, typer.Argument(help="Of the project.", show_default=False)],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a project with its providers and limits, and revoke its keys.
+
+    Its calls stay in the books, without a project.
+    """
+    settings = settings_or_end()
+    if not yes and not typer.confirm(f"Delete the project {slug}, and revoke its keys?"):
+        end("Nothing was deleted.", 1)
+
+    async def delete(store: UsageStore) -> DeletedProject:
+        return await store.delete_project(slug)
+
+    deleted = with_usage(settings, delete)
+    counts = (len(deleted.providers), "providers"), (len(deleted.limits), "limits")
+    gone = ", ".join(f"{number} {what}" for number, what in counts)
+    typer.echo(f"Deleted the project {deleted.slug} with {gone}. {len(deleted.keys)} keys were revoked.")
 
 
 def _provider(text: str) -> Provider:

@@ -27,11 +27,11 @@ class Caller(NamedTuple):
 
 
 @cache
-def caller_with(scope: KeyScope, *, from_pages: bool = True) -> Any:
-    """The dependency: the caller, whose key has this scope. The caller's user acts in the rest of the request.
+def caller_with(*scopes: KeyScope, from_pages: bool = True) -> Any:
+    """The dependency: the caller, whose key has one of these scopes. The caller's user acts in the rest of the request.
 
     Args:
-        scope: of the key.
+        scopes: of the key.
         from_pages: whether a page of ours may read with the login of its user.
     """
 
@@ -41,7 +41,7 @@ def caller_with(scope: KeyScope, *, from_pages: bool = True) -> Any:
             if person is not None:
                 return Caller(person.id, person.identifier, None, person.role)
         gate: KeyGate = request.state.key_gate
-        key = await gate.key(request, scope)
+        key = await gate.key(request, *scopes)
         acting_user.set(key.owner)
         return Caller(key.user_id, key.owner, key, key.role)
 
@@ -59,4 +59,6 @@ UsageReader = Annotated[Caller, caller_with("usage:read")]
 AssistantCaller = Annotated[Caller, caller_with("assistants")]
 # What these read leaves rows in the audit or is about everyone: no link on a page of ours may do it.
 ReviewCaller = Annotated[Caller, caller_with("reviews", from_pages=False)]
+AccountCaller = Annotated[Caller, caller_with("account", from_pages=False)]
+ProjectDeleter = Annotated[Caller, caller_with("account", "admin", from_pages=False)]
 AdminCaller = Annotated[Caller, caller_with("admin", from_pages=False)]

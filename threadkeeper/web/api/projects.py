@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from datalayer import SYSTEM, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import NotFound
-from datalayer.records.usage import Project, Provider
-from threadkeeper.web.api.access import AdminCaller, Caller, UsageReader
+from datalayer.records.usage import DeletedProject, Project, Provider
+from threadkeeper.web.api.access import AdminCaller, Caller, ProjectDeleter, UsageReader
 from threadkeeper.web.api.calls_query import Calls, demand_own_filters
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, etag, page_of
@@ -156,6 +156,17 @@ async def change_project(
     changed = await _put(layer, found, given)
     response.headers["ETag"] = _etag(changed)
     return _shown(changed, caller)
+
+
+@router.delete("/projects/{slug}")
+async def delete_project(caller: ProjectDeleter, layer: Layer, slug: str, if_match: IfMatch = None) -> DeletedProject:
+    """Delete a project with its providers and limits, and revoke its keys. Its owner and admins may.
+
+    Its calls stay in the books, without a project.
+    """
+    found = await _of(layer, caller, slug)
+    demand_match(if_match, _etag(found))
+    return await layer.delete_project(found.slug)
 
 
 @router.get("/portfolio")

@@ -10,6 +10,7 @@ from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.program_turns import AskThread
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.api import (
+    account,
     again,
     assistants,
     elements,
@@ -18,6 +19,7 @@ from threadkeeper.web.api import (
     limits,
     messages,
     projects,
+    review_work,
     reviews,
     sources,
     threads,
@@ -86,7 +88,7 @@ def api_router(
         ),
         *(usage.router, limits.router, transactions.router, projects.router),
         *(assistants.router, sources.files, sources.router, trainings.router),
-        *(reviews.router, users.router),
+        *(reviews.router, review_work.router, users.router, account.router),
     )
     for part in parts:
         router.include_router(part)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from datalayer import Forbidden, InvalidRecord, NotFound, OwnThreadPage, ThreadChoice
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import known_id, utc_now
+from threadkeeper.shared_view import SHOWN_STEP_METADATA
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.paging import IfMatch, Limit, demand_match
@@ -172,6 +173,20 @@ async def unshare_thread(caller: Writer, layer: Layer, thread_id: str) -> None:
     """End the sharing of a thread."""
     own_id = await demand_own_thread(layer, caller, thread_id)
     await layer.update_thread(own_id, metadata={"is_shared": None, "shared_at": None})
+
+
+@router.post("/threads/{thread_id}/copy", status_code=201, dependencies=[Once])
+async def copy_thread(request: Request, caller: Writer, layer: Layer, thread_id: str, response: Response) -> Thread:
+    """Copy a thread that another user shares, to go on in it."""
+    known = known_id(thread_id)
+    if known is None:
+        raise not_found("thread")
+    copied = await layer.copy_shared_thread(known, shown_metadata=SHOWN_STEP_METADATA)
+    note_done(request, copied)
+    made = await own_thread(layer, caller, copied)
+    response.headers["Location"] = location_of(f"/threads/{copied}")
+    response.headers["ETag"] = etag_of(made)
+    return made
 
 
 async def demand_own_thread(layer: ChainlitLayer, caller: Caller, thread_id: str) -> str:
