@@ -4,7 +4,8 @@
   // The path under which everything is served (CHAINLIT_ROOT_PATH); "" for the root of the host.
   const base = document.querySelector('meta[property="og:root_path"]')?.content ?? "";
 
-  // Browsers choose the glyphs of Chinese characters by this; Chainlit's page always has "en".
+  // Browsers choose the glyphs of Chinese characters by this; Chainlit's page always has "en". Its texts name their own
+  // language when they come.
   root.lang = navigator.language || "en";
 
   // On the usage pages, days begin in the reader's time zone.
@@ -55,7 +56,9 @@
     const taken = () => new Promise((done) => setTimeout(done, 30));
     if (path.endsWith("/user")) user = answer.then((found) => found.clone().text()).then(taken, taken);
     if (path.endsWith("/set-session-cookie")) return ifNewest(answer, ++cookies);
-    return path.endsWith("/project/translations") ? user.then(() => answer) : answer;
+    if (!path.endsWith("/project/translations")) return answer;
+    answer.then((found) => (root.lang = found.headers.get("content-language") || root.lang), () => {});
+    return user.then(() => answer);
   };
 
   // The rest completes Chainlit's page when it is used. Each part is a module, and none is needed before the first paint.

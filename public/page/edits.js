@@ -1,6 +1,6 @@
 // Editing a question: says what it takes away.
 import { nameTheEdit } from "./dialogs.js";
-import { make, texts } from "./server.js";
+import { counted, make, texts } from "./server.js";
 
 const MESSAGES = '[data-step-type="user_message"], [data-step-type="assistant_message"]';
 
@@ -10,10 +10,9 @@ const explain = async (question) => {
   await nameTheEdit(question);
   const messages = [...document.querySelectorAll(MESSAGES)];
   const count = messages.length - 1 - messages.indexOf(question);
-  const { texts: words } = await texts();
-  const key = ["edit_takes_nothing", "edit_takes_one"][count] ?? "edit_takes";
-  if (!box.isConnected || !words[key]) return;
-  const note = make("p", "threadkeeper-note", words[key].replace("{count}", count));
+  const words = counted(await texts(), "edit_takes", count);
+  if (!box.isConnected || !words) return;
+  const note = make("p", "threadkeeper-note", words);
   box.after(note);
   // Chainlit's code uses the element around the box again for the question.
   const observer = new MutationObserver(() => {

@@ -1,6 +1,6 @@
 // Search in the side bar: titles and excerpts with the words marked, and how many texts the index lacks.
 import { onDialog, rename } from "./dialogs.js";
-import { ask, make, texts } from "./server.js";
+import { ask, counted, make, texts } from "./server.js";
 
 const ID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const SHOWN = "threadkeeper-found";
@@ -12,10 +12,10 @@ const sayNothingFound = async (list) => rename(list.querySelector("[cmdk-empty]"
 
 /** Above the results: how many texts the search cannot find yet; nothing if it is 0. */
 const sayLeft = async (list, left) => {
-  const { texts: words } = await texts();
+  const found = await texts();
   const before = list.parentElement?.querySelector(":scope > .threadkeeper-note");
-  const said = left ? words[left === 1 ? "search_left_one" : "search_left"]?.replace("{count}", left.toLocaleString()) : "";
-  if ((before?.textContent ?? "") === (said ?? "")) return;
+  const said = left ? counted(found, "search_left", left) : "";
+  if ((before?.textContent ?? "") === said) return;
   before?.remove();
   if (!said) return;
   const note = make("p", "threadkeeper-note threadkeeper-left", said);

@@ -17,11 +17,19 @@ export const ask = async (method, path, body) => {
 
 let loading = null;
 
-/** The texts, by key, and the reasons for a thumbs-down, as pairs of id and label. Loaded once. */
+/** The texts, by key, their language, and the reasons for a thumbs-down, as pairs of id and label. Loaded once. */
 export const texts = () => (loading ??= ask("GET", "page/texts").catch(() => {
   loading = null;
   return { texts: {}, reasons: [] };
 }));
+
+/** A text of `texts()` for a number: an object has a text for each plural form, or for an exact number. */
+export const counted = ({ texts: words, language }, key, count) => {
+  const message = words[key];
+  if (!message) return "";
+  const form = typeof message === "string" ? message : message[count] ?? message[new Intl.PluralRules(language).select(count)];
+  return (form ?? message.other).replace("{count}", count.toLocaleString(language));
+};
 
 /** The id of the thread in the address bar; "" without one. `kind`: "thread" or "share". */
 export const threadAt = (kind) => {

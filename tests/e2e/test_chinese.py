@@ -68,7 +68,7 @@ async def test_the_chat_is_in_chinese(browser: Browser, start_server: StartServe
         await visitor.page.route("**/page/excerpts?*", lack_texts)
         await visitor.dialog.get_by_role("combobox").fill("没有这个词")
         await expect(visitor.dialog.locator("[cmdk-empty]")).to_have_text("没有找到")
-        await expect(left).to_have_text(PAGES["page_search_left"][1].format(count="12,345"))
+        await expect(left).to_have_text(PAGES.say("page_search_left", CHINESE, count=12_345))
         assert len(asked) == 1
         await visitor.screenshot("search-nothing")
         # No thread of an earlier search is in the list.

@@ -162,7 +162,7 @@ async def test_a_question_that_does_not_fit_is_refused_with_its_size() -> None:
     with pytest.raises(ModelError) as caught:
         await context([user(1, "one")], Question("word " * 3000), window=2000)
     assert caught.value.kind == "too_long"
-    assert caught.value.values == {"tokens": "3,008", "window": "1,500"}
+    assert caught.value.values == {"tokens": 3008, "window": 1500}
 
 
 async def test_attachments_come_before_the_typed_text() -> None:

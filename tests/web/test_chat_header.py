@@ -19,11 +19,12 @@ async def header_links(browser: Any, language: str = "en-US") -> list[tuple[str,
 async def test_the_notice_of_the_demo_is_in_the_readers_language(
     whole_app: FastAPI, browser_of: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, notice = "Demo of our shop", CHAT["demo_header"]
-    for given in notice:
+    own, languages = "Demo of our shop", ("en-US", "zh-CN")
+    for given in (CHAT.say("demo_header", language) for language in languages):
         links = [HeaderLink(name="demo", display_name=name, icon_url="/x.svg", url="/") for name in (given, own)]
         monkeypatch.setattr(config.ui, "header_links", links)
-        for language, expected in (("en-US", notice[0]), ("zh-CN", notice[1])):
+        for language in languages:
+            expected = CHAT.say("demo_header", language)
             assert await header_links(await browser_of("user"), language) == [("/", expected), ("/", own)]
 
 

@@ -22,9 +22,9 @@ from tests.web.test_assistants import made
 from threadkeeper.knowledge.loaders.base import Taken
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.knowledge.pairs import Pair, read_pairs, written
-from threadkeeper.language.catalogue import PAGES
 from threadkeeper.web.assistants.knowledge import routes, trainings
 from threadkeeper.web.pages import formats
+from threadkeeper.web.pages.sentences import Say
 
 KNOWLEDGE_MAX = int(KNOWLEDGE_LIMITS.megabytes * 1024 * 1024)
 HERE = "/assistants/travel/knowledge"
@@ -641,11 +641,7 @@ async def test_the_pages_are_in_chinese(layer: ChainlitLayer, ada: httpx.AsyncCl
 )
 def test_how_long_ago_a_time_is(seconds: int, said: str) -> None:
     moment = (datetime.now(UTC) - timedelta(seconds=seconds + 1)).isoformat()
-
-    def say(key: str, **values: object) -> str:
-        return PAGES[key][0].format_map(values)
-
-    assert formats.ago(moment, say) == said
+    assert formats.ago(moment, Say("en-US")) == said
 
 
 def test_sizes_of_files() -> None:

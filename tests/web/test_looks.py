@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from threadkeeper.language.negotiation import LANGUAGES, about
+
 ROOT = Path(__file__).parents[2]
 CHAINLIT = Path(str((find_spec("chainlit") or pytest.fail("chainlit is not installed")).origin)).parent
 CONFIG = tomllib.loads((ROOT / ".chainlit/config.toml").read_text(encoding="utf-8"))
 THEME = json.loads((ROOT / "public/theme.json").read_text(encoding="utf-8"))
 GIVEN_TO_THE_BROWSER = [
     *(path for path in sorted((ROOT / "public").rglob("*")) if path.suffix in {".css", ".js", ".json", ".svg"}),
-    *(ROOT / f".chainlit/translations/{language}.json" for language in ("en-US", "zh-CN")),
+    *(ROOT / f".chainlit/translations/{language}.json" for language in LANGUAGES),
     *sorted(ROOT.glob("chainlit*.md")),
     ROOT / ".chainlit/config.toml",
 ]
@@ -115,7 +117,7 @@ def leaves(words: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
             yield f"{path}{key}", value
 
 
-@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+@pytest.mark.parametrize("language", [language for language in LANGUAGES if about(language).is_complete])
 def test_every_text_of_chainlit_is_translated(language: str) -> None:
     def words(directory: Path, name: str) -> dict[str, str]:
         return dict(leaves(json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))))

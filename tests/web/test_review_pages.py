@@ -82,7 +82,7 @@ async def test_the_pages_say_when_the_newest_answers_may_be_missing(
         broken.setattr(answers, "is_behind", fail)
         for address in addresses:
             page = await page_at(rita, address)
-            assert [one.text for one in page.all("p", class_="notice")] == [PAGES["answers_behind"][0]]
+            assert [one.text for one in page.all("p", class_="notice")] == [PAGES.say("answers_behind", "en")]
     assert "the newest may be missing: the database gives no answer" in caplog.text
     for address in addresses:
         assert (await page_at(rita, address)).all("p", class_="notice") == []

@@ -9,13 +9,11 @@ import plotly.graph_objects
 import pytest
 
 from datalayer.records.usage import UsageBucket, UsageTotals
-from threadkeeper.language.catalogue import PAGES
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.charts import Drawing
+from threadkeeper.web.pages.sentences import Say
 
-
-def say(key: str, **values: object) -> str:
-    return PAGES[key][0].format_map(values)
+say = Say("en-US")
 
 
 @pytest.mark.parametrize(
@@ -140,13 +138,3 @@ def test_other_models_are_absent_if_all_have_their_own_colour() -> None:
         .figure
     )
     assert len(figure["data"]) == 1
-
-
-def test_every_message_has_the_same_placeholders_in_both_languages() -> None:
-    from string import Formatter  # noqa: PLC0415
-
-    for key, (english, chinese) in PAGES.items():
-        names = [{name for _, name, _, _ in Formatter().parse(text) if name} for text in (english, chinese)]
-        assert names[0] == names[1], key
-        assert english
-        assert chinese

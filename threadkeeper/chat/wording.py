@@ -1,4 +1,4 @@
-"""The sentences of the chat for its users, in English or Chinese. Their texts are in `language/messages`."""
+"""The sentences of the chat for its users. Their texts are in `language/messages`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Literal, cast, get_args
 from datalayer.records.usage import Limit, LimitStanding
 from threadkeeper.chat.model import ContentKind, ModelError
 from threadkeeper.language.catalogue import CHAT
-from threadkeeper.language.negotiation import is_chinese
 
 AnswerMark = Literal["stopped", "cut", "length", "filtered", "picture"]
 _MARKS: tuple[AnswerMark, ...] = get_args(AnswerMark)
@@ -43,7 +42,7 @@ class Starter:
 
 def say(key: str, language: str | None, **values: object) -> str:
     """The sentence with this key. Raises KeyError for an unknown key or a missing value."""
-    return CHAT[key][is_chinese(language)].format_map(values)
+    return CHAT.say(key, language, **values)
 
 
 def explain(error: ModelError, language: str | None, *, model: str) -> str:
@@ -53,7 +52,7 @@ def explain(error: ModelError, language: str | None, *, model: str) -> str:
     if error.kind == "thought_limit":
         setting, maximum = say("setting_max_tokens", language), error.values.get("max_tokens")
         key = "error_thought_limit" if maximum is None else "error_thought_limit_set"
-        return say(key, language, setting=setting, tokens=f"{maximum:,}" if maximum else "")
+        return say(key, language, setting=setting, tokens=maximum or "")
     if error.kind == "rate_limit" and isinstance(wait := error.values.get("wait"), int | float):
         return say("error_rate_limit_wait", language, seconds=math.ceil(wait))
     standing = error.values.get("standing")
@@ -133,7 +132,7 @@ def mark_answer(text: str, mark: AnswerMark, language: str | None) -> str:
 def unmark_answer(text: str) -> str:
     """The text as the model wrote it, without that line, for use as context."""
     for mark in _MARKS:
-        for sentence in CHAT[f"mark_{mark}"]:
+        for sentence in CHAT.forms(f"mark_{mark}"):
             if text.endswith(f"*{sentence}*"):
                 return text.removesuffix(f"*{sentence}*").rstrip()
     return text
@@ -141,7 +140,7 @@ def unmark_answer(text: str) -> str:
 
 def mark_of(text: str) -> AnswerMark | None:
     """The mark that the text of an incomplete answer ends with."""
-    ends = ((mark, f"*{sentence}*") for mark in _MARKS for sentence in CHAT[f"mark_{mark}"])
+    ends = ((mark, f"*{sentence}*") for mark in _MARKS for sentence in CHAT.forms(f"mark_{mark}"))
     return next((mark for mark, end in ends if text.endswith(end)), None)
 
 
@@ -153,7 +152,7 @@ def is_own_message(text: str) -> bool:
 
 @cache
 def _own_messages() -> re.Pattern[str]:
-    spoken = (sentence for key, both in CHAT.items() if key.startswith(_SPOKEN) for sentence in both)
+    spoken = (sentence for key in CHAT if key.startswith(_SPOKEN) for sentence in CHAT.forms(key))
     patterns = (".+".join(map(re.escape, _PLACEHOLDER.split(sentence))) for sentence in spoken)
-    ways_out = "|".join(map(re.escape, CHAT["way_out_files"]))
+    ways_out = "|".join(map(re.escape, CHAT.forms("way_out_files")))
     return re.compile(f"(?:{'|'.join(patterns)})(?: (?:{ways_out}))?", re.DOTALL)

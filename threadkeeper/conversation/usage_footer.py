@@ -49,13 +49,13 @@ def footer(step: Mapping[str, Any], language: str) -> cl.Action | None:
         return None
     question, answer = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     tokens = "footer_tokens_estimated" if usage.get("is_estimated") else "footer_tokens"
-    parts = [str(metadata.get("model") or ""), say(tokens, language, tokens=f"{question + answer:,}")]
+    parts = [str(metadata.get("model") or ""), say(tokens, language, tokens=question + answer)]
     if usage.get("dollars") is not None:
         # An unknown cost is left out; it is not zero.
         parts.append(say_dollars(Decimal(str(usage["dollars"])), language))
     if usage.get("tokens_per_second"):
         parts.append(say("footer_speed", language, speed=f"{usage['tokens_per_second']:,.0f}"))
-    details = say("footer_details", language, question=f"{question:,}", answer=f"{answer:,}")
+    details = say("footer_details", language, question=question, answer=answer)
     if metadata.get("first_token_seconds") is not None:
         details = f"{details} {say('footer_first_word', language, seconds=metadata['first_token_seconds'])}"
     return cl.Action(

@@ -10,7 +10,6 @@ from threadkeeper.documents.worker.reading import Refusal
 from threadkeeper.knowledge.loaders.base import Taken
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.language.catalogue import KNOWLEDGE
-from threadkeeper.language.negotiation import is_chinese
 
 UntrainedReason = Literal["deleted", "changed", "not_fetched"]
 """Why a training took nothing of a source, besides the reasons of its loader."""
@@ -18,7 +17,7 @@ UntrainedReason = Literal["deleted", "changed", "not_fetched"]
 
 def say(key: str, language: str | None, **values: object) -> str:
     """The sentence with this key. Raises KeyError for an unknown key or a missing value."""
-    return KNOWLEDGE[key][is_chinese(language)].format_map(values)
+    return KNOWLEDGE.say(key, language, **values)
 
 
 def say_failure(training: Training, language: str | None) -> str:
@@ -39,8 +38,8 @@ def say_refused(
     """Why nothing of a file was taken, and what to do. `missing`: what a table lacks, as in `LoadRefused`."""
     values = {"seconds": f"{limits.seconds:g}", "megabytes": f"{limits.megabytes:g}"}
     if missing:
-        between, quoted = ("、", "“{}”") if is_chinese(language) else (", ", "“{}”")
-        values["missing"] = between.join(quoted.format(one) for one in missing)
+        quoted = (say("name_quoted", language, name=one) for one in missing)
+        values["missing"] = say("names_between", language).join(quoted)
         return say(f"load_{refusal}_named", language, name=name, **values)
     return say(f"load_{refusal}", language, name=name, **values)
 
@@ -68,15 +67,14 @@ def say_taken(taken: Taken, name: str, language: str | None) -> list[str]:
     """What of a file was not taken; no sentence if all of it was."""
     said: list[str] = []
     if taken.unit is not None and taken.kept < taken.total:
-        said.append(say(f"taken_{taken.unit}", language, name=name, kept=f"{taken.kept:,}", total=f"{taken.total:,}"))
+        said.append(say(f"taken_{taken.unit}", language, name=name, kept=taken.kept, total=taken.total))
     elif taken.cut_characters:
         total = taken.characters + taken.cut_characters
-        said.append(say("taken_characters", language, name=name, kept=f"{taken.characters:,}", total=f"{total:,}"))
+        said.append(say("taken_characters", language, name=name, kept=taken.characters, total=total))
     if taken.left_out:
         said.append(say("taken_parts", language, name=name, parts=say_parts(taken.left_out, language)))
     return said
 
 
 def say_parts(left_out: Sequence[tuple[str, Mapping[str, Any]]], language: str | None) -> str:
-    between = "；" if is_chinese(language) else "; "
-    return between.join(say(key, language, **values) for key, values in left_out)
+    return say("parts_between", language).join(say(key, language, **values) for key, values in left_out)

@@ -1,1 +1,1 @@
-"""The messages for users, in English and Chinese, and the choice between the two."""
+"""The messages for users in all languages, the choice of a language, and how it writes numbers."""

@@ -20,12 +20,13 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 
 from threadkeeper.language.catalogue import CHAT, PAGES
-from threadkeeper.language.negotiation import is_chinese
+from threadkeeper.language.negotiation import known_language, language_for
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import person_at
 from threadkeeper.web.auth.roles import is_admin, may_review
 
 CurrentUser = Annotated[Any, Depends(get_current_user)]
+PageLanguage = Annotated[str | None, Query(pattern=chainlit.server._language_pattern)]
 
 _MEBIBYTE = 1024 * 1024
 # The size of a multipart form beside the file: names, types, separators.
@@ -48,6 +49,7 @@ def chainlit_router() -> APIRouter:
     router.add_api_route("/user", read_user, include_in_schema=False, response_model=None)
     router.add_api_route("/project/file", upload_file, methods=["POST"], include_in_schema=False, response_model=None)
 
+    router.add_api_route("/project/translations", read_translations, include_in_schema=False, response_model=None)
     router.add_api_route("/project/settings", read_settings, include_in_schema=False, response_model=None)
     router.add_api_route("/feedback", vote, methods=["PUT"], include_in_schema=False, response_model=None)
     return router
@@ -72,8 +74,7 @@ async def upload_file(
     """
     session = WebsocketSession.get_by_id(session_id) or (await _opened_soon(session_id) if current_user else None)
     if session is None:
-        chinese = is_chinese(request.headers.get("accept-language"))
-        raise HTTPException(404, CHAT["attachment_not_connected"][chinese])
+        raise HTTPException(404, CHAT.say("attachment_not_connected", request.headers.get("accept-language")))
     if current_user and (session.user is None or session.user.identifier != current_user.identifier):
         raise HTTPException(401, "You are not authorized to upload files for this session")
     spec = session.files_spec.get(ask_parent_id) if ask_parent_id else None
@@ -125,7 +126,7 @@ def _refusal(file: UploadFile, limits: Any, language: str) -> str:
         key = "attachment_no_pdf"
     elif (kind or "").startswith("image/") and "image/png" not in (limits.accept or ()):
         key = "attachment_no_picture"
-    return CHAT[key][is_chinese(language)].format(name=file.filename, megabytes=most)
+    return CHAT.say(key, language, name=file.filename, megabytes=most)
 
 
 def _copy(source: BinaryIO, path: Path) -> None:
@@ -143,15 +144,37 @@ async def vote(update: UpdateFeedbackRequest, current_user: CurrentUser) -> Any:
     return {"success": True, "feedbackId": await layer.upsert_feedback(update.feedback)}
 
 
+async def read_translations(request: Request, language: PageLanguage = None) -> Any:
+    """Chainlit's texts. They name their language: the page learns from it which one is shown."""
+    chosen = _language_of(request, language)
+    if language and not known_language(language):
+        # Chainlit has texts in more languages than we have.
+        chosen = config.ui.language or language
+    answer = await chainlit.server.project_translations(chosen)
+    answer.headers["Content-Language"] = chosen
+    return answer
+
+
+def _language_of(request: Request, asked: str | None) -> str:
+    """The language of Chainlit's page.
+
+    Args:
+        request: has all languages of the browser, in the order of the reader's wishes.
+        asked: by Chainlit's page: the browser's first language.
+    """
+    return language_for(config.ui.language, asked, request.headers.get("accept-language"))
+
+
 async def read_settings(
     request: Request,
     current_user: CurrentUser,
-    language: Annotated[str, Query(pattern=chainlit.server._language_pattern)] = "en-US",
+    language: PageLanguage = None,
     chat_profile: str | None = None,
 ) -> Any:
     """The settings of Chainlit's page, with links to our pages in the reader's language, by role."""
+    language = _language_of(request, language)
     answer = await chainlit.server.project_settings(current_user, language, chat_profile)
-    content, chinese = json.loads(bytes(answer.body)), is_chinese(language)
+    content = json.loads(bytes(answer.body))
     links, root = content["ui"].get("header_links") or [], root_path()
     person = person_at(request)
     if person is not None and may_review(person):
@@ -167,9 +190,9 @@ async def read_settings(
         ]
     for link in links:
         if words := _LINK_WORDS.get(link["url"].removeprefix(root)):
-            link["display_name"] = PAGES[words][chinese]
-        elif link["display_name"] in CHAT["demo_header"]:
-            link["display_name"] = CHAT["demo_header"][chinese]
+            link["display_name"] = PAGES.say(words, language)
+        elif link["display_name"] in CHAT.forms("demo_header"):
+            link["display_name"] = CHAT.say("demo_header", language)
     content["ui"]["header_links"] = links
     if uploads := content["features"].get("spontaneous_file_upload"):
         # The page would refuse a file with a list of all types and without its name; `upload_file` gives the reason.

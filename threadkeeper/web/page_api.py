@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from datalayer import Thread, ThreadChoice
 from datalayer.organizing.organizing import LONGEST_TAG
 from threadkeeper.language.catalogue import CHAT, PAGES
-from threadkeeper.language.negotiation import is_chinese
+from threadkeeper.language.negotiation import language_for
 from threadkeeper.shared_view import SHOWN_STEP_METADATA
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.pages.dependencies import Layer
@@ -53,9 +53,11 @@ def page_api_router(reasons: Sequence[str]) -> APIRouter:
 
     @router.get("/texts")
     async def read_texts(request: Request, _person: LoggedIn) -> dict[str, Any]:
-        chinese = is_chinese(request.headers.get("accept-language"))
-        texts = {key.removeprefix(_PREFIX): said[chinese] for key, said in PAGES.items() if key.startswith(_PREFIX)}
-        return {"texts": texts, "reasons": [[reason, _named(reason, chinese)] for reason in reasons]}
+        language = language_for(request.headers.get("accept-language"))
+        messages = PAGES.messages(language).items()
+        texts = {key.removeprefix(_PREFIX): message for key, message in messages if key.startswith(_PREFIX)}
+        named = [[reason, _named(reason, language)] for reason in reasons]
+        return {"language": language, "texts": texts, "reasons": named}
 
     @router.put("/vote")
     async def vote(_person: LoggedIn, layer: Layer, given: VoteOnAnswer) -> dict[str, str]:
@@ -120,6 +122,6 @@ def _linked(thread: Thread) -> dict[str, str | None]:
     return {"id": thread.id, "name": thread.name}
 
 
-def _named(reason: str, chinese: bool) -> str:
+def _named(reason: str, language: str) -> str:
     key = f"reason_{reason}"
-    return CHAT[key][chinese] if key in CHAT else reason
+    return CHAT.say(key, language) if key in CHAT else reason

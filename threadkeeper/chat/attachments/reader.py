@@ -20,7 +20,6 @@ from threadkeeper.documents.decoding import decode
 from threadkeeper.documents.kinds import DocumentKind, document_kind
 from threadkeeper.documents.reader import DocumentReader
 from threadkeeper.documents.worker.reading import Reading
-from threadkeeper.language.negotiation import is_chinese
 
 _MEBIBYTE = 1024 * 1024
 _INLINE_BYTES = 256 * 1024
@@ -48,8 +47,7 @@ class PartsNotice(Notice):
         return say(self.key, language, name=self._name, parts=self.listed(language))
 
     def listed(self, language: str | None) -> str:
-        between = "；" if is_chinese(language) else "; "
-        return between.join(say(key, language, **values) for key, values in self._parts)
+        return say("parts_between", language).join(say(key, language, **values) for key, values in self._parts)
 
 
 class AttachmentRefused(Exception):
@@ -217,7 +215,7 @@ def _limited(name: str, text: str, total: int, notices: tuple[Notice, ...] = ())
     kept = len(text)
     if kept == total:
         return TextAttachment(name, text, notices)
-    notice = Notice("notice_cut", name=name, kept=f"{kept:,}", total=f"{total:,}")
+    notice = Notice("notice_cut", name=name, kept=kept, total=total)
     rest = f"[The file goes on: these are the first {kept} of its {total} characters.]"
     return TextAttachment(name, f"{text}\n{rest}", (*notices, notice))
 

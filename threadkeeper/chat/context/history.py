@@ -130,7 +130,7 @@ async def build_messages(
         if not await room.takes(message):
             used = await message_tokens([asked, *system], room.counter)
             detail = f"the question alone has {used} tokens, {room.size} of the window of {window} are free for it"
-            raise ModelError("too_long", detail, {"tokens": f"{used:,}", "window": f"{room.size:,}"})
+            raise ModelError("too_long", detail, {"tokens": used, "window": room.size})
 
     before = _before(steps, question)
     refused, doubtful = refused_ids(before), doubtful_ids(before)

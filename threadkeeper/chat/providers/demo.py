@@ -53,8 +53,7 @@ def demo_answer(request: ModelRequest) -> str:
     language = "zh" if _CHINESE.search(typed) and not _KANA_OR_HANGUL.search(typed) else "en"
     received = say("demo_received", language, messages=len(request.messages), characters=len(typed))
     if names := attached_names(question):
-        between = "、" if language == "zh" else ", "
-        quoted = between.join(f"`{name.replace('`', chr(39))}`" for name in names)
+        quoted = say("names_between", language).join(f"`{name.replace('`', chr(39))}`" for name in names)
         received = f"{received} {say('demo_attachments', language, names=quoted)}"
     paragraphs = [say("demo_answer", language), received, say("demo_connect", language), say("demo_kept", language)]
     return "\n\n".join(paragraphs)

@@ -41,7 +41,7 @@ class Editing:
         question = form.one("question", longest=LONGEST_QUESTION).strip()
         if trial is None or not question:
             return None
-        return await trial(assistant, question, user_id=self.person.id, language=self.say("language"))
+        return await trial(assistant, question, user_id=self.person.id, language=self.say.language)
 
     def page(
         self,

@@ -156,7 +156,7 @@ class Drawing:
     ) -> Chart:
         clock = _CLOCK[self.interval]
         axis: dict[str, Any] = {"type": "date", "hoverformat": clock}
-        if self.say("language") != "en":
+        if self.say.language != "en-US":
             # Plotly's month names are English only.
             axis["tickformat"] = clock.removeprefix("%Y-") if self.interval not in ("month", "year") else clock
         rows = tuple(

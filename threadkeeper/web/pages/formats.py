@@ -103,7 +103,7 @@ def ago(text: str, say: Say) -> str:
     seconds_ago = (datetime.fromisoformat(utc_now()) - datetime.fromisoformat(text)).total_seconds()
     for unit, size, least in (("days", 86_400, 2), ("hours", 3_600, 1), ("minutes", 60, 1)):
         if (number := int(seconds_ago // size)) >= least:
-            return say(f"ago_{unit}_one" if number == 1 else f"ago_{unit}", count=number)
+            return say(f"ago_{unit}", count=number)
     return say("ago_now")
 
 

@@ -1,21 +1,24 @@
-"""The messages of the pages, in the language that the browser asks for first."""
+"""The messages of the pages, in the reader's language."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from fastapi import Request
 
 from threadkeeper.language.catalogue import PAGES
-from threadkeeper.language.negotiation import is_chinese
+from threadkeeper.language.negotiation import language_for
 
-Say = Callable[..., str]
-"""Takes the key of a message, and the values of its placeholders by name."""
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Says messages in a language, one of `LANGUAGES`."""
+
+    language: str
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The message with its values, as in `Catalogue.say`."""
+        return PAGES.say(key, self.language, **values)
 
 
 def speaker(request: Request) -> Say:
     """The messages in the language of the request."""
-    chinese = is_chinese(request.headers.get("accept-language"))
-
-    def say(key: str, **values: object) -> str:
-        return PAGES[key][chinese].format_map(values)
-
-    return say
+    return Say(language_for(request.headers.get("accept-language")))

@@ -111,6 +111,6 @@ class PageWriter:
             # No cache keeps it: the next person at this browser may not be allowed to read it.
             "Cache-Control": "private, no-store",
             "Vary": "Accept-Language, Cookie",
-            "Content-Language": say("language"),
+            "Content-Language": say.language,
         }
         return HTMLResponse(page_under_root(html, root), status, headers=headers)

@@ -105,7 +105,6 @@ async def _values(layer: ChainlitLayer, policy: ReviewPolicy, query: ReviewQuery
         "is_behind": layer.answer_follower.is_behind,
         "texts_left": counted.texts_left,
         "counted": counted,
-        "count": f"{counted.count:,}{'+' if counted.is_more else ''}",
         "kinds": KINDS,
         "formats_known": tuple(writers()),
         "install": INSTALL,
@@ -119,7 +118,7 @@ def _why_empty(kind: str, counted: AnswerCount) -> str:
     """The key of the message that says why the export has no record."""
     if kind == "conversations" or counted.count == 0:
         return "export_empty_conversations"
-    return f"export_empty_{kind}{'_one' if counted.count == 1 else ''}"
+    return f"export_empty_{kind}"
 
 
 async def again(first: dict[str, Any], rest: Any) -> Records:

@@ -45,7 +45,7 @@ async def _put(desk: AssistantDesk, kind: Any, form: Posted, **named: Any) -> No
             desk.layer, desk.slug, kind, _options(kind, form), desk.places, started_by=desk.person.id, **named
         )
     except FetchFailed as failed:
-        sentence = say_fetch_failed(failed.kind, failed.values, desk.say("language"))
+        sentence = say_fetch_failed(failed.kind, failed.values, desk.say.language)
         raise InvalidInput("knowledge_bad_address", reason=sentence) from None
 
 

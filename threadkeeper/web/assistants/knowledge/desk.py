@@ -65,7 +65,7 @@ class AssistantDesk:
 
     def refused(self, refusal: LoadRefused, name: str) -> str:
         """Why a file was not taken."""
-        return say_refused(refusal.refusal, name, self.limits, self.say("language"), refusal.missing)
+        return say_refused(refusal.refusal, name, self.limits, self.say.language, refusal.missing)
 
     async def source(self, source_id: str) -> DataSource:
         """The data source of the assistant.

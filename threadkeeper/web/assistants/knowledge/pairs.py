@@ -155,7 +155,7 @@ def _too_few_or_many(desk: AssistantDesk, done: Merged) -> str:
     most = desk.limits.options.max_rows
     if not done.pairs:
         return desk.say("knowledge_no_pairs")
-    return desk.say("knowledge_many_pairs", most=f"{most:,}") if len(done.pairs) > most else ""
+    return desk.say("knowledge_many_pairs", most=most) if len(done.pairs) > most else ""
 
 
 def _rows(form: Posted) -> list[EditedPair]:
@@ -214,10 +214,10 @@ def _page(
         "problems": problems or {},
         "title": title,
         "notice": notice,
-        "left_out": say_taken(taken, source.title, desk.say("language")) if taken and source else [],
+        "left_out": say_taken(taken, source.title, desk.say.language) if taken and source else [],
         "saved": saved,
         "count": count,
         "pairs_a_page": PAIRS_A_PAGE,
-        "longest": (f"{LONGEST_QUESTION:,}", f"{LONGEST_ANSWER:,}"),
+        "longest": (LONGEST_QUESTION, LONGEST_ANSWER),
     }
     return desk.page("pairs.html", values, status)

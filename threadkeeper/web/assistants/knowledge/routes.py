@@ -69,7 +69,7 @@ async def add_files(form: FilesForm, desk: Desk) -> Response:
 
 def _outcome(desk: AssistantDesk, change: SourceChange) -> Outcome:
     title = change.source.title
-    said = say_taken(change.taken, title, desk.say("language")) if change.taken is not None else []
+    said = say_taken(change.taken, title, desk.say.language) if change.taken is not None else []
     return Outcome(title, change.done, said)
 
 
@@ -84,13 +84,13 @@ async def _overview(desk: AssistantDesk, outcomes: Sequence[Outcome] = (), statu
     values = {
         "state": state,
         "said": in_words(state, desk.say),
-        "rows": [source_row(one, desk.limits, desk.say("language")) for one in page.sources],
+        "rows": [source_row(one, desk.limits, desk.say.language) for one in page.sources],
         "next_cursor": page.next_cursor,
         "after": after,
         "part": title,
         "sources_a_page": SOURCES_A_PAGE,
         "trainings": listed,
-        "failed": say_failure(listed[0], desk.say("language")) if listed and listed[0].state == "failed" else "",
+        "failed": say_failure(listed[0], desk.say.language) if listed and listed[0].state == "failed" else "",
         "running": next((one for one in listed if one.state in RUNNING), None),
         "names": await desk.names(listed),
         "outcomes": outcomes,

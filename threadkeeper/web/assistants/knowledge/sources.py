@@ -98,7 +98,7 @@ async def _page(desk: AssistantDesk, source: DataSource, problem: str = "", stat
     done = desk.request.query_params.get("done", "")
     values = {
         "source": source,
-        "row": source_row(listed, desk.limits, desk.say("language")),
+        "row": source_row(listed, desk.limits, desk.say.language),
         "current": current,
         "problem": problem,
         "uploaded": UPLOADED_KINDS,

@@ -25,11 +25,11 @@ def in_words(state: KnowledgeState, say: Say) -> str:
     said = []
     if state.trained_at is not None:
         ago = formats.ago(state.trained_at, say)
-        said.append(say(_one("knowledge_state", state.documents), count=f"{state.documents:,}", ago=ago))
+        said.append(say("knowledge_state", count=state.documents, ago=ago))
         if state.changed_sources:
-            said.append(say(_one("knowledge_changed", state.changed_sources), count=f"{state.changed_sources:,}"))
+            said.append(say("knowledge_changed", count=state.changed_sources))
     elif state.sources:
-        said.append(say(_one("knowledge_untrained", state.sources), count=f"{state.sources:,}"))
+        said.append(say("knowledge_untrained", count=state.sources))
     else:
         said.append(say("knowledge_nothing"))
     if state.newest in ("new", "training"):
@@ -76,7 +76,3 @@ def sentences(result: SourceResult, limits: LoadLimits, language: str) -> list[s
         left_out = [tuple(part) for part in result.taken["left_out"]]
         said += say_taken(Taken(**result.taken | {"left_out": left_out}), result.title, language)
     return said
-
-
-def _one(key: str, number: int) -> str:
-    return f"{key}_one" if number == 1 else key

@@ -56,7 +56,7 @@ async def read_training(desk: Desk, training_id: str) -> Response:
         shown = documents[:DOCUMENTS_A_PAGE]
         wanted = {one.source_id for one in shown} | ({source_id} if source_id else set())
         titles = {key: one.title for key, (one, _) in (await layer.trained_sources(training.id, wanted)).items()}
-    language = desk.say("language")
+    language = desk.say.language
     values = {
         "training": training,
         "is_running": training.state in RUNNING,
