@@ -68,8 +68,8 @@ def test_the_code_says_every_message_and_no_other() -> None:
                 case ast.Constant(str(text)):
                     literals.add(text)
                 case ast.JoinedStr(values):
-                    parts = (re.escape(part.value) if isinstance(part, ast.Constant) else ".+" for part in values)
-                    built.add("".join(map(str, parts)))
+                    parts = (re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".+" for part in values)
+                    built.add("".join(parts))
     for template in sorted((ROOT / "threadkeeper/web/pages/templates").rglob("*.html")):
         tree = Environment().parse(template.read_text("utf-8"))
         for call in tree.find_all(nodes.Call):
@@ -77,9 +77,9 @@ def test_the_code_says_every_message_and_no_other() -> None:
                 case nodes.Call(node=nodes.Name(name="say"), args=[nodes.Const(value=str(key)), *_]):
                     said.add(key)
         literals |= {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
-        for joined in tree.find_all((nodes.Concat, nodes.Add)):
-            added = joined.nodes if isinstance(joined, nodes.Concat) else [joined.left, joined.right]
-            built.add("".join(re.escape(str(part.value)) if isinstance(part, nodes.Const) else ".+" for part in added))
+        for joined in tree.find_all(nodes.Concat):
+            added = (re.escape(str(part.value)) if isinstance(part, nodes.Const) else ".+" for part in joined.nodes)
+            built.add("".join(added))
     scripts = "\n".join(file.read_text("utf-8") for file in (ROOT / "public").rglob("*.js"))
     literals |= {f"page_{word}" for word in re.findall(r"\w+", scripts)}
     built |= {f"page_{start}.*" for start in re.findall(r"`([a-z]+_[a-z_]+)\$\{", scripts)}

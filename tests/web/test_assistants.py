@@ -1,6 +1,6 @@
 """The pages at `/assistants`: the list, the form, the trial, versions, the picture, and who gets which of them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -15,6 +15,7 @@ from tests.support.safe_pages import page_at, posted, runs_nothing
 from tests.web.conftest import Browser
 from threadkeeper.web.assistants.comparing import changes
 from threadkeeper.web.assistants.fields import filled, settings_of
+from threadkeeper.web.pages.sentences import Say
 
 HOSTILE = '"><script>alert(1)</script>'
 
@@ -317,18 +318,10 @@ async def test_the_numbers_are_those_of_its_answers_and_the_review_filters_by_ve
     assert votes.one("tbody").one("th").text == "travel", "its owner sees the votes"
 
 
-@dataclass
-class Said:
-    """Sentences that are their own keys."""
-
-    def __call__(self, key: str, **_values: object) -> str:
-        return key
-
-
 def test_a_form_gives_back_what_it_shows() -> None:
     settings = AssistantSettings("A", stop=("\n", "a\\nb", "\t"), logit_bias={"1": -0.5}, temperature=0.1, max_tokens=3)
     shown = filled(settings, AssistantAccess(), None)
-    assert settings_of(shown.values, settings, Said()) == settings
+    assert settings_of(shown.values, settings, Say("en-US")) == settings
 
 
 def test_a_difference_leaves_out_what_is_far_from_it() -> None:
