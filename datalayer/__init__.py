@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         ThreadHeading,
         User,
     )
+    from datalayer.records.imports import ImportedFile, ImportedThread
     from datalayer.records.jobs import Job, JobPage
     from datalayer.records.keys import ApiKey, ApiReply, Rate
     from datalayer.records.knowledge import (
@@ -158,6 +159,7 @@ _HOMES = {
         Account Element ExcerptPart Feedback Folder FoundThread Login OwnThreadPage Page Receipt SharedThread Step
         Thread ThreadChoice ThreadHeading User
     """,
+    "datalayer.records.imports": "ImportedFile ImportedThread",
     "datalayer.records.jobs": "Job JobPage",
     "datalayer.records.keys": "ApiKey ApiReply Rate",
     "datalayer.knowledge.passage_search": "VectorSearch",
@@ -225,6 +227,8 @@ __all__ = [
     "Folder",
     "Forbidden",
     "FoundThread",
+    "ImportedFile",
+    "ImportedThread",
     "InvalidAssistant",
     "InvalidRecord",
     "Invitation",

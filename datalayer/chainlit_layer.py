@@ -31,6 +31,7 @@ from datalayer.cleaning import clean_text, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.files.files import Files
 from datalayer.history import steps, threads, users
+from datalayer.imports.imports import Imports
 from datalayer.jobs.jobs import Jobs
 from datalayer.keys.keys import Keys
 from datalayer.knowledge.knowledge import Knowledge
@@ -47,6 +48,7 @@ class ChainlitLayer(
     Assistants,
     Billing,
     Files,
+    Imports,
     Jobs,
     Keys,
     Knowledge,

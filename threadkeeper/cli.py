@@ -35,9 +35,9 @@ COMMANDS = {
         "Restore a backup into an empty database and an empty file store. Run it again to continue.",
     ),
     "import": (
-        "takeouts",
-        "import_takeout",
-        "Import a takeout, also from another installation. Creates or upgrades the schema first.",
+        "imports",
+        "import_history",
+        "Import a takeout or the export of another chat. Creates or upgrades the schema first.",
     ),
     "retention": (
         "retention",

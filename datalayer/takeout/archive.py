@@ -26,6 +26,24 @@ _LINES_AT_ONCE = 100
 _MOST_SHRUNK = 200
 _SMALL_BYTES = 16 * 1024 * 1024
 _ENCRYPTED = 0x1
+_SAYS_FORMAT_WITHIN = 4096
+
+
+def is_takeout(path: Path) -> bool:
+    """Whether the file says that it is a takeout. It may be a damaged one.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if not zipfile.is_zipfile(path):
+        # A missing file raises.
+        path.open("rb").close()
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(MANIFEST) as manifest:
+            return f'"{FORMAT}"'.encode() in manifest.read(_SAYS_FORMAT_WITHIN)
+    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        return False
 
 
 class TakeoutArchive:

@@ -98,6 +98,9 @@ WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "create_element": lambda a: a.layer.create_element(text_element(a.thread, a.step["id"], "planted")),
     "attach_elements": attached,
     "detach_elements": lambda a: a.layer.detach_elements(a.thread, a.step["id"]),
+    "import_thread": lambda a: a.layer.import_thread(
+        datalayer.ImportedThread(datalayer.Thread(str(uuid.uuid4()), user_identifier="alice"))
+    ),
     "delete_thread_with_receipt": lambda a: a.layer.delete_thread_with_receipt(a.thread),
     "delete_threads": lambda a: a.layer.delete_threads([a.thread]),
     "organize_threads": organized,
@@ -221,6 +224,8 @@ WITHOUT_OWNER = {
     *("begin_reply", "end_reply", "drop_reply"),
     # The application claims threads for turns: see `test_turns`.
     *("claim_turn", "keep_turns", "release_turn", "thread_changes"),
+    # Whether an id is in use: everyone.
+    "existing_threads",
     # The application registers and runs jobs, and only the system forgets them. A job belongs to whoever starts it.
     *("register_job", "run_jobs", "stop_jobs", "start_job", "forget_jobs"),
     *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "extend", "release"),

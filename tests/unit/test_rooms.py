@@ -34,6 +34,7 @@ def test_the_module_with_the_name_of_its_folder_has_no_sql() -> None:
             "backup",
             "billing",
             "files",
+            "imports",
             "jobs",
             "keys",
             "knowledge",

@@ -75,15 +75,11 @@ def export_takeout(
         end("\n".join(wrong), 1)
 
 
-def import_takeout(
-    file: Annotated[Path, typer.Argument(help="A ZIP written by `threadkeeper export user`.", show_default=False)],
-    as_user: Annotated[
-        str | None,
-        typer.Option("--as", help="User to import for. Default: the user name in the takeout.", show_default=False),
-    ] = None,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip threads that already exist.")] = False,
-) -> None:
+def import_takeout(file: Path, as_user: str | None, *, skip_existing: bool, dry_run: bool) -> None:
     """Import a takeout, also from another installation. Creates or upgrades the schema first."""
+    if dry_run:
+        _show_contents(file)
+        return
     settings = settings_or_end()
     shown = console()
 
@@ -147,6 +143,25 @@ def import_takeout(
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _show_contents(file: Path) -> None:
+    """Print what the takeout has, by its manifest."""
+
+    async def read() -> tuple[str, dict[str, int]]:
+        archive = await asyncio.to_thread(TakeoutArchive, file)
+        archive.close()
+        found = archive.manifest
+        return str(found["user"]["identifier"]), {str(name): int(count) for name, count in found["counts"].items()}
+
+    try:
+        name, counts = run(read())
+    except OSError as error:
+        end(f"Cannot read {file}: {error.strerror}.", 1)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        end(f"The manifest of {file} is damaged.", 1)
+    text = f"A takeout of {name}: {_counted(counts)}."
+    console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -1,0 +1,95 @@
+"""Public methods for threads that come from another chat."""
+
+import secrets
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_id, known_id, utc_in
+from datalayer.errors import InvalidRecord
+from datalayer.history import file_outbox
+from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
+from datalayer.imports import storing
+from datalayer.ownership import acting_user, demand_write
+from datalayer.records.imports import ImportedFile, ImportedThread
+from datalayer.store import DataStore
+
+MOST_THREADS_ASKED = 500
+_BYTES = "application/octet-stream"
+
+
+class Imports(DataStore):
+    """Threads of the acting user that come from another chat."""
+
+    async def existing_threads(self, thread_ids: Collection[str]) -> set[str]:
+        """Which of these threads exist already, whoever owns them, so that `import_thread` would store nothing.
+
+        Raises:
+            InvalidRecord: there are more than `MOST_THREADS_ASKED` ids.
+        """
+        if len(thread_ids) > MOST_THREADS_ASKED:
+            raise InvalidRecord(f"at most {MOST_THREADS_ASKED} threads are looked up at once")
+        ids = [known for one in thread_ids if (known := known_id(one)) is not None]
+        return await self.database.query(lambda connection: storing.existing(connection, ids))
+
+    async def import_thread(self, imported: ImportedThread) -> bool:
+        """Store a whole thread, with its own ids and times; returns when it is stored.
+
+        Its files are stored before their rows, so the thread is whole or absent, whenever the process dies. A thread
+        that its owner has deleted is stored again. Nothing is recorded as a model call.
+
+        Returns:
+            False if a thread with this id exists; that stays as it is.
+
+        Raises:
+            Forbidden: the acting user is not the owner.
+            InvalidRecord: an id is no UUID, or there are files and no blob store.
+            NotFound: the owner does not exist.
+            BlobError: a file cannot be stored.
+        """
+        demand_write(acting_user.get(), imported.thread.user_identifier, "the imported thread")
+        thread_id = clean_id(imported.thread.id, "thread id")
+        if thread_id in await self.existing_threads([thread_id]):
+            return False
+        stored: dict[str, dict[str, Any]] = {}
+        dialect = self.database.dialect
+
+        async def store(connection: AsyncConnection) -> bool:
+            return await storing.store(connection, dialect, imported, stored)
+
+        try:
+            for one in imported.files:
+                if one.content is not None:
+                    await self._store_imported_file(one, thread_id, stored)
+            is_new: bool = await self._writer.submit(store, thread_id)
+        except BaseException:
+            await self._forget_imported_files(thread_id, stored)
+            raise
+        if not is_new:
+            await self._forget_imported_files(thread_id, stored)
+        self._note_write()
+        return is_new
+
+    async def _store_imported_file(self, file: ImportedFile, thread_id: str, stored: dict[str, dict[str, Any]]) -> None:
+        if self._blobs is None or file.content is None:
+            raise InvalidRecord("the imported thread has files, but no blob store is configured")
+        key = f"{thread_id}/{file.element.id}-{secrets.token_hex(4)}"
+        stored[file.element.id] = {"objectKey": key}
+        due = utc_in(ABANDONED_AFTER_SECONDS)
+        await self._writer.submit(lambda connection: file_outbox.announce(connection, key, thread_id, due))
+        element = file.element
+        blob = await self._blobs.put(key, file.content(), element.mime or _BYTES, name=element.name)
+        stored[element.id] = {"objectKey": key, "byteSize": blob.size, "sha256": blob.sha256}
+
+    async def _forget_imported_files(self, thread_id: str, stored: dict[str, dict[str, Any]]) -> None:
+        """Delete the files of a thread that was not stored; files that cannot be deleted now are deleted later."""
+        keys = [one["objectKey"] for one in stored.values()]
+
+        async def abandon(connection: AsyncConnection) -> None:
+            for key in keys:
+                await file_outbox.abandon(connection, key)
+
+        if keys:
+            await self._writer.submit(abandon)
+            await self.file_deleter.delete(keys, thread_id)

@@ -1,0 +1,76 @@
+"""SQL of imported threads."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Table, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.cleaning import clean_json, utc_now
+from datalayer.dialects import Dialect
+from datalayer.errors import NotFound
+from datalayer.history import deletion_marks, feedback, file_outbox, users
+from datalayer.records.imports import ImportedThread
+from datalayer.schema.chat import elements, steps, threads
+from datalayer.schema.review import step_versions
+from datalayer.schema.rows import given
+
+_AT_ONCE = 500
+_STATES = {"disableFeedback": False, "streaming": False, "isError": False}
+
+
+async def existing(connection: AsyncConnection, thread_ids: Collection[str]) -> set[str]:
+    """The ids of those threads that exist, whoever owns them."""
+    return set((await connection.execute(select(threads.c.id).where(threads.c.id.in_(thread_ids)))).scalars())
+
+
+async def store(
+    connection: AsyncConnection, dialect: Dialect, imported: ImportedThread, files: Mapping[str, Mapping[str, Any]]
+) -> bool:
+    """Store the thread in one transaction, which may be repeated from the start; False if it exists.
+
+    Args:
+        files: key, size and SHA-256 of the stored files, by the ids of their elements.
+
+    Raises:
+        NotFound: its owner does not exist.
+    """
+    thread = imported.thread
+    owner = await users.get(connection, thread.user_identifier or "")
+    if owner is None:
+        raise NotFound("the owner of an imported thread does not exist")
+    # The user wants a deleted thread back.
+    await deletion_marks.remove(connection, thread.id)
+    values = clean_json(given(thread, threads)) | {"userId": owner.id, "userIdentifier": owner.identifier}
+    made = dialect.insert(threads).values(**values).on_conflict_do_nothing().returning(threads.c.id)
+    if (await connection.execute(made)).first() is None:
+        return False
+    await _insert(connection, steps, [_STATES | given(step, steps) for step in imported.steps])
+    nothing = {"objectKey": None, "byteSize": None, "sha256": None}
+    rows = [given(one.element, elements) | nothing | dict(files.get(one.element.id, {})) for one in imported.files]
+    await _insert(connection, elements, rows)
+    versions = [
+        given(one, step_versions) | {"threadId": thread.id, "change": one.change, "output": one.output}
+        for one in imported.versions
+    ]
+    await _insert(connection, step_versions, versions)
+    for vote in imported.votes:
+        cast = replace(vote, thread_id=thread.id, user_id=owner.id)
+        await feedback.upsert(connection, dialect, cast, now=vote.updated_at or thread.updated_at or utc_now())
+    there = {step.id for step in imported.steps}
+    gone = [vote.for_id for vote in imported.votes if vote.for_id not in there]
+    if gone:
+        await feedback.remove_with_steps(connection, dialect, gone, now=utc_now())
+    await file_outbox.forget(connection, [one["objectKey"] for one in files.values()])
+    # Removed answers have no step, so no trigger marks them.
+    await feedback.mark_answers(connection, [thread.id])
+    return True
+
+
+async def _insert(connection: AsyncConnection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert the rows; every row gets all columns that one of them has."""
+    names = {name for row in rows for name in row}
+    whole = [{name: row.get(name) for name in names} for row in rows]
+    for at in range(0, len(whole), _AT_ONCE):
+        await connection.execute(insert(table), [clean_json(row) for row in whole[at : at + _AT_ONCE]])

@@ -1,0 +1,171 @@
+"""An export of each chat becomes threads of its user, message by message, and twice is once."""
+
+import zipfile
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+import datalayer
+from datalayer import ImportedThread, Thread, User, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import clean_time
+from datalayer.schema.chat import feedback_changes
+from datalayer.schema.usage import llm_calls
+from tests.support import exports
+from tests.support.exports import BEGIN, Export, chatgpt, claude, zipped
+from tests.support.records import listed, new_id, opened, user_id
+from threadkeeper.importing import package
+from threadkeeper.importing.importer import Report, run_import
+from threadkeeper.importing.package import BadPackage
+
+EXPORTS = (chatgpt.EXPORT, claude.EXPORT)
+
+
+@pytest.fixture
+async def ada(layer: ChainlitLayer) -> User:
+    await user_id(layer, "ada")
+    account = await layer.get_account("ada")
+    assert account is not None
+    return account.user
+
+
+async def imported(layer: ChainlitLayer, user: User, path: Path, **options: Any) -> Report:
+    with acting_as(user.identifier):
+        return await run_import(layer, [path], user, **options)
+
+
+@pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.source)
+async def test_each_message_is_kept(layer: ChainlitLayer, ada: User, tmp_path: Path, export: Export) -> None:
+    path = export.write(tmp_path)
+    counted = await imported(layer, ada, path, dry_run=True)
+    assert await listed(layer, ada.id) == []
+    report = await imported(layer, ada, path)
+    assert counted.as_json() == report.as_json()
+    assert (report.source, report.new, report.existing) == (export.source, len(export.threads), 0)
+    assert [one.name for one in report.failures] == list(export.failures)
+    assert report.left_out == export.left_out
+    ids = (await listed(layer, ada.id))[::-1]
+    for thread_id, wanted in zip(ids, export.threads, strict=True):
+        await compare(layer, ada, thread_id, wanted)
+    assert await listed(layer, ada.id, search=export.word) == ids[:1]
+    async with layer.database.read() as connection:
+        assert (await connection.execute(select(llm_calls.c.id))).all() == []
+    again = await imported(layer, ada, path)
+    assert (again.new, again.existing) == (0, len(ids))
+    assert (await listed(layer, ada.id))[::-1] == ids
+    # Another user gets threads of the own.
+    eve = await user_id(layer, "eve")
+    await imported(layer, User(eve, "eve", {}, None), path)
+    assert set(await listed(layer, eve)).isdisjoint(ids)
+
+
+async def compare(layer: ChainlitLayer, user: User, thread_id: str, wanted: exports.Thread) -> None:
+    with acting_as(user.identifier):
+        found = await layer.get_thread(thread_id)
+        versions = await layer.message_versions(thread_id)
+    assert found["name"] == wanted.title
+    steps = [step for step in found["steps"] if step["type"] != "run"]
+    assert [(step["type"], step["output"], step["createdAt"]) for step in steps] == [
+        (kind, text, clean_time(BEGIN + timedelta(seconds=at), "time")) for kind, text, at in wanted.steps
+    ]
+    assert [(one.change, one.type, one.output) for one in versions] == list(wanted.versions)
+    answers = [step for step in steps if step["type"] == "assistant_message"]
+    assert [step["metadata"].get("model") for step in answers] == list(wanted.models)
+    last_of_run = {step["parentId"]: step["output"] for step in answers}
+    cast = {
+        last_of_run.get(step["id"], step["output"]): step["feedback"]["value"]
+        for step in found["steps"]
+        if step["feedback"]
+    }
+    texts = {one.step_id: one.output for one in versions}
+    async with layer.database.read() as connection:
+        of_thread = select(feedback_changes).where(feedback_changes.c.threadId == thread_id)
+        changes = (await connection.execute(of_thread)).mappings().all()
+    cast |= {texts[one["forId"]]: one["value"] for one in changes if one["forId"] in texts}
+    assert cast == wanted.votes
+    files = {}
+    for element in found["elements"]:
+        got = await opened(layer, thread_id, element["id"])
+        assert got is not None
+        files[element["name"]] = got[1]
+    assert files == wanted.files
+    about = found["metadata"]["imported"]
+    assert (about.get("archived", False), about.get("pinned", False)) == (wanted.archived, wanted.pinned)
+
+
+async def test_an_interrupted_import_goes_on(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
+    path = chatgpt.EXPORT.write(tmp_path)
+
+    async def die(report: Report) -> None:
+        if report.new == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await imported(layer, ada, path, progressed=die)
+    report = await imported(layer, ada, path)
+    assert (report.new, report.existing) == (1, 2)
+    # A thread that its user has deleted comes back.
+    (first, *_) = await listed(layer, ada.id)
+    with acting_as("ada"):
+        await layer.delete_thread(first)
+    assert (await imported(layer, ada, path)).new == 1
+    assert len(await listed(layer, ada.id)) == 3
+
+
+async def test_only_the_own_history_is_imported(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
+    thread = ImportedThread(Thread(new_id(), user_identifier="ada"))
+    for actor in ("eve", None):
+        with acting_as(actor), pytest.raises(datalayer.Forbidden):
+            await layer.import_thread(thread)
+    with acting_as("eve"), pytest.raises(datalayer.Forbidden):
+        await run_import(layer, [chatgpt.EXPORT.write(tmp_path)], ada)
+    with pytest.raises(datalayer.NotFound):
+        await layer.import_thread(ImportedThread(Thread(new_id(), user_identifier="nobody")))
+    assert await layer.import_thread(thread)
+    assert not await layer.import_thread(thread)
+    assert await layer.existing_threads([thread.thread.id, new_id(), "?"]) == {thread.thread.id}
+    with pytest.raises(datalayer.InvalidRecord):
+        await layer.existing_threads([new_id() for _ in range(501)])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (zipped({"../c.json": []}), "forbidden name"),
+        (zipped({"c.json": b" " * 20_000_000}), "expands too much"),
+        (zipped({"a.txt": b"?"}), "known format"),
+        (b"PK\x05\x06" + bytes(18), "known format"),
+        (b'{"mapping": 1}', "known format"),
+        (b"", "known format"),
+    ],
+)
+async def test_what_is_not_safe_or_not_known_is_refused(
+    layer: ChainlitLayer, ada: User, tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = tmp_path / "export"
+    path.write_bytes(content)
+    with pytest.raises(BadPackage, match=words):
+        await imported(layer, ada, path)
+
+
+async def test_the_end_of_a_cut_file_is_named(
+    layer: ChainlitLayer, ada: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "export"
+    with zipfile.ZipFile(chatgpt.EXPORT.write(tmp_path)) as archive:
+        whole = archive.read("conversations-000.json")
+    path.write_bytes(b"\xef\xbb\xbf" + whole[:-40])
+    report = await imported(layer, ada, path)
+    assert (report.new, named(report)) == (1, ["Broken", "export"])
+    # So is what is too large to be in memory.
+    monkeypatch.setattr(package, "LARGEST_RECORD", 1000)
+    path.write_bytes(whole)
+    assert named(await imported(layer, ada, path)) == ["export"]
+
+
+def named(report: Report) -> Sequence[str]:
+    return [one.name for one in report.failures]

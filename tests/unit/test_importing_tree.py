@@ -1,0 +1,114 @@
+"""Whatever tree an export has, each visible message is a step or a version of the thread, once."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datalayer import ImportedThread
+from threadkeeper.conversation.versions import Version, versions_of
+from threadkeeper.importing.arranging import Ids, arrange
+from threadkeeper.importing.model import Attachment, Conversation, Kind, Message
+
+BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+async def _nothing(_file: Attachment) -> AsyncIterator[bytes]:
+    yield b""
+
+
+def arranged(messages: list[Message], current: str | None = None) -> ImportedThread:
+    conversation = Conversation("c", "title", messages=messages, current=current)
+    return arrange(conversation, "test", _nothing, user_id="u", identifier="ada", now=BEGIN)
+
+
+def at(second: int | None) -> datetime | None:
+    return None if second is None else BEGIN + timedelta(seconds=second)
+
+
+NAMES = st.sampled_from([*"abcdefghij"])
+MESSAGES = st.builds(
+    lambda name, parent, kind, second: Message(name, parent, kind, text=name, at=at(second)),
+    NAMES,
+    st.none() | NAMES | st.just("nowhere"),
+    st.sampled_from(get_args(Kind)),
+    st.none() | st.integers(0, 20),
+)
+
+
+@given(st.lists(MESSAGES, max_size=14), st.none() | NAMES | st.just("nowhere"))
+def test_no_message_is_lost_and_none_comes_twice(messages: list[Message], current: str | None) -> None:
+    texts = Counter(one.text for one in messages if one.kind != "hidden")
+    thread = arranged(messages, current)
+    steps = [one for one in thread.steps if one.type != "run"]
+    kept = Counter(one.output for one in steps) + Counter(one.output for one in thread.versions)
+    assert kept == texts
+    ids = [one.id for one in thread.steps]
+    assert len({*ids}) == len(ids)
+    times = [one.created_at or "" for one in thread.steps]
+    assert times == sorted(times)
+    assert len({*times}) == len(times)
+    assert {one.step_id for one in thread.versions if one.change == "removed"}.isdisjoint(ids)
+    assert {one.step_id for one in thread.versions if one.change == "edited"} <= {*ids}
+    assert thread == arranged(messages, current)
+
+
+def as_dicts(thread: ImportedThread) -> list[dict[str, Any]]:
+    """The steps as the chat reads them."""
+    return [
+        {"id": one.id, "type": one.type, "output": one.output, "createdAt": one.created_at, "metadata": one.metadata}
+        for one in thread.steps
+    ]
+
+
+def test_the_chat_pages_through_the_other_branches() -> None:
+    messages = [
+        Message("q1", None, "question", "one", at(0)),
+        Message("a1", "q1", "answer", "first", at(1)),
+        # Deeper in a branch that was left: kept, and of no question of the current branch.
+        Message("x", "a1", "question", "left", at(2)),
+        Message("y", "x", "answer", "left too", at(3)),
+        Message("t1", "q1", "thought", "hm", at(4)),
+        Message("a1b", "t1", "answer", "second", at(5)),
+        Message("q1c", None, "question", "two", at(10)),
+        Message("a1c", "q1c", "answer", "third", at(11)),
+        Message("a1d", "q1c", "answer", "fourth", at(12)),
+        Message("q2", "a1d", "question", "more", at(20)),
+        Message("a2", "q2", "answer", "much", at(21)),
+    ]
+    thread = arranged(messages, "a2")
+    ids = Ids("test", "u", "c")
+    found = versions_of(as_dicts(thread), thread.versions)
+    (versions,) = found.values()
+    assert versions.question_id == ids.of("message", "q1c")
+    assert versions.all == (
+        Version("one", "first"),
+        Version("one", "second"),
+        Version("two", "third"),
+        Version("two", "fourth"),
+    )
+    assert (versions.at, versions.all[1].thought, versions.all[1].thought_seconds) == (3, "hm", 1)
+    # Times that fit are those of the export.
+    own = {one.output: one.created_at or "" for one in thread.steps}
+    own |= {one.output: one.created_at or "" for one in thread.versions}
+    assert [own[text][17:19] for text in ("first", "second", "third", "fourth", "more")] == [
+        *("01", "05", "11", "12", "20"),
+    ]
+
+
+def test_who_went_back_to_an_older_branch_has_it_with_the_newer_one_as_its_version() -> None:
+    messages = [
+        Message("q1", None, "question", "one", at(0)),
+        Message("a1", "q1", "answer", "first", at(1)),
+        Message("q2", "a1", "question", "more", at(2)),
+        Message("a2", "q2", "answer", "much", at(3)),
+        Message("q1b", None, "question", "two", at(10)),
+        Message("a1b", "q1b", "answer", "second", at(11)),
+    ]
+    thread = arranged(messages, "a2")
+    (versions,) = versions_of(as_dicts(thread), thread.versions).values()
+    assert versions.all == (Version("two", "second"), Version("one", "first"))
+    assert versions.at == 1

@@ -1,0 +1,201 @@
+"""Imports an export: counts it, or stores each of its conversations as a thread of one user.
+
+A thread has an id that depends on the format, the user and its id there, so what is stored already is passed over: an
+import that was interrupted goes on, and twice is once. A conversation that cannot be read or stored is named, and costs
+only itself.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from datalayer import ImportedThread, InvalidRecord, User
+from datalayer.thought import THOUGHT_TYPE
+from threadkeeper.importing.arranging import Ids, arrange
+from threadkeeper.importing.detection import reader_of
+from threadkeeper.importing.files import Opener, opener_of
+from threadkeeper.importing.model import Conversation, Read, Unreadable
+from threadkeeper.importing.package import BadPackage, Package
+from threadkeeper.importing.values import LONGEST_SHOWN_NAME, UNKNOWN_FORM, unknown_form
+
+logger = logging.getLogger(__name__)
+
+MOST_NAMED = 200
+"""Conversations that a report names; it counts all."""
+_ASKED_AT_ONCE = 100
+
+
+class Store(Protocol):
+    """What an import needs of the data layer."""
+
+    async def existing_threads(self, thread_ids: Sequence[str]) -> set[str]: ...
+    async def import_thread(self, imported: ImportedThread) -> bool: ...
+
+
+@dataclass(slots=True)
+class Report:
+    """What an import has read, and what became of it.
+
+    `counts` has the kept things by kind: `messages`, `versions`, `thoughts`, `tools`, `files`, `votes`, `archived`,
+    `pinned`. `left_out` has what is not kept: `missing_files`, and what the readers name.
+    """
+
+    source: str = ""
+    conversations: int = 0
+    """That could be read."""
+    new: int = 0
+    existing: int = 0
+    failed: int = 0
+    failures: list[Unreadable] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    oldest: str | None = None
+    newest: str | None = None
+
+    def fail(self, failure: Unreadable) -> None:
+        self.failed += 1
+        if len(self.failures) < MOST_NAMED:
+            self.failures.append(failure)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as the result of a job."""
+        return {
+            "source": self.source,
+            "conversations": self.conversations,
+            "new": self.new,
+            "existing": self.existing,
+            "failed": self.failed,
+            "failures": [{"name": one.name, "reason": one.reason} for one in self.failures],
+            "counts": dict(self.counts),
+            "left_out": dict(self.left_out),
+            "oldest": self.oldest,
+            "newest": self.newest,
+        }
+
+
+async def run_import(
+    store: Store,
+    paths: Sequence[Path],
+    user: User,
+    *,
+    dry_run: bool = False,
+    progressed: Callable[[Report], Awaitable[None]] | None = None,
+) -> Report:
+    """Import the files, which are one export, for this user; the acting user must be this one or the system.
+
+    Args:
+        dry_run: only count.
+        progressed: called after each conversation.
+
+    Raises:
+        BadPackage: no file can be read, or none is in a known format.
+        Forbidden: the acting user is another one.
+        BlobError, StorageUnavailable: nothing can be stored now. What is stored stays.
+        OSError: a file cannot be read.
+    """
+    package = await asyncio.to_thread(Package, paths)
+    try:
+        reader, entries = await asyncio.to_thread(reader_of, package)
+        found = _Import(store, user, reader.source, opener_of(package), dry_run=dry_run)
+        conversations = reader.read(package, entries)
+        try:
+            # Parsing takes the CPU, so it is done in a thread.
+            while (one := await asyncio.to_thread(next, conversations, None)) is not None:
+                await found.take(one)
+                if progressed is not None:
+                    await progressed(found.report)
+            return await found.ended()
+        finally:
+            await asyncio.to_thread(_close, conversations)
+    finally:
+        package.close()
+
+
+class _Import:
+    def __init__(self, store: Store, user: User, source: str, opener: Opener, *, dry_run: bool) -> None:
+        self._store, self._user, self._opener, self._dry_run = store, user, opener, dry_run
+        self._now = datetime.now(UTC)
+        self._seen: set[str] = set()
+        self._asked: list[str] = []
+        self.report = Report(source)
+
+    async def take(self, one: Read) -> None:
+        if isinstance(one, Unreadable):
+            self.report.fail(one)
+            return
+        thread_id = Ids(self.report.source, self._user.id, one.id).thread
+        if thread_id in self._seen:
+            # In two files of one export.
+            return
+        self._seen.add(thread_id)
+        name = (one.title or one.id)[:LONGEST_SHOWN_NAME]
+        try:
+            thread = await asyncio.to_thread(self._arranged, one)
+            is_new = not self._dry_run and await self._store.import_thread(thread)
+        except (BadPackage, InvalidRecord) as error:
+            text = str(error)
+            self.report.fail(Unreadable(name, f"{text[:1].upper()}{text[1:]}."))
+            return
+        except UNKNOWN_FORM as error:
+            logger.warning("a conversation of an import was left out", exc_info=True, extra={"thread_id": thread_id})
+            self.report.fail(Unreadable(name, unknown_form(error)))
+            return
+        self._count(one, thread)
+        if self._dry_run:
+            self._asked.append(thread.thread.id)
+            if len(self._asked) >= _ASKED_AT_ONCE:
+                await self._ask()
+        elif is_new:
+            self.report.new += 1
+        else:
+            self.report.existing += 1
+
+    async def ended(self) -> Report:
+        if self._asked:
+            await self._ask()
+        return self.report
+
+    def _arranged(self, one: Conversation) -> ImportedThread:
+        user = self._user
+        source = self.report.source
+        return arrange(one, source, self._opener, user_id=user.id, identifier=user.identifier, now=self._now)
+
+    async def _ask(self) -> None:
+        """Count how many of the threads exist already."""
+        existing = len(await self._store.existing_threads(self._asked))
+        self.report.existing += existing
+        self.report.new += len(self._asked) - existing
+        self._asked.clear()
+
+    def _count(self, one: Conversation, thread: ImportedThread) -> None:
+        report = self.report
+        report.conversations += 1
+        kinds = Counter(step.type for step in thread.steps)
+        report.counts.update(
+            messages=kinds["user_message"] + kinds["assistant_message"],
+            thoughts=kinds[THOUGHT_TYPE],
+            tools=kinds["tool"],
+            versions=len(thread.versions),
+            files=len(thread.files),
+            votes=len(thread.votes),
+            archived=int(one.is_archived),
+            pinned=int(one.is_pinned),
+        )
+        report.left_out.update(one.left_out)
+        missing = sum(file.is_missing for message in one.messages for file in message.files)
+        if missing:
+            report.left_out["missing_files"] += missing
+        begun, ended = thread.thread.created_at, thread.thread.updated_at
+        report.oldest = min(filter(None, (report.oldest, begun)), default=None)
+        report.newest = max(filter(None, (report.newest, ended)), default=None)
+
+
+def _close(conversations: Iterator[Read]) -> None:
+    close = getattr(conversations, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,213 @@
+"""An export as named entries: the entries of ZIP files, or one file. It comes from an untrusted source.
+
+Nothing is unpacked, so the name of an entry cannot lead to another path. Entries are read in chunks, and a JSON array
+one record at a time, so memory does not depend on the size of the export.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, TypeAlias
+
+import ijson
+
+MOST_ENTRIES = 200_000
+MOST_BYTES = 64 * 1024**3
+"""Of all entries together, unpacked."""
+LARGEST_RECORD = 64 * 1024 * 1024
+"""Bytes of one conversation, which is whole in memory."""
+LARGEST_OBJECT = 64 * 1024 * 1024
+_LOOKED_AT = 2 * 1024 * 1024
+_DEEPEST_PATH = 5
+# Text shrinks to about a tenth. A large entry that shrinks to a two-hundredth is a ZIP bomb.
+_MOST_SHRUNK = 200
+_SMALL_BYTES = 16 * 1024 * 1024
+_ENCRYPTED = 0x1
+_BOM = b"\xef\xbb\xbf"
+
+Shape: TypeAlias = frozenset[str]
+"""The paths of the keys at the beginning of a JSON file, as in `item.mapping`; `item` is a record of an array."""
+
+
+class BadPackage(Exception):
+    """The file cannot be read, or is not safe to read. Its text is a sentence."""
+
+
+class Package:
+    """The entries of an export. Call `close` after use."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Open the files and check the lists of their entries.
+
+        Raises:
+            BadPackage: one is not safe to read, or damaged.
+            OSError: one cannot be read.
+        """
+        self._archives: list[zipfile.ZipFile] = []
+        self._entries: dict[str, Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
+        try:
+            for path in paths:
+                if zipfile.is_zipfile(path):
+                    self._add_archive(path)
+                else:
+                    path.open("rb").close()
+                    self._entries.setdefault(path.name, path)
+            self._check_total()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for archive in self._archives:
+            archive.close()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the entries, sorted."""
+        return sorted(self._entries)
+
+    def size(self, name: str) -> int:
+        """The bytes of the entry, unpacked."""
+        found = self._entries[name]
+        return found.stat().st_size if isinstance(found, Path) else found[1].file_size
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """The entry as a stream, without a byte order mark.
+
+        Raises:
+            BadPackage: it is damaged.
+        """
+        found = self._entries[name]
+        with readable(name), found.open("rb") if isinstance(found, Path) else found[0].open(found[1]) as stream:
+            yield stream
+
+    @cached_property
+    def by_base_name(self) -> dict[str, str]:
+        """The entries by their names without folders; the first of those with the same one."""
+        found: dict[str, str] = {}
+        for name in self.names:
+            found.setdefault(PurePosixPath(name).name, name)
+        return found
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of each entry that begins as JSON does."""
+        return {name: shape for name in self.names if (shape := self._shape(name))}
+
+    def records(self, name: str, prefix: str = "item") -> Iterator[Any]:
+        """The records of a JSON file at this prefix, one at a time.
+
+        Raises:
+            BadPackage: the rest of the file cannot be read.
+        """
+        with self.open(name) as stream:
+            counted = _Counted(stream, LARGEST_RECORD)
+            for record in ijson.items(counted, prefix, use_float=True):
+                counted.start_again()
+                yield record
+
+    def object(self, name: str) -> Any:
+        """A small JSON file as a whole.
+
+        Raises:
+            BadPackage: it cannot be read, or is too large.
+        """
+        if self.size(name) > LARGEST_OBJECT:
+            raise BadPackage(f"{name} is too large")
+        return next(self.records(name, ""), None)
+
+    def _shape(self, name: str) -> Shape:
+        paths: set[str] = set()
+        try:
+            with self.open(name) as stream:
+                start = _without_bom(stream.read(1024)).lstrip()[:1]
+            if start not in (b"{", b"["):
+                return frozenset()
+            with self.open(name) as stream:
+                for prefix, event, value in ijson.parse(_Beginning(stream, _LOOKED_AT), buf_size=16 * 1024):
+                    if event == "map_key" and prefix.count(".") < _DEEPEST_PATH:
+                        paths.add(f"{prefix}.{value}" if prefix else str(value))
+        except BadPackage:
+            # The beginning ends within a value, or the file is damaged, of which its reader tells.
+            pass
+        return frozenset(paths)
+
+    def _add_archive(self, path: Path) -> None:
+        with readable(path.name):
+            archive = zipfile.ZipFile(path)
+        self._archives.append(archive)
+        packed = 0
+        for info in archive.infolist():
+            name, packed = info.filename, packed + info.compress_size
+            shown = ascii(name[:80])
+            if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+                raise BadPackage(f"the archive has an entry with a forbidden name: {shown}")
+            if info.flag_bits & _ENCRYPTED:
+                raise BadPackage(f"the archive's entry {shown} is encrypted")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise BadPackage(f"the archive's entry {shown} is compressed with an unsupported method")
+            if info.file_size > max(_SMALL_BYTES, info.compress_size * _MOST_SHRUNK):
+                raise BadPackage(f"the archive's entry {shown} expands too much when unpacked")
+            if not info.is_dir():
+                self._entries.setdefault(name, (archive, info))
+        if packed > path.stat().st_size:
+            raise BadPackage("the archive's entries overlap")
+
+    def _check_total(self) -> None:
+        if len(self._entries) > MOST_ENTRIES:
+            raise BadPackage(f"the export has more than {MOST_ENTRIES} entries")
+        if sum(map(self.size, self._entries)) > MOST_BYTES:
+            raise BadPackage(f"the export has more than {MOST_BYTES // 1024**3} GiB when unpacked")
+
+
+class _Counted:
+    """A stream that ends the reading of a record that is too large."""
+
+    def __init__(self, stream: IO[bytes], most: int) -> None:
+        self._stream, self._most, self._count = stream, most, 0
+        self._is_first = True
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._stream.read(size)
+        self._count += len(chunk)
+        if self._count > self._most:
+            raise BadPackage(f"a record has more than {self._most // 1024**2} MiB")
+        if self._is_first and chunk:
+            self._is_first, chunk = False, _without_bom(chunk)
+        return chunk
+
+    def start_again(self) -> None:
+        self._count = 0
+
+
+class _Beginning:
+    """The first bytes of a stream."""
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self._stream, self._left, self._is_first = stream, size, True
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._stream.read(min(size, self._left) if size >= 0 else self._left)
+        self._left -= len(chunk)
+        if self._is_first and chunk:
+            self._is_first, chunk = False, _without_bom(chunk)
+        return chunk
+
+
+def _without_bom(chunk: bytes) -> bytes:
+    return chunk.removeprefix(_BOM)
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Raise BadPackage for errors of the ZIP and of its JSON."""
+    try:
+        yield
+    except ijson.JSONError as error:
+        raise BadPackage(f"{name} is not valid JSON: {error}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
+        raise BadPackage(f"{name} is damaged: {error}") from None
