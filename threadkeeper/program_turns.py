@@ -15,6 +15,8 @@ from datalayer.records.usage import LlmCall
 
 SYSTEM_PROMPT = "system_prompt"
 """The setting of a thread with its own system prompt."""
+TEMPORARY_SECONDS = 24 * 3600.0
+"""So long after its beginning, a temporary thread is deleted."""
 LONGEST_SYSTEM_PROMPT = 20_000
 
 EventKind = Literal["question", "text", "taken_back", "notice", "answer", "failure"]

@@ -17,6 +17,8 @@ from datalayer.errors import NotFound
 from datalayer.schema.chat import elements, steps, threads
 
 _AT_ONCE = 500
+# In the metadata of a notice: it says that the thread is temporary, which a copy is not.
+_TEMPORARY = "temporary"
 # Metadata that belongs to the original's owner.
 _NOT_COPIED = {"is_shared", "shared_at"}
 
@@ -53,7 +55,8 @@ async def copy_thread(
     original = (await connection.execute(held)).mappings().first()
     if original is None:
         raise NotFound(f"the thread {thread_id} does not exist")
-    found = (await connection.execute(select(steps).where(steps.c.threadId == thread_id))).mappings().all()
+    of_thread = (await connection.execute(select(steps).where(steps.c.threadId == thread_id))).mappings().all()
+    found = [row for row in of_thread if not (row["metadata"] or {}).get(_TEMPORARY)]
     new_ids: dict[str, str] = {row["id"]: str(uuid.uuid4()) for row in found}
     copy_id, now = str(uuid.uuid4()), utc_now()
     title, metadata = original["name"], original["metadata"] or {}

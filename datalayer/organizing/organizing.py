@@ -4,12 +4,13 @@ from collections.abc import Collection
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_text, known_id, utc_now
+from datalayer.cleaning import clean_id, clean_text, known_id, utc_in, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.history import threads
 from datalayer.organizing import rows
-from datalayer.ownership import acting_user
-from datalayer.records.chat import Folder, OwnThreadPage, ThreadChoice
+from datalayer.ownership import acting_user, recorded
+from datalayer.records.chat import Folder, OwnThreadPage, Thread, ThreadChoice
+from datalayer.records.writes import ThreadWrite
 from datalayer.store import DataStore
 
 MOST_THREADS = 100
@@ -57,6 +58,22 @@ class Organizing(DataStore):
             return []
         await self._writer.settled()
         return await rows.folders(self.database, known, acting_user.get())
+
+    async def make_temporary(self, thread_id: str, seconds: float) -> str:
+        """Have retention delete the thread after this time; create it if it does not exist.
+
+        A temporary thread is in no list and no search, except for `own_threads` if it is asked for.
+
+        Returns:
+            The time at which it expires, in UTC.
+
+        Raises:
+            Forbidden: the thread belongs to someone else.
+            InvalidRecord: the id is not a UUID.
+        """
+        record = Thread(id=clean_id(thread_id, "thread id"), expires_at=utc_in(seconds))
+        await self._write("temporary thread", ThreadWrite(record, utc_now(), *recorded(acting_user.get())))
+        return record.expires_at or ""
 
     async def organize_threads(
         self,

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-RetentionClass = Literal["threads", "files", "payloads", "audit"]
-"""Payloads are the texts of calls to models and the earlier versions of messages."""
+RetentionClass = Literal["threads", "files", "payloads", "audit", "temporary"]
+"""Payloads are the texts of calls to models and the earlier versions of messages. Temporary threads have a
+time of their own, after which they are deleted."""
 
 
 @dataclass(frozen=True, slots=True)

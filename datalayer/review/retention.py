@@ -2,7 +2,8 @@
 
 Payloads are the texts of calls to models and the earlier versions of messages. Exempt are threads that are pinned or
 flagged, with everything in them, and the originals of copies (or copies of copies) that are pinned, flagged or still in
-use, because a copy is deleted with its original. A plan counts what would be deleted and changes nothing.
+use, because a copy is deleted with its original. Temporary threads are deleted at their time in any case, because their
+owners were told so. A plan counts what would be deleted and changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from datalayer.schema.usage import llm_call_payloads, llm_calls
 
 AT_ONCE = 50
 PAYLOADS_AT_ONCE = 1_000
-CLASSES: tuple[RetentionClass, ...] = ("payloads", "files", "threads", "audit")
+CLASSES: tuple[RetentionClass, ...] = ("payloads", "files", "threads", "temporary", "audit")
 """In the order in which retention is applied to them."""
 
 
@@ -38,8 +39,9 @@ class Retention(ReviewStore):
             plans = await layer.plan_retention({"threads": "2025-01-01", "payloads": "2026-01-01"})
 
         Args:
-            before: for each class ("payloads", "files", "threads", "audit") the time, ISO 8601. Deleted are payloads,
-                files and entries stored before it, and threads last changed before it.
+            before: for each class ("payloads", "files", "threads", "temporary", "audit") the time, ISO 8601. Deleted
+                are payloads, files and entries stored before it, threads last changed before it, and temporary
+                threads that expire before it.
 
         Raises:
             Forbidden: the acting user is no admin.
@@ -106,8 +108,8 @@ class Retention(ReviewStore):
 
 async def _delete_some(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
     """Delete a part of the expired records; None if there are none."""
-    if kind == "threads":
-        ids = await next_threads(connection, before)
+    if kind in ("threads", "temporary"):
+        ids = await (next_threads if kind == "threads" else next_temporary)(connection, before)
         return await remove_threads(connection, threads.c.id.in_(ids)) if ids else None
     if kind == "files":
         count, keys = await remove_files(connection, before)
@@ -158,6 +160,11 @@ async def plan_of(connection: AsyncConnection, kind: RetentionClass, before: str
         every_old = (await connection.execute(rows.where(old))).one()[0]
         return RetentionPlan(kind, before, taken, every_old - taken, int(size_taken))
     count = select(func.count()).select_from(threads)
+    if kind == "temporary":
+        expired = threads.c.expiresAt < before
+        of_files = select(size).where(elements.c.threadId.in_(select(threads.c.id).where(expired)))
+        taken = (await connection.execute(count.where(expired))).scalar_one()
+        return RetentionPlan(kind, before, taken, 0, int((await connection.execute(of_files)).scalar_one()))
     taken = (await connection.execute(count.where(threads_before(before)))).scalar_one()
     every_old = (await connection.execute(count.where(threads.c.updatedAt < before))).scalar_one()
     of_files = select(size).where(elements.c.threadId.in_(select(threads.c.id).where(threads_before(before))))
@@ -168,6 +175,12 @@ async def next_threads(connection: AsyncConnection, before: str) -> Sequence[str
     """The ids of the next threads to delete, the oldest first."""
     oldest = select(threads.c.id).where(threads_before(before)).order_by(threads.c.updatedAt, threads.c.id)
     return (await connection.execute(oldest.limit(AT_ONCE))).scalars().all()
+
+
+async def next_temporary(connection: AsyncConnection, before: str) -> Sequence[str]:
+    """The ids of the next temporary threads that have expired, the first ones first."""
+    first = select(threads.c.id).where(threads.c.expiresAt < before).order_by(threads.c.expiresAt, threads.c.id)
+    return (await connection.execute(first.limit(AT_ONCE))).scalars().all()
 
 
 async def remove_files(connection: AsyncConnection, before: str) -> tuple[int, list[str]]:

@@ -7,6 +7,7 @@ import pytest
 
 from datalayer import Folder, ThreadChoice, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_in, utc_now
 from datalayer.errors import Forbidden, InvalidRecord, NotFound
 from tests.support.counted import counted
 from tests.support.records import listed, new_id, step, thread, user_id
@@ -72,6 +73,31 @@ async def test_threads_are_pinned_archived_and_put_into_folders(layer: ChainlitL
                 await layer.organize_threads([first], **bad)
         with pytest.raises(InvalidRecord):
             await layer.organize_threads([first], add_tags=[f"tag {number}" for number in range(101)])
+
+
+async def test_a_temporary_thread_is_in_no_list_and_is_deleted_at_its_time(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with acting_as("alice"):
+        thread_id = new_id()
+        expires = await layer.make_temporary(thread_id, 3600)
+        await layer.create_step(step(thread_id, "a secret kangaroo"))
+        await layer.update_thread(thread_id, name="a secret kangaroo", user_id=owner, tags=["work"])
+        kept = await thread(layer, owner)
+        await layer.mark_thread(thread_id, "pin")
+        assert await listed(layer, owner) == await chosen(layer, owner, ThreadChoice(is_archived=None)) == [kept]
+        assert await listed(layer, owner, search="kangaroo") == []
+        assert await layer.folders(owner) == []
+        assert await chosen(layer, owner, ThreadChoice(is_temporary=True)) == [thread_id]
+        assert (await head_of(layer, thread_id))["expiresAt"] == expires
+    assert [one.count for one in await layer.plan_retention({"temporary": utc_now()})] == [0]
+    (nothing,) = await layer.apply_retention({"temporary": utc_now()})
+    assert nothing.threads == ()
+    later = utc_in(3601)
+    assert [(one.count, one.exempt) for one in await layer.plan_retention({"temporary": later})] == [(1, 0)]
+    (receipt,) = await layer.apply_retention({"temporary": later})
+    assert (receipt.threads, receipt.messages) == ((thread_id,), 1)
+    assert await layer.get_thread_head(thread_id) is None
+    assert await chosen(layer, owner, EVERY) == [kept]
 
 
 async def test_several_threads_are_deleted_together_or_not_at_all(layer: ChainlitLayer) -> None:

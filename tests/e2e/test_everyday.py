@@ -5,7 +5,7 @@ from playwright.async_api import Browser, expect
 
 from datalayer import acting_as, create_data_layer
 from tests.conftest import StartServer
-from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, Visitor, visit
+from tests.support.browser import IN_THE_BROWSERS_LOOP, NARROW, WIDE, Visitor, visit
 from tests.support.records import thread
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), IN_THE_BROWSERS_LOOP]
@@ -30,6 +30,8 @@ async def test_every_day(browser: Browser, start_server: StartServer, engine: st
         await visitor.connected()
         await threads_are_pinned_and_archived(visitor, at_work, travel)
         await a_folder_filters_the_side_bar(visitor, at_work)
+        await visitor.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
+        await a_temporary_thread_says_so_and_is_in_no_list(visitor)
 
 
 async def threads_are_pinned_and_archived(visitor: Visitor, at_work: str, travel: str) -> None:
@@ -78,3 +80,23 @@ async def a_folder_filters_the_side_bar(visitor: Visitor, at_work: str) -> None:
     await page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await visitor.screenshot("threads-narrow")
+
+
+async def a_temporary_thread_says_so_and_is_in_no_list(visitor: Visitor) -> None:
+    page = visitor.page
+    await visitor.open("/")
+    await visitor.connected()
+    await page.locator("#command-Temporary").click()
+    await visitor.screenshot("temporary-begins")
+    await visitor.ask("Where is the kangaroo?")
+    await visitor.answered()
+    await expect(page.get_by_text("This thread is temporary")).to_be_visible()
+    await expect(page.locator("#command-Temporary")).to_have_count(0)
+    thread_id = await visitor.thread_id()
+    await visitor.screenshot("temporary")
+    await visitor.open(f"/thread/{thread_id}")
+    await expect(page.get_by_text("This thread is temporary")).to_be_visible()
+    await expect(page.locator("#thread-history li").first).to_be_visible()
+    await expect(page.locator(f"#thread-{thread_id}")).to_have_count(0)
+    await visitor.open("/me/threads?view=temporary")
+    await expect(page.locator(".threads .badge")).to_contain_text("Deleted at")

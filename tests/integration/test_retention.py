@@ -66,7 +66,7 @@ async def test_a_dry_run_prints_a_plan_and_apply_a_receipt(
     assert done.returncode == 0, done.stderr
     assert "\nthreads: 1 thread, 1 message, 0 votes, 0 files deleted." in done.stdout
     assert old not in done.stdout
-    _, receipt = json.loads((tmp_path / "receipt.json").read_text(encoding="utf-8"))
+    _, receipt, _ = json.loads((tmp_path / "receipt.json").read_text(encoding="utf-8"))
     assert (receipt["kind"], receipt["threads"], receipt["rows"]["threads"]) == ("threads", [old], 1)
     again = command_line("retention", "--apply", "--receipt", str(tmp_path / "receipt.json"), **settings)
     assert again.returncode == 1

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from datalayer import SYSTEM, acting_as
+from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.records.retention import RetentionPlan, RetentionReceipt
 from datalayer.review.retention import Retention
@@ -28,12 +29,12 @@ def retention(
 
     Threads, files and audit rows are kept for RETENTION_*_DAYS, the messages
     and answers of model calls for USAGE_PAYLOAD_DAYS. Pinned and flagged
-    threads are kept.
+    threads are kept, except temporary ones, which are deleted at their time.
     """
     settings = settings_or_end()
     # Opened before the deletion: if the file cannot be written, nothing is deleted.
     file = new_file(receipt, "the receipt", "Nothing was deleted.") if receipt and apply else None
-    before = cutoffs(settings.retention_days)
+    before = cutoffs(settings.retention_days) | {"temporary": utc_now()}
 
     async def work() -> tuple[list[RetentionPlan], list[RetentionReceipt]]:
         async with AsyncExitStack() as closing:

@@ -58,6 +58,7 @@ from threadkeeper.conversation.offers import (
 )
 from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice
 from threadkeeper.conversation.shutdown import end_answers
+from threadkeeper.conversation.temporary import offer_commands
 from threadkeeper.conversation.thought_step import show_thoughts
 from threadkeeper.conversation.turn import Answering
 from threadkeeper.conversation.turn_order import Turns
@@ -130,6 +131,7 @@ class Conversations:
             answerer = DEFAULT_CHAT
         self._turns.of(session).answerer = answerer
         await self._offer_settings(answerer, personal_settings(session.user), None, language)
+        await offer_commands(language, begins=True)
         prologue = await send_prologue(answerer)
         if prologue is not None and answerer.assistant is not None:
             self._turns.of(session).opened_with = [dict(prologue.to_dict())]
@@ -186,6 +188,7 @@ class Conversations:
         answerer = turns.answerer = await self._answerer_of(session)
         modes = questions[-1].get("modes") if questions else None
         await self._offer_settings(answerer, metadata.get("chat_settings") or {}, modes, language)
+        await offer_commands(language, begins=False)
         if answerer.missing:
             thread["steps"].append(dict(notice(answerer.why(language)).to_dict()))
         if self._settings.usage_footer:

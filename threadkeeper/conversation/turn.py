@@ -44,6 +44,7 @@ from threadkeeper.conversation.reply import (
     say_unknown,
 )
 from threadkeeper.conversation.restoring import put_back
+from threadkeeper.conversation.temporary import begin_thread
 from threadkeeper.conversation.thread_names import Untitled, give_title, may_be_titled, tell_name
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.versions import Version, versions_of
@@ -107,6 +108,8 @@ class Answering:
         session, thread_id = cl.context.session, cl.context.session.thread_id
         turns = self._turns.of(session)
         begins = not turns.resumed and turns.asked == {message.id} and not again
+        if begins:
+            await begin_thread(self._layer, message, thread_id, language)
         # A new thread is not in the store yet, and the answer does not wait until it is.
         thread = None if begins else await self._layer.get_thread(thread_id)
         if thread is None:
@@ -184,16 +187,13 @@ class Answering:
     ) -> Prepared | None:
         """The question as its assistant asks it; None if its passages cannot be searched, which the user is told."""
         session = cl.context.session
-        own, model = (
-            Choices.from_values(session.chat_settings, self.default),
-            answerer.model(message.modes, self.models),
-        )
+        own = Choices.from_values(session.chat_settings, self.default)
+        model = answerer.model(message.modes, self.models)
         try:
             return await self.answerers.prepare(answerer, question, steps, own, language)
         except ModelError as error:
             logger.warning("no passages: %s", error, extra={"thread_id": session.thread_id, "step_id": message.id})
-            has_files = bool(question.attachments)
-            await self.failures.say(message, error, language, model=model, has_files=has_files)
+            await self.failures.say(message, error, language, model=model, has_files=bool(question.attachments))
             return None
         except asyncio.CancelledError:
             if not self.is_stopping:

@@ -1,4 +1,5 @@
-"""Jobs that delete on a schedule: expired records (RETENTION_EVERY_HOURS), and expired texts of calls and jobs (daily).
+"""Jobs that delete on a schedule: expired records (RETENTION_EVERY_HOURS), expired texts of calls and jobs (daily), and
+temporary threads (hourly).
 
 The command `threadkeeper retention` uses `cutoffs` as well. Pinned and flagged threads are kept at any age. Each class
 of records leaves an audit row. One process runs a job, and a job that is interrupted begins again: what is deleted
@@ -12,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from datalayer import JobContext, JobSchedule
-from datalayer.cleaning import clean_time, utc_in
+from datalayer.cleaning import clean_time, utc_in, utc_now
 from datalayer.records.retention import RetentionClass
 from datalayer.review.retention import CLASSES
 
@@ -24,9 +25,11 @@ logger = logging.getLogger(__name__)
 
 RETENTION = "retention"
 TEXTS = "expired-texts"
+TEMPORARY = "temporary-threads"
 JOBS_KEPT_DAYS = 30
 """Jobs that ended are listed for so long."""
-_DAY_SECONDS = 24 * 3600.0
+_HOUR_SECONDS = 3600.0
+_DAY_SECONDS = 24 * _HOUR_SECONDS
 # Not within the start; a server that is restarted every night gets there.
 _FIRST_AFTER_SECONDS = 60.0
 
@@ -43,7 +46,7 @@ def cutoffs(days: Mapping[str, int], now: datetime | None = None) -> dict[Retent
 def register_retention(
     layer: "ChainlitLayer", days: Mapping[str, int], every_hours: float | None, payload_days: int
 ) -> None:
-    """Register both kinds. Without `every_hours`, retention is not started by itself."""
+    """Register the three kinds. Without `every_hours`, retention is not started by itself."""
 
     async def apply(context: JobContext) -> dict[str, Any]:
         before = cutoffs(days)
@@ -70,6 +73,18 @@ def register_retention(
             )
         return {"calls": count, "jobs": await layer.forget_jobs(utc_in(-JOBS_KEPT_DAYS * _DAY_SECONDS))}
 
+    async def delete_temporary(context: JobContext) -> dict[str, int]:
+        now = utc_now()
+        (plan,) = await layer.plan_retention({"temporary": now})
+        if not plan.count:
+            # Mostly so; the audit gets no row then.
+            return {"threads": 0}
+        (receipt,) = await layer.apply_retention({"temporary": now})
+        if receipt.threads:
+            logger.info("temporary threads were deleted: %s", asdict(receipt), extra={"job_id": context.job_id})
+        return {"threads": len(receipt.threads)}
+
     schedule = None if every_hours is None else JobSchedule(every_hours * 3600, _FIRST_AFTER_SECONDS)
     layer.register_job(RETENTION, apply, schedule=schedule)
+    layer.register_job(TEMPORARY, delete_temporary, schedule=JobSchedule(_HOUR_SECONDS, _FIRST_AFTER_SECONDS))
     layer.register_job(TEXTS, forget_texts, schedule=JobSchedule(_DAY_SECONDS, _FIRST_AFTER_SECONDS))

@@ -52,6 +52,7 @@ class NewThread(Strict):
     assistant: Annotated[str, Field(max_length=200)] | None = Field(None, description="The slug of its assistant.")
     metadata: Metadata = Field(default_factory=dict)
     tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] = Field(default_factory=list)
+    is_temporary: bool = Field(default=False, description="Whether it is deleted after a day, and in no search.")
 
 
 class ChangedThread(Strict):
@@ -75,6 +76,7 @@ class Thread(BaseModel):
     is_shared: bool = Field(description="Whether every user of this server can read it at `/share/{id}`.")
     is_pinned: bool
     is_archived: bool = Field(description="Whether it has left the chat's list. A search finds it.")
+    expires_at: str | None = Field(description="When it is deleted, if it is temporary.")
 
 
 class ThreadPage(BaseModel):
@@ -233,6 +235,7 @@ def thread_of(found: Mapping[str, Any]) -> Thread:
         is_shared=metadata.get("is_shared") is True,
         is_pinned=found["pinnedAt"] is not None,
         is_archived=found["archivedAt"] is not None,
+        expires_at=found["expiresAt"],
     )
 
 

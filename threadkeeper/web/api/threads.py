@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from datalayer import Forbidden, InvalidRecord, NotFound, OwnThreadPage, ThreadChoice
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import known_id, utc_now
+from threadkeeper.program_turns import TEMPORARY_SECONDS
 from threadkeeper.shared_view import SHOWN_STEP_METADATA
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.once import Once, note_done
@@ -99,6 +100,8 @@ async def create_thread(request: Request, caller: Writer, layer: Layer, given: N
         except (NotFound, Forbidden):
             raise invalid("body.assistant", "there is no such assistant for this user") from None
     thread_id = str(uuid.uuid4())
+    if given.is_temporary:
+        await layer.make_temporary(thread_id, TEMPORARY_SECONDS)
     await layer.update_thread(
         thread_id, name=given.name or "", user_id=caller.user_id, metadata=metadata, tags=given.tags
     )

@@ -25,6 +25,7 @@ VIEWS = {
     "": ThreadChoice(),
     "pinned": ThreadChoice(is_pinned=True),
     "archived": ThreadChoice(is_archived=True),
+    "temporary": ThreadChoice(is_archived=None, is_temporary=True),
     "all": ThreadChoice(is_archived=None),
 }
 """What each view of the page lists, by its name."""
