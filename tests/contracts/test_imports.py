@@ -13,16 +13,29 @@ import datalayer
 from datalayer import ImportedThread, Thread, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_time
-from datalayer.schema.chat import feedback_changes
+from datalayer.schema.chat import feedback_changes, threads
 from datalayer.schema.usage import llm_calls
+from datalayer.takeout.export import export_user
 from tests.support import exports
-from tests.support.exports import BEGIN, Export, chatgpt, claude, zipped
+from tests.support.exports import (
+    BEGIN,
+    Export,
+    chatgpt,
+    claude,
+    deepseek,
+    gemini,
+    le_chat,
+    librechat,
+    open_webui,
+    own,
+    zipped,
+)
 from tests.support.records import listed, new_id, opened, user_id
 from threadkeeper.importing import package
 from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage
 
-EXPORTS = (chatgpt.EXPORT, claude.EXPORT)
+EXPORTS = [one.EXPORT for one in (chatgpt, claude, deepseek, gemini, le_chat, librechat, open_webui, own)]
 
 
 @pytest.fixture
@@ -42,13 +55,13 @@ async def imported(layer: ChainlitLayer, user: User, path: Path, **options: Any)
 async def test_each_message_is_kept(layer: ChainlitLayer, ada: User, tmp_path: Path, export: Export) -> None:
     path = export.write(tmp_path)
     counted = await imported(layer, ada, path, dry_run=True)
-    assert await listed(layer, ada.id) == []
+    assert await of_user(layer, ada) == []
     report = await imported(layer, ada, path)
     assert counted.as_json() == report.as_json()
     assert (report.source, report.new, report.existing) == (export.source, len(export.threads), 0)
     assert [one.name for one in report.failures] == list(export.failures)
     assert report.left_out == export.left_out
-    ids = (await listed(layer, ada.id))[::-1]
+    ids = await of_user(layer, ada)
     for thread_id, wanted in zip(ids, export.threads, strict=True):
         await compare(layer, ada, thread_id, wanted)
     assert await listed(layer, ada.id, search=export.word) == ids[:1]
@@ -56,11 +69,18 @@ async def test_each_message_is_kept(layer: ChainlitLayer, ada: User, tmp_path: P
         assert (await connection.execute(select(llm_calls.c.id))).all() == []
     again = await imported(layer, ada, path)
     assert (again.new, again.existing) == (0, len(ids))
-    assert (await listed(layer, ada.id))[::-1] == ids
+    assert await of_user(layer, ada) == ids
     # Another user gets threads of the own.
-    eve = await user_id(layer, "eve")
-    await imported(layer, User(eve, "eve", {}, None), path)
-    assert set(await listed(layer, eve)).isdisjoint(ids)
+    other = User(await user_id(layer, "eve"), "eve", {}, None)
+    await imported(layer, other, path)
+    assert set(await of_user(layer, other)).isdisjoint(ids)
+
+
+async def of_user(layer: ChainlitLayer, user: User) -> list[str]:
+    """The ids of all threads of the user, oldest first."""
+    statement = select(threads.c.id).where(threads.c.userId == user.id).order_by(threads.c.createdAt)
+    async with layer.database.read() as connection:
+        return [*(await connection.execute(statement)).scalars()]
 
 
 async def compare(layer: ChainlitLayer, user: User, thread_id: str, wanted: exports.Thread) -> None:
@@ -93,8 +113,9 @@ async def compare(layer: ChainlitLayer, user: User, thread_id: str, wanted: expo
         assert got is not None
         files[element["name"]] = got[1]
     assert files == wanted.files
-    about = found["metadata"]["imported"]
-    assert (about.get("archived", False), about.get("pinned", False)) == (wanted.archived, wanted.pinned)
+    head = await layer.get_thread_head(thread_id)
+    assert head is not None
+    assert (bool(head["archivedAt"]), bool(head["pinnedAt"])) == (wanted.archived, wanted.pinned)
 
 
 async def test_an_interrupted_import_goes_on(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
@@ -109,11 +130,11 @@ async def test_an_interrupted_import_goes_on(layer: ChainlitLayer, ada: User, tm
     report = await imported(layer, ada, path)
     assert (report.new, report.existing) == (1, 2)
     # A thread that its user has deleted comes back.
-    (first, *_) = await listed(layer, ada.id)
+    (first, *_) = await of_user(layer, ada)
     with acting_as("ada"):
         await layer.delete_thread(first)
     assert (await imported(layer, ada, path)).new == 1
-    assert len(await listed(layer, ada.id)) == 3
+    assert len(await of_user(layer, ada)) == 3
 
 
 async def test_only_the_own_history_is_imported(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
@@ -169,3 +190,17 @@ async def test_the_end_of_a_cut_file_is_named(
 
 def named(report: Report) -> Sequence[str]:
     return [one.name for one in report.failures]
+
+
+async def test_the_own_takeout_is_read_like_any_other_export(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
+    await imported(layer, ada, chatgpt.EXPORT.write(tmp_path))
+    path = tmp_path / "takeout.zip"
+    await export_user(layer.database, layer.blobs, "ada", path)
+    # Who has the threads still gets no copies of them.
+    report = await imported(layer, ada, path)
+    assert (report.source, report.new, report.existing, report.failed) == ("threadkeeper", 0, 3, 0)
+    other = User(await user_id(layer, "eve"), "eve", {}, None)
+    assert (await imported(layer, other, path)).new == 3
+    for thread_id, wanted in zip(await of_user(layer, other), chatgpt.EXPORT.threads, strict=True):
+        await compare(layer, other, thread_id, wanted)
+    assert (await imported(layer, other, path)).existing == 3

@@ -14,6 +14,7 @@ from datalayer.database import Database
 from datalayer.schema.chat import elements, threads, users
 from datalayer.schema.review import audit_entries
 from tests.support.command_line import CommandLine
+from tests.support.exports import claude
 from tests.support.records import new_id
 
 pytestmark = pytest.mark.slow
@@ -216,3 +217,31 @@ def test_a_takeout_reports_a_damaged_file(kept: tuple[CommandLine, Path], tmp_pa
     assert "1 files were damaged when the takeout was created." in back.stdout
     after = other("files", "verify")
     assert (after.returncode, after.stderr) == (1, "1 × checksum differs from the database.\n")
+
+
+def test_the_history_of_another_chat_is_counted_and_imported(tmp_path: Path, migrated_sqlite: Path) -> None:
+    cli = CommandLine(tmp_path / "here")
+    cli.directory.mkdir()
+    cli.has_database(migrated_sqlite)
+    path = str(claude.EXPORT.write(tmp_path))
+    assert cli("import", path).stderr == "This is the export of another chat: say with --user for whom it is.\n"
+    nobody = cli("import", path, "--user", "ada")
+    assert nobody.stderr == "There is no user 'ada'. `threadkeeper user add` adds one.\n"
+    assert cli("user", "add", "ada", "--generate").returncode == 0
+    counted = cli("import", path, "--user", "ada", "--dry-run")
+    assert counted.stdout.splitlines() == [
+        "claude: 2 conversations with 5 messages, 3 messages of other branches, as earlier versions, 1 thoughts, "
+        "1 tool runs, 1 files.",
+        "From 2025-03-01 to 2025-03-01.",
+        "Would import 2 threads. 0 exist already.",
+        "Left out: 1 files that the export does not have.",
+        "Left out: 1 parts of messages of an unknown kind.",
+        "1 conversations could not be read:",
+        "  'Bad': It has no list of messages.",
+    ]
+    assert (counted.returncode, cli("import", path, "--user", "ada").returncode) == (1, 1)
+    again = cli("import", path, "--user", "ada")
+    assert "Imported 0 threads. 2 exist already." in again.stdout
+    (tmp_path / "text").write_text("?")
+    unknown = cli("import", str(tmp_path / "text"), "--user", "ada")
+    assert (unknown.returncode, unknown.stderr) == (1, "Nothing in the file is in a known format.\n")

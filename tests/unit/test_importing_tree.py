@@ -3,15 +3,20 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datalayer import ImportedThread
+from tests.support.exports import gemini
 from threadkeeper.conversation.versions import Version, versions_of
 from threadkeeper.importing.arranging import Ids, arrange
+from threadkeeper.importing.detection import reader_of
 from threadkeeper.importing.model import Attachment, Conversation, Kind, Message
+from threadkeeper.importing.package import Package
+from threadkeeper.importing.readers.gemini import common_words
 
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -112,3 +117,20 @@ def test_who_went_back_to_an_older_branch_has_it_with_the_newer_one_as_its_versi
     (versions,) = versions_of(as_dicts(thread), thread.versions).values()
     assert versions.all == (Version("two", "second"), Version("one", "first"))
     assert versions.at == 1
+
+
+def test_the_words_before_a_question_are_found_in_every_language() -> None:
+    assert common_words(["Prompted one", "Prompted two", "Prompted three", "Used Canvas", "Prompted t"]) == "Prompted "
+    assert common_words(["送信したメッセージ: 一", "送信したメッセージ: 二"]) == "送信したメッセージ: "
+    assert common_words(["one", "two"]) == common_words([]) == common_words(["same", "same"]) == ""
+
+
+def test_gemini_can_be_a_thread_a_day(tmp_path: Path) -> None:
+    package = Package([gemini.EXPORT.write(tmp_path)])
+    reader, entries = reader_of(package, by_day=True)
+    days = [one for one in reader.read(package, entries) if isinstance(one, Conversation)]
+    package.close()
+    assert [day.id for day in days] == ["2025-03-01", "2025-03-02", "2025-03-01 #2"]
+    assert [one.text for one in days[1].messages if one.kind == "question"] == [
+        *("Frage 2", "Frage 1", "Frage 0", "Ohne Antwort", "Und nachts?"),
+    ]

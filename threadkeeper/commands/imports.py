@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from rich.progress import TextColumn
 
-from datalayer import User
+from datalayer import User, acting_as
 from datalayer.accounts.accounts import Accounts
+from datalayer.accounts.shared_threads import SharedThreads
 from datalayer.imports.imports import Imports
 from datalayer.takeout.archive import is_takeout
 from threadkeeper.commands.takeouts import import_takeout
@@ -18,7 +19,7 @@ from threadkeeper.importing.package import BadPackage, Package
 from threadkeeper.importing.report import lines_of
 
 
-class _Store(Accounts, Imports):
+class _Store(Accounts, SharedThreads, Imports):
     pass
 
 
@@ -36,6 +37,9 @@ def import_history(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be imported.")] = False,
+    by_day: Annotated[
+        bool, typer.Option("--by-day", help="Gemini: make one thread of each day, not of each question.")
+    ] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Skip threads of a takeout that already exist.")
     ] = False,
@@ -62,7 +66,8 @@ def import_history(
             async def note(report: Report) -> None:
                 bar.update(task, description=f"{report.conversations} conversations")
 
-            report = await run_import(store, files, owner, dry_run=dry_run, progressed=note)
+            with acting_as(owner.identifier):
+                report = await run_import(store, files, owner, dry_run=dry_run, by_day=by_day, progressed=note)
         if not dry_run:
             await store.search_indexer.finish()
         return report

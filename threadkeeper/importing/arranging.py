@@ -12,9 +12,10 @@ from typing import Any
 
 from datalayer import Feedback, ImportedFile, ImportedThread, Step, StepVersion, Thread
 from datalayer.cleaning import clean_text, clean_time
+from datalayer.organizing.organizing import LONGEST_TAG, MOST_TAGS
 from datalayer.thought import THOUGHT, THOUGHT_NAME, THOUGHT_TYPE
 from threadkeeper.importing.files import Opener, element_of
-from threadkeeper.importing.model import Conversation, Message
+from threadkeeper.importing.model import Conversation, Earlier, Message
 from threadkeeper.importing.tree import Group, tree_of
 
 NAMESPACE = uuid.UUID("0f0b7f7e-5c0c-5c1e-9d3e-6d7a0c1b8e55")
@@ -80,20 +81,22 @@ class _Arrangement:
             before = self._add_turn(turn, begins[at], before)
         for at, others in enumerate(groups):
             self._add_versions(others, begins[at], begins[at + 1] if at + 1 < len(begins) else None)
+        self._versions += (self._earlier_version(one) for one in conversation.earlier)
         created = conversation.created_at or self._begin
         about: dict[str, Any] = {"from": self._source, "id": conversation.id}
-        if conversation.is_archived:
-            about["archived"] = True
-        if conversation.is_pinned:
-            about["pinned"] = True
+        updated = _text(max(conversation.updated_at or self._end, created))
+        tags = (clean_text(tag).strip()[:LONGEST_TAG] for tag in conversation.tags)
         return ImportedThread(
             Thread(
                 self._ids.thread,
                 created_at=_text(created),
-                updated_at=_text(max(conversation.updated_at or self._end, created)),
+                updated_at=updated,
+                # A thread is either archived or pinned.
+                archived_at=updated if conversation.is_archived else None,
+                pinned_at=updated if conversation.is_pinned and not conversation.is_archived else None,
                 name=self._title(),
                 user_identifier=self._identifier,
-                tags=list(conversation.tags) or None,
+                tags=[*dict.fromkeys(filter(None, tags))][:MOST_TAGS] or None,
                 metadata={IMPORTED: about},
             ),
             tuple(self._steps),
@@ -242,6 +245,20 @@ class _Arrangement:
             )
             self._add_files(one, step_id)
             self._add_vote(one, step_id)
+
+    def _earlier_version(self, one: Earlier) -> StepVersion:
+        about = Message(one.message_id, None, one.kind, vote=one.vote)
+        self._add_vote(about, self._ids.of("message", one.message_id))
+        return StepVersion(
+            self._ids.of("message", one.message_id),
+            "edited" if one.is_edit else "removed",
+            _type(about),
+            self._name(about),
+            clean_text(one.text),
+            _text(one.at) if one.at else None,
+            _text(one.replaced_at),
+            self._ids.of("run", one.run) if one.run else None,
+        )
 
     def _name(self, one: Message) -> str:
         names = {"question": self._identifier, "thought": THOUGHT_NAME, "tool": one.name or "tool"}

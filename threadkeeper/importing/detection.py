@@ -6,13 +6,24 @@ from threadkeeper.importing.package import BadPackage, Package
 from threadkeeper.importing.reader import Reader
 from threadkeeper.importing.readers.chatgpt import ChatGPT
 from threadkeeper.importing.readers.claude import Claude
+from threadkeeper.importing.readers.deepseek import DeepSeek
+from threadkeeper.importing.readers.gemini import Gemini
+from threadkeeper.importing.readers.le_chat import LeChat
+from threadkeeper.importing.readers.librechat import LibreChat
+from threadkeeper.importing.readers.open_webui import OpenWebUI
+from threadkeeper.importing.readers.threadkeeper import Threadkeeper
 
-READERS: Sequence[Reader] = (ChatGPT(), Claude())
+READERS: Sequence[Reader] = (
+    *(Threadkeeper(), ChatGPT(), DeepSeek(), Claude(), OpenWebUI(), LibreChat(), LeChat(), Gemini()),
+)
 """The first one that recognizes a file reads it."""
 
 
-def reader_of(package: Package) -> tuple[Reader, list[str]]:
+def reader_of(package: Package, *, by_day: bool = False) -> tuple[Reader, list[str]]:
     """The reader of the export, and the entries with its conversations.
+
+    Args:
+        by_day: as in `run_import`.
 
     Raises:
         BadPackage: no reader recognizes it.
@@ -20,5 +31,5 @@ def reader_of(package: Package) -> tuple[Reader, list[str]]:
     for reader in READERS:
         entries = [name for name, shape in package.shapes.items() if reader.recognizes(shape)]
         if entries:
-            return reader, entries
+            return (Gemini(by_day) if isinstance(reader, Gemini) else reader), entries
     raise BadPackage("nothing in the file is in a known format")

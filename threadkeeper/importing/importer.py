@@ -34,6 +34,7 @@ class Store(Protocol):
     """What an import needs of the data layer."""
 
     async def existing_threads(self, thread_ids: Sequence[str]) -> set[str]: ...
+    async def names_of_threads(self, thread_ids: Sequence[str]) -> dict[str, str]: ...
     async def import_thread(self, imported: ImportedThread) -> bool: ...
 
 
@@ -84,12 +85,14 @@ async def run_import(
     user: User,
     *,
     dry_run: bool = False,
+    by_day: bool = False,
     progressed: Callable[[Report], Awaitable[None]] | None = None,
 ) -> Report:
-    """Import the files, which are one export, for this user; the acting user must be this one or the system.
+    """Import the files, which are one export, for this user, who must be the acting one.
 
     Args:
         dry_run: only count.
+        by_day: one thread for each day, if the export has questions and answers without conversations (Gemini).
         progressed: called after each conversation.
 
     Raises:
@@ -100,7 +103,7 @@ async def run_import(
     """
     package = await asyncio.to_thread(Package, paths)
     try:
-        reader, entries = await asyncio.to_thread(reader_of, package)
+        reader, entries = await asyncio.to_thread(reader_of, package, by_day=by_day)
         found = _Import(store, user, reader.source, opener_of(package), dry_run=dry_run)
         conversations = reader.read(package, entries)
         try:
@@ -128,15 +131,20 @@ class _Import:
         if isinstance(one, Unreadable):
             self.report.fail(one)
             return
+        if all(message.kind == "hidden" for message in one.messages):
+            self.report.left_out.update(one.left_out)
+            return
         thread_id = Ids(self.report.source, self._user.id, one.id).thread
         if thread_id in self._seen:
-            # In two files of one export.
+            # As in two files of one export.
+            self.report.left_out["duplicates"] += 1
             return
         self._seen.add(thread_id)
         name = (one.title or one.id)[:LONGEST_SHOWN_NAME]
         try:
             thread = await asyncio.to_thread(self._arranged, one)
-            is_new = not self._dry_run and await self._store.import_thread(thread)
+            is_own = one.own_id is not None and bool(await self._store.names_of_threads([one.own_id]))
+            is_new = not self._dry_run and not is_own and await self._store.import_thread(thread)
         except (BadPackage, InvalidRecord) as error:
             text = str(error)
             self.report.fail(Unreadable(name, f"{text[:1].upper()}{text[1:]}."))
@@ -146,7 +154,9 @@ class _Import:
             self.report.fail(Unreadable(name, unknown_form(error)))
             return
         self._count(one, thread)
-        if self._dry_run:
+        if is_own:
+            self.report.existing += 1
+        elif self._dry_run:
             self._asked.append(thread.thread.id)
             if len(self._asked) >= _ASKED_AT_ONCE:
                 await self._ask()
@@ -183,8 +193,8 @@ class _Import:
             versions=len(thread.versions),
             files=len(thread.files),
             votes=len(thread.votes),
-            archived=int(one.is_archived),
-            pinned=int(one.is_pinned),
+            archived=int(thread.thread.archived_at is not None),
+            pinned=int(thread.thread.pinned_at is not None),
         )
         report.left_out.update(one.left_out)
         missing = sum(file.is_missing for message in one.messages for file in message.files)

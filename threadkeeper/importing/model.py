@@ -68,6 +68,23 @@ class Message:
     sources: tuple[Source, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier version of a message, as Threadkeeper stores it: its text until it was edited or removed.
+
+    `run` is what it belonged to.
+    """
+
+    message_id: str
+    is_edit: bool
+    kind: Kind
+    text: str
+    at: datetime | None
+    replaced_at: datetime
+    run: str | None = None
+    vote: Vote | None = None
+
+
 @dataclass(slots=True)
 class Conversation:
     """A conversation. `current` is the id of the last message of the current branch; None: the newest one.
@@ -85,6 +102,9 @@ class Conversation:
     is_pinned: bool = False
     tags: tuple[str, ...] = ()
     left_out: Counter[str] = field(default_factory=Counter)
+    earlier: tuple[Earlier, ...] = ()
+    own_id: str | None = None
+    """Of a thread of Threadkeeper: if the user has it still, it is not imported."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,17 +98,26 @@ class Package:
         """The shape of each entry that begins as JSON does."""
         return {name: shape for name in self.names if (shape := self._shape(name))}
 
-    def records(self, name: str, prefix: str = "item") -> Iterator[Any]:
-        """The records of a JSON file at this prefix, one at a time.
+    def records(self, name: str, prefix: str = "item", *, several: bool = False) -> Iterator[Any]:
+        """The records of a JSON file at this prefix, one at a time. `several`: the file has one value behind another.
 
         Raises:
             BadPackage: the rest of the file cannot be read.
         """
         with self.open(name) as stream:
             counted = _Counted(stream, LARGEST_RECORD)
-            for record in ijson.items(counted, prefix, use_float=True):
+            for record in ijson.items(counted, prefix, use_float=True, multiple_values=several):
                 counted.start_again()
                 yield record
+
+    def lines(self, name: str) -> Iterator[Any]:
+        """The values of an entry of JSON lines; none if it does not exist.
+
+        Raises:
+            BadPackage: a line cannot be read.
+        """
+        if name in self._entries:
+            yield from self.records(name, "", several=True)
 
     def object(self, name: str) -> Any:
         """A small JSON file as a whole.

@@ -16,6 +16,9 @@ _KEPT = {
 }
 _LEFT_OUT = {
     "missing_files": "files that the export does not have",
+    "duplicates": "conversations that the export has twice",
+    "notices": "notices of the chat itself",
+    "other_activity": "activities that are no questions",
     "other_content": "parts of messages of an unknown kind",
 }
 

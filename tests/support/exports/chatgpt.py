@@ -190,7 +190,6 @@ EXPORT = Export(
             {"It is.": 1, "On an island.": 0},
             {"photo.png": PNG},
             archived=True,
-            pinned=True,
         ),
         Thread("Just a numbat", (("user_message", "Just a numbat\nhere", 901),)),
         Thread(

@@ -1,0 +1,67 @@
+"""An export of DeepSeek: times of +08:00, and no current node."""
+
+from datetime import timedelta, timezone
+from typing import Any
+
+from tests.support.exports import BEGIN, Export, Thread, zipped
+
+
+def china(at: float) -> str:
+    return (BEGIN + timedelta(seconds=at)).astimezone(timezone(timedelta(hours=8))).isoformat(timespec="microseconds")
+
+
+def node(key: str, parent: str | None, children: list[str], fragments: Any = None, at: float = 0) -> dict[str, Any]:
+    about = {"files": [], "model": "deepseek-reasoner", "inserted_at": china(at), "fragments": fragments}
+    return {key: {"id": key, "parent": parent, "children": children, "message": about if fragments else None}}
+
+
+def said(kind: str, words: str) -> dict[str, str]:
+    return {"type": kind, "content": words}
+
+
+EXPORT = Export(
+    "deepseek",
+    zipped(
+        {
+            "user.json": {"user_id": "u"},
+            "conversations.json": [
+                {
+                    "id": "d-1",
+                    "title": "袋熊",
+                    "inserted_at": china(0),
+                    "updated_at": china(50),
+                    "mapping": {
+                        **node("root", None, ["1"]),
+                        **node("1", "root", ["2", "3"], [said("REQUEST", "袋熊的粪便是什么形状？")], 1),
+                        **node("2", "1", [], [said("RESPONSE", "圆的。")], 2),
+                        **node(
+                            "3",
+                            "1",
+                            ["4"],
+                            [said("THINK", "它们是立方体。"), said("RESPONSE", "立方体。"), said("SONG", "la")],
+                            3,
+                        ),
+                        **node("4", "3", [], [said("REQUEST", "为什么？")], 4),
+                    },
+                },
+                {"id": "d-2", "title": "Bad", "inserted_at": china(60), "mapping": {}},
+            ],
+        }
+    ),
+    (
+        Thread(
+            "袋熊",
+            (
+                ("user_message", "袋熊的粪便是什么形状？", 1),
+                ("llm", "它们是立方体。", 3),
+                ("assistant_message", "立方体。", 3 + 1e-6),
+                ("user_message", "为什么？", 4),
+            ),
+            (("removed", "assistant_message", "圆的。"),),
+            ("deepseek-reasoner",),
+        ),
+    ),
+    "粪便",
+    ("Bad",),
+    {"other_content": 1},
+)

@@ -1,0 +1,176 @@
+"""Open WebUI's export: an array of chats, each with a tree of messages in `chat.history.messages`.
+
+The parts of an answer are in `output`; older versions put thought and runs of tools in front of the text, as
+`<details>`. Pictures are within the JSON.
+"""
+
+import base64
+import binascii
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from threadkeeper.importing.files import mime_of
+from threadkeeper.importing.model import Attachment, BadConversation, Conversation, Message, Read, Source, Vote
+from threadkeeper.importing.package import Package, Shape
+from threadkeeper.importing.values import chain, each, items, mapping, moment, number, text
+
+_DETAILS = re.compile(
+    r'\s*<details type="(reasoning|tool_calls|code_interpreter)"([^>]*)>'
+    r"(?:\s*<summary>[^<]*</summary>)?(.*?)</details>",
+    re.DOTALL,
+)
+_ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
+_QUOTED = re.compile(r"^&gt; ?|^> ?", re.MULTILINE)
+_DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
+
+
+class OpenWebUI:
+    source = "open-webui"
+
+    def recognizes(self, shape: Shape) -> bool:
+        return "item.chat.history" in shape or "item.chat.messages" in shape
+
+    def read(self, package: Package, entries: list[str]) -> Iterator[Read]:
+        for entry in entries:
+            yield from each(package, entry, "item", lambda record: _conversation(mapping(record)))
+
+
+def _conversation(record: Mapping[str, Any]) -> Conversation | None:
+    chat = mapping(record.get("chat"))
+    history = mapping(chat.get("history"))
+    listed: Sequence[Any] = [*mapping(history.get("messages")).values()] or items(chat.get("messages"))
+    own_id = text(record.get("id")) or text(chat.get("id"))
+    if not chat or not own_id:
+        raise BadConversation("It has no chat, or no id.")
+    if not listed:
+        return None
+    found = Conversation(
+        own_id,
+        text(record.get("title")) or text(chat.get("title")),
+        moment(record.get("created_at")) or moment(chat.get("timestamp")),
+        moment(record.get("updated_at")),
+        current=text(history.get("currentId")) or None,
+        is_archived=record.get("archived") is True,
+        is_pinned=record.get("pinned") is True,
+        tags=tuple(tag for tag in items(mapping(record.get("meta")).get("tags")) if isinstance(tag, str)),
+    )
+    before = None
+    for at, one in enumerate(map(mapping, listed)):
+        message_id = text(one.get("id")) or str(at)
+        parent = text(one.get("parentId")) or None if "parentId" in one else before
+        found.messages += chain(parent, message_id, _parts(found, one))
+        before = message_id
+    return found
+
+
+def _parts(found: Conversation, one: Mapping[str, Any]) -> list[Message]:
+    at, said = moment(one.get("timestamp")), text(one.get("content"))
+    files = tuple(_files(one))
+    if one.get("role") != "assistant":
+        return [Message("", None, "question" if one.get("role") == "user" else "hidden", said, at, files=files)]
+    parts = _of_output(found, items(one.get("output"))) or [*_of_content(said)]
+    for part in parts:
+        part.at = at
+    answer = next((part for part in reversed(parts) if part.kind == "answer"), None)
+    if answer is None:
+        answer = Message("", None, "answer", at=at)
+        parts.append(answer)
+    for part in parts:
+        part.model = text(one.get("model")) or None if part.kind == "answer" else None
+    answer.files, answer.vote, answer.sources = files, _vote(one), tuple(_sources(one))
+    return parts
+
+
+def _of_output(found: Conversation, output: Sequence[Any]) -> list[Message]:
+    parts: list[Message] = []
+    calls: dict[str, Message] = {}
+    for item in map(mapping, output):
+        match item.get("type"):
+            case "reasoning":
+                thought = _texts(item.get("content")) or _texts(item.get("summary"))
+                if thought:
+                    parts.append(Message("", None, "thought", thought, seconds=number(item.get("duration"))))
+            case "message":
+                if said := _texts(item.get("content")).strip():
+                    parts.append(Message("", None, "answer", said))
+            case "function_call":
+                call = Message("", None, "tool", name=text(item.get("name")), input=text(item.get("arguments")))
+                calls[text(item.get("call_id"))] = call
+                parts.append(call)
+            case "function_call_output":
+                call = calls.pop(text(item.get("call_id")), Message("", None, "tool"))
+                call.text = _texts(item.get("output"))
+                if not any(part is call for part in parts):
+                    parts.append(call)
+            case "open_webui:code_interpreter" | "code_interpreter":
+                result = item.get("output")
+                shown = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False) if result else ""
+                parts.append(Message("", None, "tool", shown, name="code_interpreter", input=text(item.get("code"))))
+            case _:
+                found.left_out["other_content"] += 1
+    return parts
+
+
+def _of_content(said: str) -> Iterator[Message]:
+    """The parts of a text that begins with `<details>`."""
+    begin = 0
+    while match := _DETAILS.match(said, begin):
+        kind, given, within = match.groups()
+        about = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(given)}
+        if kind == "reasoning":
+            seconds = about.get("duration", "")
+            thought = html.unescape(_QUOTED.sub("", within.strip())).strip()
+            yield Message("", None, "thought", thought, seconds=float(seconds) if seconds.isdecimal() else None)
+        else:
+            output = about.get("result") or about.get("output") or html.unescape(within.strip())
+            yield Message("", None, "tool", output, name=about.get("name", kind), input=about.get("arguments", ""))
+        begin = match.end()
+    if rest := said[begin:].strip():
+        yield Message("", None, "answer", rest)
+
+
+def _texts(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n\n".join(filter(None, (text(mapping(piece).get("text")) for piece in items(content))))
+
+
+def _files(one: Mapping[str, Any]) -> Iterator[Attachment]:
+    for at, file in enumerate(map(mapping, items(one.get("files")))):
+        within = mapping(file.get("file"))
+        name = text(file.get("name")) or text(within.get("filename"))
+        url, content = text(file.get("url")), text(mapping(within.get("data")).get("content"))
+        file_id = text(file.get("id")) or f"{one.get('id')}/{at}"
+        if match := _DATA.match(url):
+            try:
+                data = base64.b64decode(url[match.end() :], validate=True)
+            except binascii.Error:
+                yield Attachment(file_id, name or "file")
+            else:
+                mime = mime_of(name, data[:16])
+                yield Attachment(file_id, name or f"picture-{at + 1}.{mime.rpartition('/')[2]}", mime, data=data)
+        elif content:
+            # The text of the document, not the document.
+            shown = name if name.endswith((".txt", ".md")) else f"{name or 'document'}.txt"
+            yield Attachment(file_id, shown, "text/plain", data=content.encode("utf-8", "replace"))
+        else:
+            yield Attachment(file_id, name or "file")
+
+
+def _vote(one: Mapping[str, Any]) -> Vote | None:
+    about = mapping(one.get("annotation"))
+    rating = number(about.get("rating"))
+    if not rating:
+        return None
+    return Vote(1 if rating > 0 else 0, text(about.get("comment")) or text(about.get("reason")) or None)
+
+
+def _sources(one: Mapping[str, Any]) -> Iterator[Source]:
+    for cited in map(mapping, items(one.get("sources")) or items(one.get("citations"))):
+        about = mapping(cited.get("source"))
+        url = text(about.get("url")) or text(about.get("id"))
+        if url.startswith(("http://", "https://")):
+            yield Source(url, text(about.get("name")))
