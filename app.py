@@ -22,6 +22,7 @@ from threadkeeper import metrics
 from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT
 from threadkeeper.chat.wording import say, starters
 from threadkeeper.conversation.assistants import chat_profiles, keep_one_configuration
+from threadkeeper.conversation.clock import DatabaseClock, date_messages
 from threadkeeper.conversation.kept_exchanges import ExchangeKeeper
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.offers import ASK, CONTINUE, REGENERATE, TRY_AGAIN, VERSION
@@ -125,6 +126,8 @@ gateway = GatewayOnDemand(
     ),
 )
 accounts = Authenticator(layer)
+clock = DatabaseClock(layer)
+date_messages()
 register_logins(layer, auth_header=settings.auth_header, authenticator=accounts)
 mount(
     chainlit.server.app,
@@ -183,6 +186,7 @@ async def start() -> None:
         for step in await layer.migrate():
             logger.info("the database was migrated: %s", step)
         logger.info("%s", await layer.look_for_vectors())
+        await clock.adjust()
         doing = "the store that BLOB_URL names"
         await layer.blobs.ping()
         doing = "the first user"
@@ -200,6 +204,7 @@ async def start() -> None:
     gc.collect()
     gc.freeze()
     layer.run_jobs()
+    clock.start()
     gateway.start()
     conversations.watch.start()
 
@@ -218,6 +223,7 @@ async def make_sample_assistant() -> None:
 async def stop() -> None:
     """Stop the answers in progress, store their text so far, and hand jobs over. Then Chainlit closes the data layer,
     which stores all other queued writes."""
+    clock.stop()
     await asyncio.gather(conversations.stop(), layer.stop_jobs(), gateway.close())
     await knowledge.close()
 

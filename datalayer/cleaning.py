@@ -154,17 +154,34 @@ def _text_of(moment: datetime) -> str:
 
 
 class _Clock:
-    """UTC now, never the same instant twice in one process, so that what came later also sorts later."""
+    """UTC now, never the same instant twice in one process, so that what came later also sorts later.
+
+    It is the time of this machine, unless `correct` made it that of the database: then several replicas, whose clocks
+    differ, date the messages of a thread in their order.
+    """
 
     def __init__(self) -> None:
+        self._beyond_steady: int | None = None
         self._last = 0
         self._second = 0
         self._prefix = ""
         self._lock = Lock()
 
+    def correct(self, seconds: float | None) -> None:
+        """Be so many seconds ahead of this machine's clock from now on, also if that is set; None: follow it."""
+        with self._lock:
+            beyond = None if seconds is None else time.time_ns() + int(seconds * 1e9) - time.monotonic_ns()
+            self._beyond_steady = beyond
+            # Otherwise time would stand still until a clock that was ahead is caught up with.
+            self._last = 0
+
+    def nanoseconds(self) -> int:
+        """Since 1970."""
+        return time.time_ns() if self._beyond_steady is None else time.monotonic_ns() + self._beyond_steady
+
     def __call__(self) -> str:
         with self._lock:
-            micros = self._last = max(time.time_ns() // 1000, self._last + 1)
+            micros = self._last = max(self.nanoseconds() // 1000, self._last + 1)
             second, fraction = divmod(micros, 1_000_000)
             if second != self._second:
                 # Formatting the second once for all its instants saves most of the time of a call.
@@ -176,6 +193,11 @@ class _Clock:
 utc_now = _Clock()
 
 
+def machine_seconds() -> float:
+    """Since 1970, by this machine's clock."""
+    return time.time_ns() / 1e9
+
+
 def utc_in(seconds: float) -> str:
     """The time this many seconds from now."""
-    return _text_of(datetime.now(UTC) + timedelta(seconds=seconds))
+    return _text_of(datetime.fromtimestamp(utc_now.nanoseconds() / 1e9, UTC) + timedelta(seconds=seconds))

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Executable, text
+from sqlalchemy import Engine, Executable, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from datalayer.cleaning import machine_seconds
 from datalayer.dialects import Dialect
 from datalayer.errors import ConfigurationError, ConnectionLost
 
@@ -189,6 +190,25 @@ class Database:
             StorageUnavailable: the database does not answer.
         """
         await self.query(lambda connection: connection.execute(text("SELECT 1")))
+
+    async def clock_ahead(self) -> float:
+        """The seconds by which the database's clock is ahead of this machine's, within half of a round trip.
+
+        Raises:
+            StorageUnavailable: the database does not answer.
+        """
+
+        async def measure(connection: AsyncConnection) -> float:
+            found = []
+            # The first one may still have to be prepared.
+            for _ in range(3):
+                began = machine_seconds()
+                there = (await connection.execute(select(self.dialect.clock))).scalar_one()
+                ended = machine_seconds()
+                found.append((ended - began, there - (began + ended) / 2))
+            return min(found)[1]
+
+        return await self.query(measure)
 
     async def close(self) -> None:
         await self.dialect.hot_paths.close()

@@ -113,6 +113,14 @@ class DataStore(BaseStore):
         """
         await self.database.ping()
 
+    async def clock_ahead(self) -> float:
+        """The seconds by which the database's clock is ahead of this machine's.
+
+        Raises:
+            StorageUnavailable: the database gives no answer.
+        """
+        return await self.database.clock_ahead()
+
     async def texts_to_index(self) -> int:
         """How many texts of all users the search cannot find yet; a large number may be five seconds old."""
         return await self.search_indexer.count()

@@ -189,6 +189,7 @@ WITHOUT_OWNER = {
         "ping",
         "blobs",
         "queued_writes",
+        "clock_ahead",
         "close",
         "settled",
     ),

@@ -6,9 +6,9 @@ from typing import Any
 
 import chainlit as cl
 from chainlit.chat_context import chat_context
-from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
 
 
 async def put_question(layer: ChainlitLayer, text: str, *, begins: bool) -> cl.Message:

@@ -9,8 +9,8 @@ from chainlit.chat_context import chat_contexts
 from chainlit.emitter import ChainlitEmitter
 from chainlit.session import HTTPSession, WebsocketSession, ws_sessions_id
 from chainlit.user_session import user_sessions
-from chainlit.utils import utc_now
 
+from datalayer.cleaning import utc_now
 from threadkeeper.chat.context.steps import is_notice
 from threadkeeper.conversation.chat_settings import MODEL
 from threadkeeper.conversation.reply import text_to_continue

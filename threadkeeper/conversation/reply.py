@@ -19,9 +19,9 @@ import chainlit as cl
 from chainlit.chat_context import chat_context
 from chainlit.config import config
 from chainlit.step import StepDict
-from chainlit.utils import utc_now
 
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
 from datalayer.errors import DataLayerError
 from datalayer.history.answers import IDK, ORIGIN
 from datalayer.records.usage import LimitStanding, LlmCall

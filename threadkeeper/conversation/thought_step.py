@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from chainlit.utils import utc_now
-
+from datalayer.cleaning import utc_now
 from datalayer.thought import THOUGHT, THOUGHT_NAME, THOUGHT_TYPE, split
 from threadkeeper.chat.wording import say, unmark_answer
 

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import chainlit as cl
 from chainlit.config import config
 from chainlit.step import StepDict
-from chainlit.utils import utc_now
 
+from datalayer.cleaning import utc_now
 from threadkeeper.chat.context.steps import NOTICE_STATUS
 from threadkeeper.chat.wording import say
 

@@ -10,6 +10,7 @@ import jwt
 from chainlit.auth import cookie as chainlit_cookie
 from chainlit.auth import create_jwt, get_token_from_cookies
 from chainlit.auth.jwt import get_jwt_secret
+from chainlit.config import config as chainlit_config
 from chainlit.user import User
 from jwt import ImmatureSignatureError, PyJWTError
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from datalayer import Login
+from datalayer.cleaning import utc_now
 from threadkeeper.web.auth.bearer import bearer_token
 
 # A login token is a JSON Web Token, which begins otherwise.
@@ -119,13 +121,21 @@ def decode_login(token: str) -> User:
     return User(**claims)
 
 
+def issue_login(user: User) -> str:
+    """A token as Chainlit's `create_jwt` makes it, dated by the clock that also dates changes of passwords."""
+    issued_at = utc_now.nanoseconds() // 10**9
+    claims = user.to_dict() | {"exp": issued_at + chainlit_config.project.user_session_timeout, "iat": issued_at}
+    return jwt.encode(claims, get_jwt_secret() or "", algorithm="HS256")
+
+
 def accept_other_clocks() -> None:
-    """Let Chainlit decode the tokens of its own requests with `decode_login`."""
+    """Let Chainlit decode the tokens of its own requests with `decode_login`, and make them with `issue_login`."""
     import chainlit.server  # noqa: PLC0415  it is there when the application is loaded, and takes seconds before
 
-    # Both have imported it by name.
+    # Both have imported them by name.
     for module in (chainlit.auth, chainlit.server):
         module.decode_jwt = decode_login  # type: ignore[attr-defined]
+        module.create_jwt = issue_login  # type: ignore[attr-defined]
 
 
 def with_one_cookie_header(scope: Scope) -> Scope:
