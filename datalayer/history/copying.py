@@ -5,11 +5,11 @@ that names it, so original and copy can be deleted in any order. Votes and favou
 """
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, insert, or_, select
+from sqlalchemy import RowMapping, and_, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
@@ -20,7 +20,7 @@ _AT_ONCE = 500
 # In the metadata of a notice: it says that the thread is temporary, which a copy is not.
 _TEMPORARY = "temporary"
 # Metadata that belongs to the original's owner.
-_NOT_COPIED = {"is_shared", "shared_at"}
+NOT_COPIED = {"is_shared", "shared_at"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ async def copy_thread(
     *,
     title_ending: str = "",
     shown_metadata: Collection[str] | None = None,
+    until: str | None = None,
 ) -> ThreadCopy:
     """Copy the thread for a user (id and identifier).
 
@@ -46,9 +47,10 @@ async def copy_thread(
         title_ending: appended to the title, unless the title ends with it already.
         shown_metadata: the keys of the steps' metadata that the user may see. The copy then gets no other metadata, and
             neither the tags nor the settings of the thread. None copies everything but the sharing.
+        until: the id of a step: later steps, and their elements, are left out.
 
     Raises:
-        NotFound: there is no such thread.
+        NotFound: there is no such thread, or no such step in it.
     """
     # Locked, so that its files are not deleted before the copy's rows name them.
     held = select(threads).where(threads.c.id == thread_id).with_for_update(read=True, key_share=True)
@@ -57,16 +59,18 @@ async def copy_thread(
         raise NotFound(f"the thread {thread_id} does not exist")
     of_thread = (await connection.execute(select(steps).where(steps.c.threadId == thread_id))).mappings().all()
     found = [row for row in of_thread if not (row["metadata"] or {}).get(_TEMPORARY)]
+    if until is not None:
+        found = _until(found, until)
     new_ids: dict[str, str] = {row["id"]: str(uuid.uuid4()) for row in found}
     copy_id, now = str(uuid.uuid4()), utc_now()
     title, metadata = original["name"], original["metadata"] or {}
     if title and not title.endswith(title_ending):
         title += title_ending
-    about = {
+    about: dict[str, Any] = {
         **{"id": copy_id, "name": title, "createdAt": now, "updatedAt": now},
         **{"userId": owner[0], "userIdentifier": owner[1]},
         **{"pinnedAt": None, "archivedAt": None, "expiresAt": None},
-        "metadata": {key: value for key, value in metadata.items() if key not in _NOT_COPIED},
+        "metadata": {key: value for key, value in metadata.items() if key not in NOT_COPIED},
     }
     if shown_metadata is not None:
         about |= {"metadata": {}, "tags": None}
@@ -74,16 +78,31 @@ async def copy_thread(
     copied = [_step(row, new_ids, copy_id, shown_metadata) for row in found]
     for at in range(0, len(copied), _AT_ONCE):
         await connection.execute(insert(steps), copied[at : at + _AT_ONCE])
-    await _copy_elements(connection, thread_id, copy_id, new_ids)
+    await _copy_elements(connection, thread_id, copy_id, new_ids, all_of_them=until is None)
     return ThreadCopy(copy_id, now, new_ids)
 
 
-async def _copy_elements(connection: AsyncConnection, thread_id: str, copy_id: str, new_ids: Mapping[str, str]) -> None:
+def _until(found: Sequence[RowMapping], step_id: str) -> list[RowMapping]:
+    last = next((row for row in found if row["id"] == step_id), None)
+    if last is None:
+        raise NotFound(f"there is no message {step_id} in the thread")
+    place = (last["createdAt"] or "", last["id"])
+    # The run of an answer ends after it, but began before.
+    return [row for row in found if (row["createdAt"] or "", row["id"]) <= place]
+
+
+async def _copy_elements(
+    connection: AsyncConnection, thread_id: str, copy_id: str, new_ids: Mapping[str, str], *, all_of_them: bool
+) -> None:
     of_steps = elements.c.forId.in_(select(steps.c.id).where(steps.c.threadId == thread_id))
     theirs = or_(elements.c.threadId == thread_id, and_(elements.c.threadId.is_(None), of_steps))
     # Locked, too: the deletion of an element waits, and then finds that the copy names the file.
     held = select(elements).where(theirs).with_for_update(read=True, key_share=True)
-    rows = (await connection.execute(held)).mappings().all()
+    rows = [
+        row
+        for row in (await connection.execute(held)).mappings()
+        if all_of_them or row["forId"] is None or row["forId"] in new_ids
+    ]
     for at in range(0, len(rows), _AT_ONCE):
         copied = [
             {**row, "id": str(uuid.uuid4()), "threadId": copy_id, "forId": new_ids.get(row["forId"])}

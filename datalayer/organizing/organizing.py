@@ -75,6 +75,34 @@ class Organizing(DataStore):
         await self._write("temporary thread", ThreadWrite(record, utc_now(), *recorded(acting_user.get())))
         return record.expires_at or ""
 
+    async def fork_thread(self, thread_id: str, step_id: str, *, title_ending: str = "") -> str:
+        """Copy the thread as far as one of its messages into a new thread of its owner; returns the new id.
+
+        Steps and elements get new ids; files are not copied, both threads name them. Votes, favourites and earlier
+        versions stay with the original. `forked_from` in the metadata names it, and the fork outlives it, but not the
+        thread that a reviewer copied. A fork of a temporary thread is kept.
+
+        Args:
+            thread_id: a thread of the acting user.
+            step_id: the last message of the fork.
+            title_ending: appended to the title, unless the title ends with it already.
+
+        Raises:
+            NotFound: there is no such thread, or no such message in it.
+            Forbidden: the thread belongs to someone else.
+        """
+        known, step, ending = clean_id(thread_id, "thread id"), clean_id(step_id, "step id"), clean_text(title_ending)
+        actor = acting_user.get()
+
+        async def fork(connection: AsyncConnection) -> str:
+            return await rows.fork(connection, known, step, actor, ending)
+
+        await self._contents_settled(known)
+        forked: str = await self._writer.submit(fork)
+        self.search_indexer.note()
+        self.answer_follower.note()
+        return forked
+
     async def organize_threads(
         self,
         thread_ids: Collection[str],

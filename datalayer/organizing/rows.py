@@ -5,14 +5,20 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, bindparam, case, func, select, true, update
+from sqlalchemy import Executable, bindparam, case, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.database import Database
 from datalayer.dialects import Dialect
-from datalayer.ownership import Actor, kind_of, may_write, readable_by
+from datalayer.errors import NotFound
+from datalayer.history.copying import NOT_COPIED, copy_thread
+from datalayer.ownership import Actor, demand_write, kind_of, may_write, readable_by
 from datalayer.records.chat import Folder
 from datalayer.schema.chat import IS_ARCHIVED, IS_TEMPORARY, Identifier, threads
+from datalayer.schema.review import thread_origins
+
+FORKED_FROM = "forked_from"
+"""The key of a fork's metadata with the ids of the thread and the message that it goes on from."""
 
 
 async def folders(database: Database, user_id: str, actor: Actor) -> list[Folder]:
@@ -58,3 +64,30 @@ async def tag(connection: AsyncConnection, tags: Mapping[str, Sequence[str]]) ->
         same[tuple(of_thread)].append(thread_id)
     for chosen, thread_ids in same.items():
         await connection.execute(update(threads).where(threads.c.id.in_(thread_ids)).values(tags=list(chosen) or None))
+
+
+async def fork(connection: AsyncConnection, thread_id: str, step_id: str, actor: Actor, title_ending: str) -> str:
+    """Copy the thread as far as this step for its owner.
+
+    Raises:
+        NotFound: there is no such thread, or no such step in it.
+        Forbidden: the thread belongs to someone else.
+    """
+    found = select(threads.c.userId, threads.c.userIdentifier, threads.c.metadata).where(threads.c.id == thread_id)
+    original = (await connection.execute(found)).first()
+    if original is None:
+        raise NotFound(f"the thread {thread_id} does not exist")
+    demand_write(actor, original.userIdentifier, "the thread")
+    owner = original.userId, original.userIdentifier
+    copy = await copy_thread(connection, thread_id, owner, title_ending=title_ending, until=step_id)
+    about = {
+        **{key: value for key, value in (original.metadata or {}).items() if key not in NOT_COPIED},
+        FORKED_FROM: {"thread": thread_id, "step": step_id},
+    }
+    await connection.execute(update(threads).where(threads.c.id == copy.thread_id).values(metadata=about))
+    # What a reviewer copied of another user's is bound to its original, also in a fork.
+    origin = select(thread_origins.c.reviewerId).where(thread_origins.c.threadId == thread_id)
+    if (reviewed := (await connection.execute(origin)).first()) is not None:
+        values = {"threadId": copy.thread_id, "originalId": thread_id, "reviewerId": reviewed.reviewerId}
+        await connection.execute(insert(thread_origins).values(**values, createdAt=copy.created_at))
+    return copy.thread_id

@@ -113,6 +113,10 @@ const addActs = async (menu) => {
     const run = async (event) => {
       event.preventDefault();
       event.stopPropagation();
+      if (!marks) {
+        location.assign(new URL(`me/threads/${id}/fork`, root));
+        return;
+      }
       close();
       await ask("PUT", `page/threads/${id}/marks`, marks);
       // Chainlit's list leaves it out when it is read again.
@@ -126,6 +130,7 @@ const addActs = async (menu) => {
   };
   act("pin-thread", pinned.has(id) ? words.unpin : words.pin, { is_pinned: !pinned.has(id) });
   act("archive-thread", words.archive, { is_archived: true });
+  act("fork-thread", words.fork, null);
   menu.addEventListener(
     "keydown",
     (event) => {

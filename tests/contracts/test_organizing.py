@@ -9,6 +9,7 @@ from datalayer import Folder, ThreadChoice, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.errors import Forbidden, InvalidRecord, NotFound
+from tests.contracts.test_elements import text_element
 from tests.support.counted import counted
 from tests.support.records import listed, new_id, step, thread, user_id
 
@@ -98,6 +99,43 @@ async def test_a_temporary_thread_is_in_no_list_and_is_deleted_at_its_time(layer
     assert (receipt.threads, receipt.messages) == ((thread_id,), 1)
     assert await layer.get_thread_head(thread_id) is None
     assert await chosen(layer, owner, EVERY) == [kept]
+
+
+async def test_a_fork_has_the_messages_and_files_up_to_one(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with acting_as("alice"):
+        about = {"chat_profile": "travel", "is_shared": True, "key": 1}
+        original = await thread(layer, owner, "Trip", tags=["travel"], metadata=about)
+        await layer.organize_threads([original], is_pinned=True)
+        await layer.make_temporary(original, 3600)
+        run = step(original, "", type="run", createdAt="2026-01-01T00:00:02Z")
+        said = [
+            step(original, "one", createdAt="2026-01-01T00:00:01Z", metadata={"favorite": True}),
+            run,
+            step(original, "temporary", createdAt="2026-01-01T00:00:03Z", metadata={"temporary": True}),
+            step(original, "two", type="assistant_message", createdAt="2026-01-01T00:00:04Z", parentId=run["id"]),
+            step(original, "three", createdAt="2026-01-01T00:00:05Z"),
+        ]
+        for one in said:
+            await layer.create_step(one)
+        for number in (0, 4):
+            await layer.create_element(text_element(original, said[number]["id"], f"file {number}"))
+        forked = await layer.fork_thread(original, said[3]["id"], title_ending=" (fork)")
+        found = await layer.get_thread(forked)
+        assert [one["output"] for one in found["steps"]] == ["one", "", "two"]
+        assert found["steps"][2]["parentId"] == found["steps"][1]["id"]
+        assert not {one["id"] for one in found["steps"]} & {one["id"] for one in said}
+        (element,) = found["elements"]
+        assert element["forId"] == found["steps"][0]["id"]
+        origin = {"thread": original, "step": said[3]["id"]}
+        assert found["metadata"] == {"chat_profile": "travel", "key": 1, "forked_from": origin}
+        assert (found["name"], found["tags"]) == ("Trip (fork)", ["travel"])
+        head = await head_of(layer, forked)
+        assert head["pinnedAt"] is head["expiresAt"] is None
+        with pytest.raises(NotFound):
+            await layer.fork_thread(original, new_id())
+        await layer.delete_thread(original)
+        assert len((await layer.get_thread(forked))["elements"]) == 1, "it outlives the original"
 
 
 async def test_several_threads_are_deleted_together_or_not_at_all(layer: ChainlitLayer) -> None:

@@ -103,6 +103,7 @@ WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     ),
     "delete_thread_with_receipt": lambda a: a.layer.delete_thread_with_receipt(a.thread),
     "delete_threads": lambda a: a.layer.delete_threads([a.thread]),
+    "fork_thread": lambda a: a.layer.fork_thread(a.thread, a.step["id"]),
     "make_temporary": lambda a: a.layer.make_temporary(a.thread, 60),
     "organize_threads": organized,
     "delete_user": lambda a: a.layer.delete_user("alice"),

@@ -43,8 +43,8 @@ async def threads_are_pinned_and_archived(visitor: Visitor, at_work: str, travel
     await visitor.screenshot("menu")
     # The menu's own keys reach the acts that it does not know.
     await page.keyboard.press("End")
-    await page.keyboard.press("ArrowUp")
-    await page.keyboard.press("ArrowUp")
+    for _ in ("Fork", "Archive", "Pin"):
+        await page.keyboard.press("ArrowUp")
     await expect(menu.get_by_role("menuitem", name="Pin")).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(own.get_by_role("link", name="Minutes of the meeting")).to_be_visible()
@@ -100,3 +100,9 @@ async def a_temporary_thread_says_so_and_is_in_no_list(visitor: Visitor) -> None
     await expect(page.locator(f"#thread-{thread_id}")).to_have_count(0)
     await visitor.open("/me/threads?view=temporary")
     await expect(page.locator(".threads .badge")).to_contain_text("Deleted at")
+    await visitor.open(f"/me/threads/{thread_id}/fork")
+    await visitor.screenshot("fork")
+    await page.get_by_role("button", name="New thread from here").first.click()
+    await expect(page.get_by_text("This thread was forked from")).to_be_visible()
+    await expect(page.locator("#thread-history li", has_text="(fork)")).to_be_visible()
+    await expect(page.get_by_text("This thread is temporary")).to_have_count(0)

@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 from datalayer import AssistantSettings, Limit, Project, StorageUnavailable, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
 from datalayer.records.keys import KEY_SCOPES
 from datalayer.records.usage import CallFilter
 from datalayer.schema.chat import feedbacks
@@ -70,6 +71,36 @@ async def made(program: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
 
 async def asked(program: httpx.AsyncClient, thread_id: str, content: str, **fields: Any) -> httpx.Response:
     return await program.post(f"/threads/{thread_id}/messages", json={"content": content, **fields})
+
+
+async def test_threads_are_pinned_archived_temporary_and_forked(program_of: Program, layer: ChainlitLayer) -> None:
+    program = await program_of()
+    made = [(await program.post("/threads", json={"name": name, "tags": ["a"]})).json()["id"] for name in "xyz"]
+    short = (await program.post("/threads", json={"is_temporary": True})).json()
+    assert short["expires_at"] > utc_now()
+    for thread_id, change in ((made[0], {"is_pinned": True}), (made[1], {"is_archived": True})):
+        before = (await program.get(f"/threads/{thread_id}")).headers["etag"]
+        changed = await program.patch(f"/threads/{thread_id}", json=change)
+        assert changed.json() | change == changed.json()
+        assert changed.headers["etag"] != before
+    both = await program.patch(f"/threads/{made[0]}", json={"is_pinned": True, "is_archived": True})
+    assert problem(both) == (422, "invalid")
+    for query, expected in (
+        ("", {*made, short["id"]}),
+        ("?pinned=true", {made[0]}),
+        ("?archived=true", {made[1]}),
+        ("?archived=false&tag=a", {made[0], made[2]}),
+        ("?tag=b", set()),
+    ):
+        assert {one["id"] for one in (await program.get(f"/threads{query}")).json()["data"]} == expected, query
+    said = step(made[0], "Where to?")
+    await layer.create_step(said)
+    address = f"/threads/{made[0]}/fork"
+    forked = await program.post(address, json={"message_id": said["id"]})
+    assert forked.status_code == 201
+    assert forked.json()["metadata"] == {"forked_from": {"thread": made[0], "step": said["id"]}}
+    for wrong in (new_id(), "no id"):
+        assert problem(await program.post(address, json={"message_id": wrong})) == (422, "invalid")
 
 
 async def test_a_thread_is_made_read_changed_listed_and_deleted(

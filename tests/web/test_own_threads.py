@@ -88,3 +88,26 @@ async def test_the_side_bar_gets_pins_and_folders(
     assert bar.json() == {"pinned": [mine], "folders": folders, "inside": [mine], "is_more": False}
     empty = {"pinned": [], "folders": [], "inside": [], "is_more": False}
     assert (await ada.get("/page/side-bar", params={"tag": "work"})).json() == empty
+
+
+async def test_a_thread_is_forked_at_a_message(
+    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
+) -> None:
+    with acting_as("uma"):
+        own = await thread(layer, people["user"].id, "Trip <b>")
+        for text, kind in (("Where to?", "user_message"), ("Lisbon", "assistant_message"), ("Why?", "user_message")):
+            await layer.create_step(step(own, text, type=kind))
+    uma, ada = await browser_of("user"), await browser_of("admin")
+    assert (await ada.get(f"{ADDRESS}/{own}/fork")).status_code == 404
+    assert (await uma.get(f"{ADDRESS}/no-id/fork")).status_code == 404
+    page = await page_at(uma, f"{ADDRESS}/{own}/fork")
+    buttons = page.all("button", name="step")
+    assert len(buttons) == 3, "the newest message is first"
+    answer = await posted(uma, page, f"{ADDRESS}/{own}/fork", step=buttons[1].attributes["value"])
+    forked = await layer.get_thread(answer.headers["location"].removeprefix("/thread/"))
+    *said, told = [one["output"] for one in forked["steps"]]
+    assert said == ["Where to?", "Lisbon"]
+    assert "Trip <b>" in told
+    assert forked["name"] == "Trip <b> (fork)"
+    refused = await posted(ada, await page_at(ada, "/me"), f"{ADDRESS}/{own}/fork", step=buttons[1].attributes["value"])
+    assert refused.status_code == 404

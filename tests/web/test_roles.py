@@ -97,6 +97,9 @@ WHO_MAY = {
     "GET /assistants/{slug}/knowledge/trainings/{training_id}/documents/{document_id}": PAGE,
     "GET /me/threads": PAGE,
     "POST /me/threads": FORM,
+    # The thread decides who may fork it; others get a 404.
+    "GET /me/threads/{thread_id}/fork": PAGE,
+    "POST /me/threads/{thread_id}/fork": FORM,
     "GET /page/texts": DATA,
     "GET /page/side-bar": DATA,
     "PUT /page/threads/{thread_id}/marks": DATA,
@@ -114,6 +117,7 @@ WHO_MAY = {
     # For programs with a key, and to read for our pages: see below, `test_keys` and `test_api`.
     "GET /api/v1/threads": KEYS,
     "POST /api/v1/threads": KEYS,
+    "POST /api/v1/threads/{thread_id}/fork": KEYS,
     "GET /api/v1/search": KEYS,
     "GET /api/v1/jobs/{job_id}": KEYS,
     "DELETE /api/v1/jobs/{job_id}": KEYS,

@@ -65,6 +65,10 @@ class ChangedThread(Strict):
     is_archived: bool | None = Field(None, description="An archived thread is not pinned.")
 
 
+class Fork(Strict):
+    message_id: Annotated[str, Field(max_length=100, description="The last message of the new thread.")]
+
+
 class Thread(BaseModel):
     id: str
     name: str | None

@@ -18,6 +18,7 @@ from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import (
     LONGEST_TAG,
     ChangedThread,
+    Fork,
     Hit,
     HitPage,
     NewThread,
@@ -176,6 +177,24 @@ async def unshare_thread(caller: Writer, layer: Layer, thread_id: str) -> None:
     """End the sharing of a thread."""
     own_id = await demand_own_thread(layer, caller, thread_id)
     await layer.update_thread(own_id, metadata={"is_shared": None, "shared_at": None})
+
+
+@router.post("/threads/{thread_id}/fork", status_code=201, dependencies=[Once])
+async def fork_thread(
+    *, request: Request, caller: Writer, layer: Layer, thread_id: str, given: Fork, response: Response
+) -> Thread:
+    """Copy a thread of the user as far as a message into a new thread. Its `metadata.forked_from` names both."""
+    own_id = await demand_own_thread(layer, caller, thread_id)
+    step_id = known_id(given.message_id)
+    try:
+        forked = await layer.fork_thread(own_id, step_id or "")
+    except (NotFound, InvalidRecord):
+        raise invalid("body.message_id", "there is no such message in the thread") from None
+    note_done(request, forked)
+    response.headers["Location"] = location_of(f"/threads/{forked}")
+    made = await own_thread(layer, caller, forked)
+    response.headers["ETag"] = etag_of(made)
+    return made
 
 
 @router.post("/threads/{thread_id}/copy", status_code=201, dependencies=[Once])
