@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         JobLater,
         NotFound,
         NotRunning,
+        RecordChanged,
         SchemaError,
         SourceChanged,
         StatementRefused,
@@ -146,8 +147,8 @@ _HOMES = {
     "datalayer.blobs": "BlobOptions BlobStore OpenBlob open_blob_store",
     "datalayer.errors": """
         AlreadyExists BlobError BlobNotFound BlobRefused ConfigurationError ConnectionLost DataLayerError Forbidden
-        InvalidAssistant InvalidRecord JobFailed JobLater NotFound NotRunning SchemaError SourceChanged StatementRefused
-        StorageUnavailable TimedOut VersionConflict
+        InvalidAssistant InvalidRecord JobFailed JobLater NotFound NotRunning RecordChanged SchemaError SourceChanged
+        StatementRefused StorageUnavailable TimedOut VersionConflict
     """,
     "datalayer.jobs.kinds": "JobContext JobSchedule",
     "datalayer.ownership": "SYSTEM acting_as acting_user",
@@ -265,6 +266,7 @@ __all__ = [
     "Provider",
     "Rate",
     "Receipt",
+    "RecordChanged",
     "Repricing",
     "Reservation",
     "ResultPage",
@@ -385,8 +387,7 @@ def create_data_layer(
 
 
 def _dynamodb(url: str, blobs: "BlobStore | None", **options: Any) -> "DynamoLayer":
-    """The data layer on DynamoDB. It has the methods of `BaseDataLayer` and a few of `ChainlitLayer`; each other one
-    says that it needs a SQL database."""
+    """The layer with the methods of `BaseDataLayer` and a few of `ChainlitLayer`; the others need a SQL database."""
     from datalayer.errors import ConfigurationError  # noqa: PLC0415
 
     try:

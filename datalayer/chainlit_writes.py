@@ -23,12 +23,12 @@ from chainlit.user import User as ChainlitUser
 
 from datalayer.accounts.accounts import new_user
 from datalayer.chainlit_dicts import element_of, step_of
-from datalayer.cleaning import clean_id, clean_json, clean_text, known_id, utc_now
+from datalayer.cleaning import clean_id, clean_json, clean_text, clean_thread, known_id, utc_now
 from datalayer.errors import Forbidden, InvalidRecord, NotFound
 from datalayer.files.content import content_of
 from datalayer.files.element_files import ElementFiles
 from datalayer.ownership import acting_user, recorded
-from datalayer.records.chat import Feedback, Thread, User
+from datalayer.records.chat import Feedback, User
 from datalayer.records.writes import (
     ElementDeletion,
     FavoriteMark,
@@ -102,13 +102,8 @@ class ChainlitWrites(ElementFiles, BaseDataLayer):
             Forbidden: the thread belongs to someone else, or would afterwards; or it is a copy, and would be shared.
             InvalidRecord: an id is not a UUID, or the user does not exist.
         """
-        record = Thread(
-            id=clean_id(thread_id, "thread id"),
-            name=None if name is None else clean_text(str(name)) if str(name).strip() else "",
-            user_id=None if user_id is None else self._user_id(user_id),
-            metadata=None if metadata is None else clean_json(metadata),
-            tags=None if tags is None else [clean_text(str(tag)) for tag in tags],
-        )
+        owner_id = None if user_id is None else self._user_id(user_id)
+        record = clean_thread(thread_id, name=name, user_id=owner_id, metadata=metadata, tags=tags)
         if metadata and metadata.get("is_shared") and await self._is_copy(record.id):
             raise Forbidden("a copy of another user's thread cannot be shared")
         await self._write("thread", ThreadWrite(record, utc_now(), *_acting()))

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any
 
 from datalayer.errors import InvalidRecord
+from datalayer.records.chat import Thread
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 DEEPEST = 200
@@ -201,3 +202,25 @@ def machine_seconds() -> float:
 def utc_in(seconds: float) -> str:
     """The time this many seconds from now."""
     return _text_of(datetime.fromtimestamp(utc_now.nanoseconds() / 1e9, UTC) + timedelta(seconds=seconds))
+
+
+def clean_thread(
+    thread_id: str,
+    *,
+    name: str | None = None,
+    user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    tags: list[str] | None = None,
+) -> Thread:
+    """The fields of a thread that are stored. A name of blanks alone becomes empty.
+
+    Raises:
+        InvalidRecord: an id is not a UUID.
+    """
+    return Thread(
+        id=clean_id(thread_id, "thread id"),
+        name=None if name is None else clean_text(str(name)) if str(name).strip() else "",
+        user_id=user_id,
+        metadata=None if metadata is None else clean_json(metadata),
+        tags=None if tags is None else [clean_text(str(tag)) for tag in tags],
+    )

@@ -16,6 +16,7 @@
     ├── JobFailed              a job cannot do its work, and says why
     ├── JobLater               a job cannot do its work now, and says when to try again
     ├── BackupError            a backup cannot be made in this folder, or not be restored from it
+    ├── RecordChanged          the record is not as the condition of the change wants it; nothing was stored
     ├── VersionConflict        someone else has saved a newer version of the assistant
     └── BlobError              the blob store failed
         ├── BlobNotFound       the blob store has no such file
@@ -113,6 +114,10 @@ class VersionConflict(DataLayerError):
     def __init__(self, message: str, current: int) -> None:
         super().__init__(message)
         self.current = current
+
+
+class RecordChanged(DataLayerError):
+    """The stored record is not as the condition of the change (`only_if`) wants it; nothing was stored."""
 
 
 class SourceChanged(DataLayerError):

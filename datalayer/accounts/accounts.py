@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.accounts import invitations
 from datalayer.accounts.logins import end_logins_of
 from datalayer.cleaning import clean_text, known_id, utc_now
+from datalayer.conditions import Condition
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import user_names, users
 from datalayer.history.audit_rows import note
@@ -58,18 +59,7 @@ class Accounts(DataStore):
         Raises:
             NotFound: the user does not exist.
         """
-
-        async def change(connection: AsyncConnection) -> None:
-            found = await users.get(connection, clean_text(identifier))
-            if found is None:
-                raise NotFound(f"there is no user {clean_text(identifier)!r}")
-            now = utc_now()
-            await users.set_password(connection, self.database.dialect, found.id, password_hash, now)
-            await end_logins_of(connection, found.id, now)
-            await invitations.end(connection, found.id)
-            await note_account(connection, "change_password", by, found.id)
-
-        await self._writer.submit(change)
+        await self.change_account(identifier, password_hash=password_hash, by=by)
 
     async def set_disabled(self, identifier: str, disabled: bool, *, by: str | None = None) -> None:
         """Disable or enable the user. `by` is as of `add_account`.
@@ -78,15 +68,7 @@ class Accounts(DataStore):
             InvalidRecord: `by` is given, and the user is the only admin.
             NotFound: the user does not exist.
         """
-        name, moment = clean_text(identifier), utc_now() if disabled else None
-
-        async def change(connection: AsyncConnection) -> None:
-            if disabled and by is not None:
-                await demand_other_admin(connection, name)
-            user_id = await users.set_disabled(connection, name, moment)
-            await note_account(connection, "disable_user" if disabled else "enable_user", by, user_id)
-
-        await self._writer.submit(change)
+        await self.change_account(identifier, disabled=disabled, by=by)
 
     async def set_role(self, identifier: str, role: str, *, by: str | None = None) -> None:
         """Give the user a role. It takes effect with the next lookup of the user. `by` is as of `add_account`.
@@ -95,17 +77,61 @@ class Accounts(DataStore):
             InvalidRecord: the role is not one of `ROLES`, or the user is the only admin and would no longer be one.
             NotFound: the user does not exist.
         """
-        if role not in ROLES:
+        await self.change_account(identifier, role=role, by=by)
+
+    async def change_account(
+        self,
+        identifier: str,
+        *,
+        role: str | None = None,
+        disabled: bool | None = None,
+        password_hash: str | None = None,
+        by: str | None = None,
+        only_if: Condition[User] | None = None,
+    ) -> None:
+        """Change what is given, all in one transaction, as `set_role`, `set_disabled` and `set_password` do.
+
+        Args:
+            identifier: of the user.
+            role, disabled, password_hash: None changes nothing.
+            by: as of `add_account`.
+            only_if: what the stored user must be like, in the same transaction.
+
+        Raises:
+            RecordChanged: it is not.
+            InvalidRecord, NotFound: as of these methods.
+        """
+        if role is not None and role not in ROLES:
             raise InvalidRecord(f"the role must be one of {', '.join(ROLES)}")
-        name = clean_text(identifier)
+        name, now = clean_text(identifier), utc_now()
 
         async def change(connection: AsyncConnection) -> None:
-            if role != "admin":
-                await demand_other_admin(connection, name)
-            user_id = await users.set_role(connection, name, role)
-            await note_account(connection, "change_role", by, user_id, role=role)
+            await users.demand(connection, name, only_if)
+            if role is not None:
+                if role != "admin":
+                    await demand_other_admin(connection, name)
+                user_id = await users.set_role(connection, name, role)
+                await note_account(connection, "change_role", by, user_id, role=role)
+            if disabled is not None:
+                if disabled and by is not None:
+                    await demand_other_admin(connection, name)
+                user_id = await users.set_disabled(connection, name, now if disabled else None)
+                await note_account(connection, "disable_user" if disabled else "enable_user", by, user_id)
+            if password_hash is not None:
+                await self._put_password(connection, name, password_hash, now, by)
 
         await self._writer.submit(change)
+
+    async def _put_password(
+        self, connection: AsyncConnection, name: str, password_hash: str, now: str, by: str | None
+    ) -> None:
+        found = await users.get(connection, name)
+        if found is None:
+            raise NotFound(f"there is no user {name!r}")
+        await users.set_password(connection, self.database.dialect, found.id, password_hash, now)
+        await end_logins_of(connection, found.id, now)
+        await invitations.end(connection, found.id)
+        await note_account(connection, "change_password", by, found.id)
 
     async def admins(self) -> list[str]:
         """The identifiers of the users who are admins and not disabled, sorted."""

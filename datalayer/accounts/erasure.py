@@ -11,12 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.accounts.accounts import demand_other_admin, note_account
 from datalayer.cleaning import clean_id, clean_text, known_id, utc_now
+from datalayer.conditions import Condition, demand_unchanged
 from datalayer.errors import InvalidRecord, NotFound
+from datalayer.history import users
 from datalayer.history.deletion import Removal, remove_threads, remove_user
+from datalayer.history.threads import get as thread_of
+from datalayer.history.threads import lock
 from datalayer.history.threads import owner as owner_of
 from datalayer.history.user_names import stored_name
 from datalayer.ownership import Actor, acting_user, demand_write, recorded
-from datalayer.records.chat import Receipt
+from datalayer.records.chat import Receipt, Thread, User
 from datalayer.schema.chat import threads
 from datalayer.store import DataStore
 from datalayer.writes.apply import demand
@@ -25,13 +29,31 @@ MOST_THREADS = 100
 """Deleted at once by `delete_threads`."""
 
 
+async def demand_thread(connection: AsyncConnection, thread_id: str, only_if: Condition[Thread] | None) -> None:
+    """Require that the thread is as the condition wants it, and lock it.
+
+    Raises:
+        NotFound: there is no such thread.
+        RecordChanged: it is another.
+    """
+    if only_if is not None:
+        await lock(connection, thread_id)
+        found = await thread_of(connection, thread_id)
+        demand_unchanged(found, only_if, f"the thread {thread_id}")
+
+
 class Erasure(DataStore):
     """Deletes threads and users permanently: the rows in one transaction, then the files."""
 
-    async def delete_thread_with_receipt(self, thread_id: str) -> Receipt:
+    async def delete_thread_with_receipt(self, thread_id: str, *, only_if: Condition[Thread] | None = None) -> Receipt:
         """Delete the thread with its steps, votes, elements and files. The costs of its model calls stay, without ids.
 
+        Args:
+            thread_id: of the thread.
+            only_if: what it must be like, in the same transaction.
+
         Raises:
+            RecordChanged: it is not.
             NotFound: the thread does not exist.
             Forbidden: the thread belongs to someone else.
         """
@@ -41,6 +63,7 @@ class Erasure(DataStore):
         async def remove(connection: AsyncConnection) -> Removal:
             owner.append((await owner_of(connection, thread_id))[1])
             await demand(connection, thread_id, actor)
+            await demand_thread(connection, thread_id, only_if)
             return await remove_threads(connection, threads.c.id == thread_id)
 
         removed = await self._remove(remove, f"the thread {thread_id} does not exist")
@@ -71,7 +94,9 @@ class Erasure(DataStore):
         removed = await self._remove(remove, "none of these threads exists")
         return await self._receipt("threads", None, owners.pop() if len(owners) == 1 else None, actor, removed)
 
-    async def delete_user(self, identifier: str, *, by: str | None = None) -> Receipt:
+    async def delete_user(
+        self, identifier: str, *, by: str | None = None, only_if: Condition[User] | None = None
+    ) -> Receipt:
         """Delete the user with password, votes, threads and files. Only the user and the system may do this.
 
         The costs of the user's model calls stay, without ids. A page of the user that is still open can write new data
@@ -80,8 +105,10 @@ class Erasure(DataStore):
         Args:
             identifier: of the user.
             by: the admin in whose name it is done, for a row in the audit and for the receipt; None adds no row.
+            only_if: what the stored user must be like, in the same transaction.
 
         Raises:
+            RecordChanged: it is not.
             InvalidRecord: `by` is given, and the user is the only admin.
             NotFound: neither the user nor a thread of theirs exists.
             Forbidden: the acting user is someone else.
@@ -94,6 +121,7 @@ class Erasure(DataStore):
         async def remove(connection: AsyncConnection) -> Removal:
             if by is not None:
                 await demand_other_admin(connection, identifier)
+            await users.demand(connection, identifier, only_if)
             found, removed = await remove_user(connection, identifier)
             user_id.append(found)
             if found is not None:

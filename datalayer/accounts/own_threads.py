@@ -8,18 +8,21 @@ from typing import Any
 from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_text, known_id, utc_now
+from datalayer.accounts.erasure import demand_thread
+from datalayer.cleaning import clean_text, clean_thread, known_id, utc_now
+from datalayer.conditions import Condition
 from datalayer.errors import InvalidRecord
 from datalayer.history import feedback, users
 from datalayer.history.excerpts import excerpt, marked
 from datalayer.history.removed_answers import ANSWER
 from datalayer.history.search import WANTED, wanted
 from datalayer.ownership import acting_user, may_write, recorded
-from datalayer.records.chat import Feedback, FoundThread
-from datalayer.records.writes import VoteWrite
+from datalayer.records.chat import Feedback, FoundThread, Thread
+from datalayer.records.writes import ThreadWrite, VoteWrite
 from datalayer.schema.chat import feedback_changes, feedbacks, search_texts, steps, threads
 from datalayer.store import DataStore
 from datalayer.thought import speech_of
+from datalayer.writes.apply import apply, demand
 
 _MOST_THREADS = 100
 _LENGTH = 160
@@ -28,6 +31,39 @@ _RUN = "run"
 
 class OwnThreads(DataStore):
     """Methods for the acting user; an anonymous visitor and the system own no threads."""
+
+    async def change_thread(
+        self,
+        thread_id: str,
+        *,
+        name: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        tags: list[str] | None = None,
+        only_if: Condition[Thread],
+    ) -> None:
+        """As `update_thread`, if the thread is as the condition wants it: both in one transaction.
+
+        Args:
+            thread_id: of a thread that exists.
+            name, metadata, tags: as for `update_thread`.
+            only_if: what it must be like.
+
+        Raises:
+            NotFound: the thread does not exist.
+            RecordChanged: it is another.
+            Forbidden: it belongs to someone else.
+        """
+        record = clean_thread(thread_id, name=name, metadata=metadata, tags=tags)
+        actor = acting_user.get()
+        write = ThreadWrite(record, utc_now(), *recorded(actor))
+
+        async def change(connection: AsyncConnection) -> None:
+            await demand(connection, record.id, actor)
+            await demand_thread(connection, record.id, only_if)
+            await apply(connection, self.database.dialect, write)
+
+        await self._writer.settled(record.id)
+        await self._writer.submit(change, record.id, self._note_write)
 
     async def vote_on_answer(self, answer_id: str, value: int, *, thread_id: str | None = None) -> str | None:
         """Vote on an answer of an own thread; returns the step that has the vote.

@@ -232,11 +232,12 @@ class Assistants(DataStore):
 
         return await self._change(slug, restore, expected_version)
 
-    async def delete_assistant(self, slug: str) -> None:
+    async def delete_assistant(self, slug: str, *, expected_version: int | None = None) -> None:
         """Delete an assistant with all versions and all that it knows. Its threads stay and are answered by the default
         from then on.
 
         Raises:
+            VersionConflict: this is not its newest version.
             NotFound: there is no such assistant.
             Forbidden: the acting user may not change it.
         """
@@ -244,6 +245,7 @@ class Assistants(DataStore):
 
         async def remove(connection: AsyncConnection) -> list[str]:
             head = await storing.demand_editable(connection, actor, slug)
+            storing.demand_version(head, expected_version)
             await storing.mark_deleted(connection, head)
             return await owned_knowledge.remove(connection, [slug])
 

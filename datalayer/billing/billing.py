@@ -16,6 +16,7 @@ from datalayer.billing import in_flight, limits, prices, projects, repricing
 from datalayer.billing.cleaning import clean_limit, clean_price, clean_project
 from datalayer.billing.spending import Spending
 from datalayer.cleaning import clean_id, clean_text, clean_time, utc_in, utc_now
+from datalayer.conditions import Condition
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import SYSTEM, acting_user, demand_system, recorded
 from datalayer.records.audit import AuditAction
@@ -158,22 +159,32 @@ class Billing(DataStore):
         """All projects with their providers, by slug."""
         return await self.database.query(projects.list_all)
 
-    async def put_project(self, project: Project) -> Project:
+    async def put_project(self, project: Project, *, only_if: Condition[Project] | None = None) -> Project:
         """Store a project, or replace the one with the same slug, whose id stays; returns it as stored.
 
+        Args:
+            project: to be stored.
+            only_if: what the stored project must be like, in the same transaction.
+
         Raises:
+            RecordChanged: it is not.
             InvalidRecord: the name is empty, a slug is not valid or occurs twice, or a secret is not the name of an
                 environment variable.
             NotFound: no user has the owner's identifier.
         """
         demand_system(acting_user.get(), "the change of projects")
         cleaned = clean_project(project)
-        stored: str = await self._writer.submit(
-            lambda connection: projects.upsert(connection, self.database.dialect, cleaned)
-        )
+
+        async def put(connection: AsyncConnection) -> str:
+            await projects.demand(connection, cleaned.slug, only_if)
+            return await projects.upsert(connection, self.database.dialect, cleaned)
+
+        stored: str = await self._writer.submit(put)
         return replace(cleaned, id=stored)
 
-    async def delete_project(self, slug: str, *, by: str | None = None) -> DeletedProject:
+    async def delete_project(
+        self, slug: str, *, by: str | None = None, only_if: Condition[Project] | None = None
+    ) -> DeletedProject:
         """Delete a project with its providers and limits, and revoke its keys. Its owner, admins and the system may.
 
         Its calls stay in the books, without a project. The audit says who did it.
@@ -181,8 +192,10 @@ class Billing(DataStore):
         Args:
             slug: of the project.
             by: the admin in whose name the system does it, for the audit.
+            only_if: what the stored project must be like, in the same transaction.
 
         Raises:
+            RecordChanged: it is not.
             NotFound: there is no such project.
             Forbidden: it belongs to somebody else.
             InvalidRecord: it is the chat's own project.
@@ -193,6 +206,7 @@ class Billing(DataStore):
         who = by if actor is SYSTEM else recorded(actor)[0]
 
         async def remove(connection: AsyncConnection) -> DeletedProject:
+            await projects.demand(connection, cleaned, only_if)
             deleted, owners = await projects.remove(connection, cleaned, actor, utc_now())
             for key_id, owner_id in owners.items():
                 await audit.note(connection, "revoke_key", who, [(None, owner_id)], details={"key": key_id})
@@ -230,7 +244,7 @@ class Billing(DataStore):
         """All limits, oldest first."""
         return await self.database.query(limits.list_all)
 
-    async def put_limit(self, limit: Limit, *, by: str | None = None) -> Limit:
+    async def put_limit(self, limit: Limit, *, by: str | None = None, only_if: Condition[Limit] | None = None) -> Limit:
         """Store a limit; returns it as stored. A limit of the same scope, subject, period and unit gets the new amount.
 
         For example, at most two million tokens a month for each user:
@@ -240,14 +254,18 @@ class Billing(DataStore):
         Args:
             limit: to be stored.
             by: the admin in whose name it is done, for the audit.
+            only_if: what the stored limit of this id must be like, in the same transaction.
 
         Raises:
+            RecordChanged: it is not.
+            NotFound: it should be like something, and does not exist.
             InvalidRecord: a field is not valid.
         """
         demand_system(acting_user.get(), "the change of limits")
         cleaned = clean_limit(limit)
 
         async def put(connection: AsyncConnection) -> str:
+            await limits.demand(connection, cleaned.id, only_if)
             limit_id = await limits.put(connection, cleaned)
             amount = plain_amount(cleaned.amount)
             await _note(connection, "put_limit", by, limit=limit_id, amount=amount, unit=cleaned.unit)
@@ -256,16 +274,20 @@ class Billing(DataStore):
         stored: str = await self._writer.submit(put)
         return replace(cleaned, id=stored)
 
-    async def remove_limit(self, limit_id: str, *, by: str | None = None) -> None:
-        """Remove a limit. `by` is as of `put_limit`.
+    async def remove_limit(
+        self, limit_id: str, *, by: str | None = None, only_if: Condition[Limit] | None = None
+    ) -> None:
+        """Remove a limit. `by` and `only_if` are as of `put_limit`.
 
         Raises:
+            RecordChanged: the limit is another.
             NotFound: there is no such limit.
         """
         demand_system(acting_user.get(), "the change of limits")
         known = clean_id(limit_id, "id of a limit")
 
         async def remove(connection: AsyncConnection) -> None:
+            await limits.demand(connection, known, only_if)
             await limits.remove(connection, known)
             await _note(connection, "remove_limit", by, limit=known)
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, u
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.billing.spending import Budget, Spent, amount_used
+from datalayer.conditions import Condition, demand_unchanged
 from datalayer.errors import NotFound
 from datalayer.periods import period_around
 from datalayer.records.usage import CallDemand, Limit, LimitReached, LimitStanding, Reservation
@@ -30,6 +31,20 @@ _RESERVED_FOR: dict[str, ColumnElement[Any]] = {
 async def list_all(connection: AsyncConnection) -> list[Limit]:
     statement = select(*_COLUMNS).order_by(usage_limits.c.createdAt, usage_limits.c.id)
     return [record_of(Limit, usage_limits, row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def demand(connection: AsyncConnection, limit_id: str, only_if: Condition[Limit] | None) -> None:
+    """Require that the limit is as the condition wants it, and lock it.
+
+    Raises:
+        NotFound: there is no such limit.
+        RecordChanged: it is another.
+    """
+    if only_if is not None:
+        statement = select(*_COLUMNS).where(usage_limits.c.id == limit_id).with_for_update()
+        row = (await connection.execute(statement)).mappings().first()
+        found = None if row is None else record_of(Limit, usage_limits, row)
+        demand_unchanged(found, only_if, f"the limit {limit_id}")
 
 
 async def put(connection: AsyncConnection, limit: Limit) -> str:

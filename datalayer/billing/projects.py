@@ -6,6 +6,7 @@ from dataclasses import replace
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.conditions import Condition, demand_unchanged
 from datalayer.dialects import Dialect
 from datalayer.errors import Forbidden, NotFound
 from datalayer.history.user_names import by_name
@@ -37,6 +38,19 @@ async def list_all(connection: AsyncConnection) -> list[Project]:
         )
         for row in rows
     ]
+
+
+async def demand(connection: AsyncConnection, slug: str, only_if: Condition[Project] | None) -> None:
+    """Require that the project is as the condition wants it, and lock it.
+
+    Raises:
+        NotFound: there is no such project.
+        RecordChanged: it is another.
+    """
+    if only_if is not None:
+        await connection.execute(select(projects.c.id).where(projects.c.slug == slug).with_for_update())
+        found = next((one for one in await list_all(connection) if one.slug == slug), None)
+        demand_unchanged(found, only_if, f"the project {slug}")
 
 
 async def id_of(connection: AsyncConnection, slug: str) -> str | None:

@@ -8,6 +8,7 @@ from sqlalchemy import RowMapping, Select, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import name_key
+from datalayer.conditions import Condition, demand_unchanged
 from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import AlreadyExists, NotFound
@@ -119,6 +120,18 @@ async def set_password(
         .values(userId=user_id, **values)
         .on_conflict_do_update(index_elements=[credentials.c.userId], set_=values)
     )
+
+
+async def demand(connection: AsyncConnection, identifier: str, only_if: Condition[User] | None) -> None:
+    """Require that the user is as the condition wants it, and lock it.
+
+    Raises:
+        NotFound: there is no such user.
+        RecordChanged: it is another.
+    """
+    if only_if is not None:
+        await connection.execute(by_name(select(users.c.id), identifier).with_for_update())
+        demand_unchanged(await get(connection, identifier), only_if, f"the user {identifier!r}")
 
 
 async def set_disabled(connection: AsyncConnection, identifier: str, disabled_at: str | None) -> str:

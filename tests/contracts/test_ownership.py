@@ -86,6 +86,7 @@ async def organized(alices: Belongings) -> None:
 
 WRITES: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "update_thread": lambda a: a.layer.update_thread(a.thread, name="mine now"),
+    "change_thread": lambda a: a.layer.change_thread(a.thread, name="mine now", only_if=lambda _: True),
     "replace_thread_name": lambda a: a.layer.replace_thread_name(a.thread, "private", "mine now"),
     "delete_thread": lambda a: a.layer.delete_thread(a.thread),
     "create_step": lambda a: a.layer.create_step(step(a.thread)),
@@ -179,6 +180,7 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
 
 WITHOUT_OWNER = {
     *("create_user", "get_user", "get_account", "add_account", "set_password", "set_disabled", "set_role", "admins"),
+    "change_account",
     *("list_users", "is_new", "names_alike", "names_of_users"),
     # For the system alone: see `test_people`.
     *("page_of_users", "listed_user", "invite", "find_invitation", "accept_invitation", "end_logins_of_user"),

@@ -164,6 +164,18 @@ async def test_a_thread_is_made_read_changed_listed_and_deleted(
         assert len(await listed(layer, people["user"].id)) == 4
 
 
+async def test_of_two_programs_that_change_a_thread_at_once_one_is_refused(program_of: Program) -> None:
+    one, other = await program_of(), await program_of()
+    thread_id = (await made(one, name="Before"))["id"]
+    etag = {"If-Match": (await one.get(f"/threads/{thread_id}")).headers["etag"]}
+    answers = await asyncio.gather(
+        *(program.patch(f"/threads/{thread_id}", json={"name": name}, headers=etag)
+          for program, name in ((one, "A"), (other, "B"), (one, "C"), (other, "D")))
+    )  # fmt: skip
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412]
+    assert problem(next(answer for answer in answers if answer.status_code == 412)) == (412, "changed")
+
+
 async def test_a_question_is_answered_as_in_the_chat(
     program_of: Program, layer: ChainlitLayer, people: dict[str, User], model_server: ModelServer
 ) -> None:

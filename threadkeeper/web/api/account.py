@@ -97,6 +97,9 @@ async def delete_me(
     """Delete the user with all threads, votes, files and keys, for ever; gives the receipt."""
     if not hmac.compare_digest(confirm.strip().encode(), caller.identifier.encode()):
         raise invalid("query.confirm", "it is not the identifier of your user, so nothing was deleted")
+    if await layer.admins() == [caller.identifier]:
+        sentence = f"{caller.identifier} is the only admin. Make another user an admin first."
+        raise Problem(409, "only-admin", sentence)
     return await layer.delete_user(caller.identifier)
 
 

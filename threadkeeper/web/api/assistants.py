@@ -112,8 +112,11 @@ async def change_assistant(
 @router.delete("/assistants/{slug}", status_code=204)
 async def delete_assistant(_caller: AssistantCaller, layer: Layer, slug: str, if_match: IfMatch = None) -> None:
     """Delete an assistant with all that it knows. Its threads stay and are answered without it."""
-    await _unchanged(layer, slug, if_match)
-    await layer.delete_assistant(slug)
+    found = await _unchanged(layer, slug, if_match)
+    try:
+        await layer.delete_assistant(slug, expected_version=None if if_match is None else found.version)
+    except VersionConflict as conflict:
+        raise _changed(conflict, if_match) from None
 
 
 @router.get("/assistants/{slug}/versions")

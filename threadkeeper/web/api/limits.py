@@ -13,7 +13,7 @@ from datalayer.records.usage import Limit, Price, plain_amount
 from threadkeeper.web.api.access import AdminCaller, UsageReader
 from threadkeeper.web.api.calls_query import instant, zone_named
 from threadkeeper.web.api.once import note_done, once_with
-from threadkeeper.web.api.paging import Cursor, IfMatch, demand_match, etag, page_of
+from threadkeeper.web.api.paging import Cursor, IfMatch, demand_match, etag, matching, page_of
 from threadkeeper.web.api.paging import Limit as PageLimit
 from threadkeeper.web.api.problems import invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
@@ -134,7 +134,9 @@ async def change_limit(
     found = await _limit(layer, limit_id)
     demand_match(if_match, _etag(found), "limit")
     with acting_as(SYSTEM):
-        changed = await layer.put_limit(replace(found, amount=given.amount), by=caller.identifier)
+        changed = await layer.put_limit(
+            replace(found, amount=given.amount), by=caller.identifier, only_if=matching(if_match, _etag)
+        )
     response.headers["ETag"] = _etag(changed)
     return limit_of(changed, None)
 
@@ -145,7 +147,7 @@ async def remove_limit(caller: AdminCaller, layer: Layer, limit_id: str, if_matc
     found = await _limit(layer, limit_id)
     demand_match(if_match, _etag(found), "limit")
     with acting_as(SYSTEM):
-        await layer.remove_limit(found.id, by=caller.identifier)
+        await layer.remove_limit(found.id, by=caller.identifier, only_if=matching(if_match, _etag))
 
 
 async def _limit(layer: ChainlitLayer, limit_id: str) -> Limit:

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 from fastapi import Header, Query
 from pydantic import Field
 
-from threadkeeper.web.api.problems import Problem, invalid
+from threadkeeper.web.api.problems import changed, invalid
 from threadkeeper.web.api.shapes import LARGEST_PAGE
 
 T = TypeVar("T")
@@ -49,15 +49,26 @@ def etag(*parts: object) -> str:
     return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
 
 
+def matching(if_match: Sequence[str] | None, tag_of: Callable[[T], str]) -> Callable[[T], bool] | None:
+    """The condition that a record is still as its reader saw it, which the layer checks in the transaction of the
+    change; None without one. A weak tag (`W/`) matches nothing (RFC 9110, 13.1.1).
+
+    Args:
+        if_match: the lines of the header.
+        tag_of: gives the tag of a record.
+    """
+    if if_match is None:
+        return None
+    known = {one for line in if_match for one in _TAG.findall(line)}
+    return None if "*" in known else lambda found: tag_of(found) in known
+
+
 def demand_match(if_match: Sequence[str] | None, tag: str, what: str = "record") -> None:
-    """Require that a record is still as its reader saw it. A weak tag (`W/`) matches nothing (RFC 9110, 13.1.1).
+    """Require that a record that was read is still as its reader saw it; the change itself needs `matching`.
 
     Raises:
         Problem: it was changed.
     """
-    if if_match is None:
-        return
-    known = {one for line in if_match for one in _TAG.findall(line)}
-    if not known & {"*", tag}:
-        sentence = f"The {what} was changed meanwhile. Read it again."
-        raise Problem(412, "changed", sentence, [("header.if-match", "it is of an older version")])
+    matches = matching(if_match, lambda _: tag)
+    if matches is not None and not matches(None):
+        raise changed(what)

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _KINDS = {400: "malformed", 401: "key-invalid", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
-_KINDS_OF_LAYER = {404: "not-found", 409: "conflict", 422: "invalid", 503: "unavailable", 500: "error"}
+_KINDS_OF_LAYER = {404: "not-found", 409: "conflict", 412: "changed", 422: "invalid", 503: "unavailable", 500: "error"}
 _MOST_FIELDS = 20
 _LONGEST_FIELD = 200
 _LONGEST_DETAIL = 500
@@ -78,6 +78,12 @@ def not_found(what: str) -> Problem:
     return Problem(404, "not-found", f"There is no such {what}.")
 
 
+def changed(what: str = "record") -> Problem:
+    """The problem of an `If-Match` whose record was changed."""
+    sentence = f"The {what} was changed meanwhile. Read it again."
+    return Problem(412, "changed", sentence, [("header.if-match", "it is of an older version")])
+
+
 def problem_of(error: Exception) -> Problem:
     """The problem of an exception; one that was not foreseen is logged, and not told."""
     if isinstance(error, HTTPException) and isinstance(error.__cause__, Problem):
@@ -123,4 +129,6 @@ def _of_layer(error: DataLayerError) -> Problem | None:
         return Problem(status, kind, _UNAVAILABLE, headers={"Retry-After": "5"})
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return None
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return changed()
     return Problem(status, kind, "There is no such record." if status == HTTPStatus.NOT_FOUND else f"{error}.")

@@ -15,7 +15,7 @@ from datalayer.records.usage import DeletedProject, Project, Provider
 from threadkeeper.web.api.access import AdminCaller, Caller, ProjectDeleter, UsageReader
 from threadkeeper.web.api.calls_query import Calls, demand_own_filters
 from threadkeeper.web.api.once import note_done, once_with
-from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, etag, page_of
+from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, etag, matching, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import Strict, Tag
@@ -153,7 +153,7 @@ async def change_project(
     """Change a project. With `If-Match`, only if nobody changed it meanwhile."""
     found = await _of(layer, caller, slug)
     demand_match(if_match, _etag(found))
-    changed = await _put(layer, found, given)
+    changed = await _put(layer, found, given, matching(if_match, _etag))
     response.headers["ETag"] = _etag(changed)
     return _shown(changed, caller)
 
@@ -166,7 +166,7 @@ async def delete_project(caller: ProjectDeleter, layer: Layer, slug: str, if_mat
     """
     found = await _of(layer, caller, slug)
     demand_match(if_match, _etag(found))
-    return await layer.delete_project(found.slug)
+    return await layer.delete_project(found.slug, only_if=matching(if_match, _etag))
 
 
 @router.get("/portfolio")
@@ -200,7 +200,12 @@ async def _of(layer: ChainlitLayer, caller: Caller, slug: str) -> Project:
     return found
 
 
-async def _put(layer: ChainlitLayer, project: Project, given: ChangedProject) -> Project:
+async def _put(
+    layer: ChainlitLayer,
+    project: Project,
+    given: ChangedProject,
+    only_if: Callable[[Project], bool] | None = None,
+) -> Project:
     changes: dict[str, Any] = given.model_dump(exclude_unset=True, exclude={"slug", "tags", "providers", "name"})
     if given.name is not None:
         changes["name"] = given.name
@@ -212,8 +217,10 @@ async def _put(layer: ChainlitLayer, project: Project, given: ChangedProject) ->
         )
     with acting_as(SYSTEM):
         try:
-            return await layer.put_project(replace(project, **changes))
+            return await layer.put_project(replace(project, **changes), only_if=only_if)
         except NotFound:
+            if given.owner is None:
+                raise
             raise invalid("body.owner", "no user has this name") from None
 
 

@@ -6,13 +6,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from datalayer import Forbidden, InvalidRecord, NotFound, OwnThreadPage, ThreadChoice
+from datalayer.chainlit_dicts import marks_of, thread_dict_of
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import known_id, utc_now
+from datalayer.records.chat import Thread as StoredThread
 from threadkeeper.program_turns import TEMPORARY_SECONDS
 from threadkeeper.shared_view import SHOWN_STEP_METADATA
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.once import Once, note_done
-from threadkeeper.web.api.paging import IfMatch, Limit, demand_match
+from threadkeeper.web.api.paging import IfMatch, Limit, demand_match, matching
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import (
@@ -144,7 +146,12 @@ async def change_thread(
         checked_metadata(merged)
     if given.is_pinned and given.is_archived:
         raise invalid("body.is_archived", "a thread is either pinned or archived")
-    await layer.update_thread(found.id, name=given.name, metadata=metadata, tags=given.tags)
+    only_if = matching(if_match, _etag_of_record)
+    changes: dict[str, Any] = {"name": given.name, "metadata": metadata, "tags": given.tags}
+    if only_if is None:
+        await layer.update_thread(found.id, **changes)
+    else:
+        await layer.change_thread(found.id, **changes, only_if=only_if)
     if given.is_pinned is not None or given.is_archived is not None:
         await layer.organize_threads([found.id], is_pinned=given.is_pinned, is_archived=given.is_archived)
     changed = await own_thread(layer, caller, thread_id)
@@ -157,7 +164,11 @@ async def delete_thread(caller: Writer, layer: Layer, thread_id: str, if_match: 
     """Delete a thread with its messages and files, for ever."""
     found = await own_thread(layer, caller, thread_id)
     demand_match(if_match, etag_of(found), "thread")
-    await layer.delete_thread(found.id)
+    only_if = matching(if_match, _etag_of_record)
+    if only_if is None:
+        await layer.delete_thread(found.id)
+    else:
+        await layer.delete_thread_with_receipt(found.id, only_if=only_if)
 
 
 @router.put("/threads/{thread_id}/share")
@@ -237,6 +248,10 @@ async def own_whole_thread(
     if found is None or found["userIdentifier"] != caller.identifier:
         raise not_found(what)
     return found
+
+
+def _etag_of_record(found: StoredThread) -> str:
+    return etag_of(thread_of(thread_dict_of(found) | marks_of(found)))
 
 
 async def own_thread(layer: ChainlitLayer, caller: Caller, thread_id: str) -> Thread:

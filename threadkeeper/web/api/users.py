@@ -11,7 +11,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.login.passwords import LONGEST_IDENTIFIER, LONGEST_PASSWORD, Passwords, Refused, check_identifier
 from threadkeeper.web.api.access import AdminCaller
 from threadkeeper.web.api.once import note_done, once_with
-from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, etag, page_of
+from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, etag, matching, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import Strict
@@ -99,12 +99,15 @@ async def change_user(
     if given.is_disabled or given.role not in (None, "admin"):
         await _demand_other_admin(layer, found)
     with acting_as(SYSTEM):
-        if given.role is not None:
-            await layer.set_role(found.identifier, given.role, by=caller.identifier)
-        if given.is_disabled is not None and given.is_disabled != (found.disabled_at is not None):
-            await layer.set_disabled(found.identifier, given.is_disabled, by=caller.identifier)
-        if given.password is not None:
-            await layer.set_password(found.identifier, await _hash(given.password), by=caller.identifier)
+        was_disabled = found.disabled_at is not None
+        await layer.change_account(
+            found.identifier,
+            role=given.role,
+            disabled=given.is_disabled if given.is_disabled != was_disabled else None,
+            password_hash=None if given.password is None else await _hash(given.password),
+            by=caller.identifier,
+            only_if=matching(if_match, _etag),
+        )
     changed = await _user(layer, user_id)
     response.headers["ETag"] = _etag(changed)
     return _shown(changed)
@@ -117,7 +120,7 @@ async def delete_user(caller: AdminCaller, layer: Layer, user_id: str, if_match:
     demand_match(if_match, _etag(found))
     await _demand_other_admin(layer, found)
     with acting_as(SYSTEM):
-        return await layer.delete_user(found.identifier, by=caller.identifier)
+        return await layer.delete_user(found.identifier, by=caller.identifier, only_if=matching(if_match, _etag))
 
 
 async def _user(layer: ChainlitLayer, user_id: str) -> User:

@@ -1,0 +1,73 @@
+"""Changes that are made only if the stored record is as their condition wants it, by two layers at once."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import datalayer
+from datalayer import Forbidden, Limit, Project, RecordChanged, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.support.records import new_id, thread, user_id
+
+
+async def one_of_two(one: Awaitable[Any], other: Awaitable[Any]) -> None:
+    """Require that exactly one of two changes at once is made."""
+    done = await asyncio.gather(one, other, return_exceptions=True)
+    assert sorted(type(found).__name__ for found in done if isinstance(found, Exception)) == ["RecordChanged"], done
+
+
+async def test_of_two_changes_at_once_one_finds_another_record(layer: ChainlitLayer, database_url: str) -> None:
+    second = datalayer.create_data_layer(database_url)
+    both = (layer, second)
+    try:
+        project = await layer.put_project(Project(new_id(), "One", "one"))
+        await one_of_two(*(
+            which.put_project(replace(project, name=name), only_if=lambda found: found.name == "One")
+            for which, name in zip(both, ("Two", "Three"), strict=True)
+        ))  # fmt: skip
+        limit = await layer.put_limit(Limit(new_id(), "users", None, "day", "tokens", Decimal(1)))
+        await one_of_two(*(
+            which.put_limit(replace(limit, amount=Decimal(amount)), only_if=lambda found: found.amount == 1)
+            for which, amount in zip(both, (2, 3), strict=True)
+        ))  # fmt: skip
+        await layer.add_account("uma", "hash")
+        await one_of_two(*(
+            which.change_account("uma", role=role, disabled=True, only_if=lambda found: found.role == "user")
+            for which, role in zip(both, ("reviewer", "admin"), strict=True)
+        ))  # fmt: skip
+        thread_id = await thread(layer, await user_id(layer, "alice"), name="Before")
+        await one_of_two(*(
+            which.change_thread(thread_id, name=name, only_if=lambda found: found.name == "Before")
+            for which, name in zip(both, ("After", "Later"), strict=True)
+        ))  # fmt: skip
+    finally:
+        await second.close()
+
+
+async def test_nothing_is_deleted_that_is_not_as_the_condition_wants_it(layer: ChainlitLayer) -> None:
+    await layer.put_project(Project(new_id(), "One", "one"))
+    limit = await layer.put_limit(Limit(new_id(), "users", None, "day", "tokens", Decimal(1)))
+    await layer.add_account("uma", "hash")
+    thread_id = await thread(layer, await user_id(layer, "alice"), name="Before")
+
+    def deletions(fits: bool) -> list[Awaitable[Any]]:
+        return [
+            layer.delete_project("one", only_if=lambda found: (found.name == "One") is fits),
+            layer.remove_limit(limit.id, only_if=lambda found: (found.amount == 1) is fits),
+            layer.delete_user("uma", only_if=lambda found: (found.role == "user") is fits),
+            layer.delete_thread_with_receipt(thread_id, only_if=lambda found: (found.name == "Before") is fits),
+        ]
+
+    for deletion in deletions(False):
+        with pytest.raises(RecordChanged):
+            await deletion
+    with acting_as("uma"), pytest.raises(Forbidden):
+        await layer.change_thread(thread_id, name="Mine", only_if=lambda _: True)
+    for deletion in deletions(True):
+        await deletion
+    assert (await layer.list_projects(), await layer.list_limits(), await layer.get_account("uma")) == ([], [], None)
+    assert await layer.get_thread(thread_id) is None
