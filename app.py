@@ -192,6 +192,7 @@ async def start() -> None:
         doing = "the first user"
         if password := await ensure_admin(layer):
             print(f'\nCreated the user "admin". Sign in as admin with the password {password}\n', flush=True)  # noqa: T201
+            await layer.note_first_steps("begun")
             if settings.sample_assistant and embeds_here(settings):
                 await make_sample_assistant()
     except Exception as error:

@@ -32,6 +32,7 @@ from datalayer.errors import InvalidRecord
 from datalayer.files.files import Files
 from datalayer.history import steps, threads, users
 from datalayer.imports.imports import Imports
+from datalayer.installation.installation import Installation
 from datalayer.jobs.jobs import Jobs
 from datalayer.keys.keys import Keys
 from datalayer.knowledge.knowledge import Knowledge
@@ -49,6 +50,7 @@ class ChainlitLayer(
     Billing,
     Files,
     Imports,
+    Installation,
     Jobs,
     Keys,
     Knowledge,

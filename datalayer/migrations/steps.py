@@ -28,6 +28,7 @@ from datalayer.schema.chat import (
     steps,
     threads,
 )
+from datalayer.schema.installation import installation_facts
 from datalayer.schema.jobs import job_elections, job_replicas, jobs
 from datalayer.schema.keys import KEY_TABLES, api_replies
 from datalayer.schema.knowledge import KNOWLEDGE_TABLES
@@ -323,6 +324,12 @@ async def _mark_steps_once(connection: AsyncConnection) -> None:
         await connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {function}()")
     for statement in review_triggers.STEPS_ON_POSTGRESQL:
         await connection.exec_driver_sql(statement)
+
+
+@migration()
+async def remember_facts(connection: AsyncConnection) -> None:
+    """Add the table of what the installation remembers."""
+    await connection.run_sync(installation_facts.create, checkfirst=True)
 
 
 @migration(phase="after", locks="rows of users that an older version made, until they have their key")

@@ -182,7 +182,9 @@ WITHOUT_OWNER = {
     *("create_user", "get_user", "get_account", "add_account", "set_password", "set_disabled", "set_role", "admins"),
     "change_account",
     *("list_users", "is_new", "names_alike", "names_of_users"),
-    # For the system alone: see `test_people`.
+    # For the system alone: see `test_installation`.
+    *("first_steps", "note_first_steps", "note_backup", "note_admin_act"),
+    # The same: see `test_people`.
     *("page_of_users", "listed_user", "invite", "find_invitation", "accept_invitation", "end_logins_of_user"),
     *(
         "count_accounts",

@@ -26,6 +26,10 @@ async def test_first_start(browser: Browser, start_server: StartServer) -> None:
     async with visit(browser, server.base_url, "first-start") as visitor:
         await visitor.arrive()
         await visitor.log_in("admin", printed[0])
+        # Once, a new operator is sent to the first steps.
+        await expect(visitor.page.locator("ol.steps > li")).to_have_count(5)
+        await visitor.screenshot("first-steps")
+        await visitor.open()
         await expect(visitor.page.locator("#header")).to_contain_text(say("demo_header", "en"))
         answer = await visitor.ask("Who are you?")
         await expect(answer).to_contain_text("This is a demo")
@@ -45,7 +49,42 @@ async def test_first_start(browser: Browser, start_server: StartServer) -> None:
         await visitor.log_in("admin", printed[0])
         await visitor.connected()
         await the_notice_fits(visitor, "zh-CN")
+    async with visit(browser, server.base_url, "operator") as visitor:
+        await visitor.enter("admin", printed[0], "/admin/start")
+        invitation = await a_second_person_and_an_assistant(visitor)
+    async with visit(browser, server.base_url, "second-person") as visitor:
+        await visitor.page.goto(invitation)
+        for field in ("password", "again"):
+            await visitor.page.locator(f"input[name={field}]").fill("a sentence to remember")
+        await visitor.page.get_by_role("button", name="Set the password").click()
+        with visitor.watch.expecting("401", "Unauthorized"):
+            await visitor.page.get_by_role("link", name="Sign in").click()
+            await visitor.log_in("grace", "a sentence to remember")
+        await expect(visitor.page.locator("#chat-profiles")).to_be_visible()
+        await expect(await visitor.ask("Who are you?")).to_contain_text("This is a demo")
+        await visitor.answered()
     assert server.log.count("Sign in as admin") == 1, "the password was printed again"
+
+
+async def a_second_person_and_an_assistant(visitor: Visitor) -> str:
+    """All that an operator does in the browser; gives the link of the invitation."""
+    page = visitor.page
+    await page.get_by_role("link", name="People").first.click()
+    await page.get_by_text("Add a person").click()
+    await page.locator("input[name=name]").fill("grace")
+    await page.get_by_role("button", name="Add and show the link").click()
+    invitation = await page.locator(".secret code").inner_text()
+    await page.get_by_role("link", name="grace").click()
+    await page.locator("input[name=amount]").fill("100000")
+    await page.get_by_role("button", name="Set the limit").click()
+    await expect(page.locator("#limits")).to_contain_text("100,000 tokens a month")
+    await visitor.open("/assistants/new")
+    await page.locator("input[name=name]").fill("Travel agent")
+    await page.locator("p.save button").click()
+    await visitor.open("/admin/start")
+    done = page.locator("ol.steps > li.done")
+    await expect(done).to_have_text([re.compile(one) for one in ("Add people", "Set a limit", "Make an assistant")])
+    return invitation
 
 
 async def the_notice_fits(visitor: Visitor, language: str) -> None:

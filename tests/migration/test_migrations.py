@@ -88,6 +88,7 @@ STEPS = [
     "invite_users",
     "organize_threads",
     "mark_changed_steps_once",
+    "remember_facts",
     "complete_rows_of_older_versions",
 ]
 

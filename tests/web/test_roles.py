@@ -233,6 +233,9 @@ WHO_MAY = {
     **{f"{method} /v1/{{path:path}}": KEYS for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")},
     # Sends to another page.
     "GET /admin": ADMINS,
+    "GET /admin/start": ADMINS,
+    "POST /admin/start/hide": ADMIN_FORM,
+    "POST /admin/start/show": ADMIN_FORM,
     "GET /admin/people": ADMINS,
     "POST /admin/people": ADMIN_FORM,
     "GET /admin/people/{user_id}": ADMINS,

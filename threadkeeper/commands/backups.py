@@ -12,7 +12,9 @@ from rich.text import Text
 from datalayer.backup.backup import Backup, BackupReport
 from datalayer.backup.manifest import POSTGRES_DUMP
 from datalayer.backup.restore import Restoration, RestoreReport
-from datalayer.database import dialect_of
+from datalayer.database import Database, dialect_of
+from datalayer.errors import DataLayerError
+from datalayer.installation.installation import Installation
 from threadkeeper.commands.terminal import console, end, make_data_dir, open_store, progress, run, settings_or_end
 from threadkeeper.settings.urls import sqlite_file
 
@@ -32,13 +34,16 @@ def backup(
             closing.push_async_callback(store.close)
             bar = closing.enter_context(progress(TextColumn("{task.completed} files"), BarColumn(), console=shown))
             files = bar.add_task("files", total=None)
-            return await Backup(
+            report = await Backup(
                 url,
                 store,
                 folder,
                 found=lambda key, words: shown.print(Text(f"{key}: {words}"), soft_wrap=True),
                 progressed=lambda report: bar.update(files, completed=report.copied),
             ).run()
+            if report.is_finished:
+                await note_backup(url, folder, report)
+            return report
 
     report = run(work())
     shown.print(f"Copied {report.copied} files ({report.copied_bytes} bytes).", highlight=False)
@@ -58,6 +63,19 @@ def backup(
         shown.print(f"{report.known_missing} files are not in it: `files verify --repair` has marked them as missing.")
     if problems := report.missing + report.damaged:
         end(f"{problems} files are missing or damaged in the store; everything else is in the backup.", 1)
+
+
+async def note_backup(url: str, folder: Path, report: BackupReport) -> None:
+    """Store in the database that the backup is finished, for the page of the administration."""
+    layer = Installation(Database(url), None, patience_seconds=0)
+    try:
+        await layer.note_backup(str(folder), files=report.files, size=report.bytes, by="threadkeeper backup")
+    except DataLayerError as error:
+        typer.echo(
+            f"The backup is finished, but /admin will not show it, because it could not be noted: {error}.", err=True
+        )
+    finally:
+        await layer.close()
 
 
 def restore(path: Annotated[Path, typer.Argument(help="The folder of a finished backup.")]) -> None:

@@ -17,7 +17,10 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from datalayer import DataLayerError
 from threadkeeper.citations import PASSAGE
+from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import person_at
+from threadkeeper.web.auth.roles import is_admin
+from threadkeeper.web.first_start import PAGE, First
 from threadkeeper.web.pages.dependencies import Layer
 from threadkeeper.web.pages.failures import login_address
 from threadkeeper.web.pages.sentences import speaker
@@ -40,6 +43,20 @@ async def open_thread(request: Request, layer: Layer, thread_id: str) -> Respons
 
 
 @router.get("/")
+async def open_home(request: Request, first_start: First) -> Response:
+    """The chat; a new operator is sent to the first steps, once."""
+    try:
+        person = person_at(request)
+        is_for_them = (person is None or is_admin(person)) and "text/html" in request.headers.get("accept", "")
+        if is_for_them and await first_start.is_due():
+            # After a login, Chainlit's page asks for no page: the login has to be told where to go.
+            address = PAGE if person else f"/login?next={root_path()}{PAGE}"
+            return RedirectResponse(address, HTTPStatus.SEE_OTHER)
+    except DataLayerError:
+        return await _page(request)
+    return await open_page(request)
+
+
 @router.get("/thread")
 @router.get("/share/{thread_id}")
 @router.get("/element/{element_id}")

@@ -17,6 +17,7 @@ from threadkeeper.web.auth.keys import KeyGate
 from threadkeeper.web.chainlit_pages import router as chainlit_pages
 from threadkeeper.web.chainlit_routes import chainlit_router
 from threadkeeper.web.files import files_router
+from threadkeeper.web.first_start import FirstStart
 from threadkeeper.web.health import health_router
 from threadkeeper.web.page_api import page_api_router
 from threadkeeper.web.pages.dependencies import share
@@ -81,13 +82,14 @@ def all_routers(
         knowledge_places=places,
         accounts=accounts or Authenticator(layer),
         public_url=public_url,
+        first_start=FirstStart(layer),
     )
     of_the_chat = APIRouter(dependencies=[Depends(shared)])
     of_the_chat.include_router(page_api_router(asked_reasons))
     of_the_chat.include_router(chainlit_pages)
 
     def build_pages() -> APIRouter:
-        from threadkeeper.web.admin import people, person  # noqa: PLC0415
+        from threadkeeper.web.admin import routes as admin  # noqa: PLC0415
         from threadkeeper.web.assistants import routes as assistants  # noqa: PLC0415
         from threadkeeper.web.assistants.knowledge import routes as knowledge  # noqa: PLC0415
         from threadkeeper.web.me import forks, invitation, password  # noqa: PLC0415
@@ -99,8 +101,7 @@ def all_routers(
 
         router = APIRouter(dependencies=[Depends(shared)])
         of_me = (me, own_keys, own_threads, forks, invitation, password)
-        of_admins = (people, person)
-        for part in (usage, review, *of_me, assistants, knowledge, *of_admins):
+        for part in (usage, review, *of_me, assistants, knowledge, admin):
             router.include_router(part.router)
         return router
 

@@ -15,7 +15,7 @@ from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.addresses import PublicUrl
 from threadkeeper.web.pages.dependencies import Accounts, Layer, Pages
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.forms import Form
 from threadkeeper.web.pages.zone import Zone
 
 ROWS_A_PAGE = 50
@@ -30,11 +30,6 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 def cost_since() -> str:
     """From when on the cost of a user's calls is shown."""
     return utc_in(-COST_DAYS * _DAY_SECONDS)
-
-
-@router.get("/admin")
-async def read_admin(_person: Admin) -> Response:
-    return redirect_to("/admin/people")
 
 
 @router.get("/admin/people")
