@@ -75,7 +75,6 @@ if TYPE_CHECKING:
         User,
     )
     from datalayer.records.imports import ImportedFile, ImportedThread
-    from datalayer.records.installation import FirstSteps
     from datalayer.records.jobs import Job, JobPage
     from datalayer.records.keys import ApiKey, ApiReply, Rate
     from datalayer.records.knowledge import (
@@ -162,7 +161,6 @@ _HOMES = {
         Thread ThreadChoice ThreadHeading User
     """,
     "datalayer.records.imports": "ImportedFile ImportedThread",
-    "datalayer.records.installation": "FirstSteps",
     "datalayer.records.jobs": "Job JobPage",
     "datalayer.records.keys": "ApiKey ApiReply Rate",
     "datalayer.knowledge.passage_search": "VectorSearch",
@@ -227,7 +225,6 @@ __all__ = [
     "Element",
     "ExcerptPart",
     "Feedback",
-    "FirstSteps",
     "Folder",
     "Forbidden",
     "FoundThread",

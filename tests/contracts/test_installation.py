@@ -4,10 +4,11 @@ from decimal import Decimal
 
 import pytest
 
-from datalayer import AssistantSettings, FirstSteps, acting_as
+from datalayer import AssistantSettings, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.errors import Forbidden
+from datalayer.records.installation import FirstSteps
 from datalayer.records.usage import Limit
 from tests.support.calls import call
 from tests.support.records import new_id

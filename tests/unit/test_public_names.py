@@ -52,7 +52,6 @@ DocumentPassage(position, text, tokens, page=)
 Element(id, thread_id=, type=, url=, chainlit_key=, name=, display=, object_key=, byte_size=, sha256=, size=, page=, language=, for_id=, mime=, auto_play=, player_config=, props=, extra=, created_at=)
 ExcerptPart(text, is_marked=)
 Feedback(id, for_id, value, thread_id=, user_id=, comment=, updated_at=)
-FirstSteps(has_answer, has_people, has_limit, has_assistant, backup, shown)
 Folder(tag, threads)
 Forbidden: DataLayerError
 FoundThread(thread_id, title, text)

@@ -35,6 +35,7 @@ def test_the_module_with_the_name_of_its_folder_has_no_sql() -> None:
             "billing",
             "files",
             "imports",
+            "installation",
             "jobs",
             "keys",
             "knowledge",

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from datalayer import SYSTEM, FirstSteps, acting_as
+from datalayer import SYSTEM, acting_as
+from datalayer.records.installation import FirstSteps
 from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import PageRoute
