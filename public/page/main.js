@@ -1,5 +1,4 @@
 // Completes Chainlit's page. If a part fails, the others and the page go on without it.
-import { texts } from "./server.js";
 import { watchCopying } from "./copying.js";
 import { watchDialogs } from "./dialogs.js";
 import { watchEdits } from "./edits.js";
@@ -7,6 +6,7 @@ import { watchElements } from "./elements.js";
 import { watchFolders } from "./folders.js";
 import { watchKeyboard } from "./keyboard.js";
 import { watchLinks } from "./links.js";
+import { watchNames } from "./names.js";
 import { watchSearch } from "./search.js";
 import { watchSharing } from "./sharing.js";
 import { watchThread } from "./thread.js";
@@ -14,7 +14,7 @@ import { watchToasts } from "./toasts.js";
 import { watchVotes } from "./votes.js";
 
 const start = () => {
-  const onEveryPage = [watchKeyboard, watchCopying, watchLinks, watchDialogs, watchToasts];
+  const onEveryPage = [watchKeyboard, watchCopying, watchLinks, watchDialogs, watchToasts, watchNames];
   const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing, watchElements, watchFolders];
   for (const watch of [...onEveryPage, ...inTheChat]) {
     try {
@@ -23,7 +23,6 @@ const start = () => {
       console.error("Threadkeeper's page script:", error);
     }
   }
-  if (!/\/login(?:\/|$)/.test(location.pathname)) texts();
 };
 
 // A script from the browser's cache can be here before the body is.

@@ -100,7 +100,7 @@ WHO_MAY = {
     # The thread decides who may fork it; others get a 404.
     "GET /me/threads/{thread_id}/fork": PAGE,
     "POST /me/threads/{thread_id}/fork": FORM,
-    "GET /page/texts": DATA,
+    "GET /page/texts": EVERYONE,
     "GET /page/side-bar": DATA,
     "PUT /page/threads/{thread_id}/marks": DATA,
     "PUT /page/vote": DATA,

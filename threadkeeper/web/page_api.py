@@ -52,7 +52,8 @@ def page_api_router(reasons: Sequence[str]) -> APIRouter:
     router = APIRouter(prefix="/page", include_in_schema=False)
 
     @router.get("/texts")
-    async def read_texts(request: Request, _person: LoggedIn) -> dict[str, Any]:
+    async def read_texts(request: Request) -> dict[str, Any]:
+        # For the page of the login, too.
         language = language_for(request.headers.get("accept-language"))
         messages = PAGES.messages(language).items()
         texts = {key.removeprefix(_PREFIX): message for key, message in messages if key.startswith(_PREFIX)}
