@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,13 +20,13 @@ from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.records.review import AnswerFilter
-from datalayer.records.usage import LlmCallPayload
+from datalayer.records.usage import Limit, LlmCallPayload
 from datalayer.schema.chat import credentials, logins, users
 from tests.support.calls import call
 from tests.support.job_process import TIMES
 from tests.support.pages import read_page, table
 from tests.support.patience import until
-from tests.support.records import step, thread, vote
+from tests.support.records import new_id, step, thread, vote
 from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import SECRET, Browser
 from threadkeeper.login.accounts import Authenticator
@@ -460,3 +461,25 @@ async def test_wrong_old_passwords_are_slowed_as_logins_are(layer: ChainlitLayer
         assert not await accounts.confirm("uma", "wrong password")
     assert len(paused) == 2, "the first three are free"
     assert await accounts.confirm("UMA", "right password")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_limits_and_what_is_left_of_them_are_shown(
+    layer: ChainlitLayer, people: dict[str, User], uma: httpx.AsyncClient
+) -> None:
+    assert "No limit applies to you." in (await page_at(uma, "/me")).text
+    project = await layer.default_project()
+    for scope, subject, unit, amount in (
+        ("users", None, "tokens", 10_000),
+        ("user", people["user"].id, "tokens", 2_000),
+        ("user", people["reviewer"].id, "tokens", 7),
+        ("project", project, "dollars", 5),
+    ):
+        await layer.put_limit(Limit(new_id(), scope, subject, "month", unit, Decimal(amount)))  # type: ignore[arg-type]
+    used = {"prompt_tokens": 400, "completion_tokens": 100, "total_cost": Decimal("1.25")}
+    await layer.record_call(call(utc_now(), user_id=people["user"].id, project_id=project, **used))
+    rows = table(await page_at(uma, "/me"), "rows limits")
+    assert sorted(row[:3] for row in rows) == [
+        ["$5.00 a month of all users together", "$1.25 25%", "$3.75"],
+        ["2,000 tokens a month", "500 tokens 25%", "1,500 tokens"],
+    ]

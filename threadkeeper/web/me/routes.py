@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from datalayer import SYSTEM, Account, BlobNotFound, Job, Login, acting_as
+from datalayer import SYSTEM, Account, BlobNotFound, Job, LimitStanding, Login, acting_as
+from datalayer.billing.billing import DEFAULT_PROJECT
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, clean_time, known_id, name_key, utc_now
 from datalayer.records.audit import Look, LookPage
@@ -69,6 +70,7 @@ async def read_me(
     owned = list(dict.fromkeys([*owned, *own]))
     values = {
         "account": account.user,
+        "limits": await _limits(layer, account, pages.time_zone),
         "has_password": account.password_hash is not None,
         "password_changed": "password" in request.query_params,
         "looked": looked,
@@ -201,6 +203,11 @@ async def _votes(layer: ChainlitLayer, owned: list[str]) -> list[Satisfaction]:
         sums = (sum(one.answers for one in own), sum(one.up for one in own), sum(one.down for one in own))
         found.append(Satisfaction(since, until, name, *sums))
     return found
+
+
+async def _limits(layer: ChainlitLayer, account: Account, zone: str) -> list[LimitStanding]:
+    """The limits that hold for the user's chat, with what is used of them."""
+    return await layer.limit_standings(account.user.id, await layer.project_id(DEFAULT_PROJECT), zone=zone)
 
 
 async def _takeout(layer: ChainlitLayer, job_id: str) -> Job:
