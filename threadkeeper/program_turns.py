@@ -116,7 +116,14 @@ class AskThread(Protocol):
         """
 
     async def __call__(
-        self, thread_id: str, text: str, *, model: str | None, key: ApiKey, elements: Sequence[str] = ()
+        self,
+        thread_id: str,
+        text: str,
+        *,
+        model: str | None,
+        key: ApiKey,
+        elements: Sequence[str] = (),
+        question_id: str | None = None,
     ) -> ProgramTurn:
         """Start the turn.
 
@@ -126,6 +133,8 @@ class AskThread(Protocol):
             model: one of the models on offer; None for that of the assistant or the default.
             key: who asks.
             elements: the ids of files that were taken, and are of no message yet.
+            question_id: of the question, so that a repetition finds the files that a lost attempt gave it; None for a
+                new one.
 
         Raises:
             TurnRefused: there is no such thread, or it answers already, or the key does not allow the model or any
@@ -158,12 +167,19 @@ class AskThread(Protocol):
         """
 
     async def store(
-        self, thread_id: str, text: str, *, model: str | None, key: ApiKey, elements: Sequence[str] = ()
+        self,
+        thread_id: str,
+        text: str,
+        *,
+        model: str | None,
+        key: ApiKey,
+        elements: Sequence[str] = (),
+        question_id: str | None = None,
     ) -> str:
         """Store a question that `BackgroundTurns.answer` answers later; gives its id.
 
         Args:
-            thread_id, text, model, key, elements: as for a question that is answered at once.
+            thread_id, text, model, key, elements, question_id: as for a question that is answered at once.
 
         Raises:
             TurnRefused: as for a question that is answered at once, but for a thread that answers already.

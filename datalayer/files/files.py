@@ -27,7 +27,7 @@ class Files(ElementFiles, DataStore):
             most_bytes: of all files together.
 
         Raises:
-            NotFound: the thread has no such element, or it is of a step already.
+            NotFound: the thread has no such element, or it is of another step already.
             InvalidRecord: the files are larger together.
             Forbidden: the thread is someone else's.
         """

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, and_, bindparam, case, delete, select, update
+from sqlalchemy import ColumnElement, Executable, and_, bindparam, case, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.database import Database
@@ -85,8 +85,12 @@ async def by_object_key(connection: AsyncConnection, keys: Sequence[str]) -> dic
 
 
 async def attach(connection: AsyncConnection, thread_id: str, element_ids: Sequence[str], step_id: str) -> list[int]:
-    """Let those of these elements of the thread that are of no step be of this one; gives the sizes of their files."""
-    these = (elements.c.id.in_(element_ids), elements.c.threadId == thread_id, elements.c.forId.is_(None))
+    """Let those of these elements of the thread that are of no step be of this one; gives the sizes of their files.
+
+    Those that are of this step already count too: an attempt may have been committed, and its answer lost.
+    """
+    is_free = or_(elements.c.forId.is_(None), elements.c.forId == step_id)
+    these = (elements.c.id.in_(element_ids), elements.c.threadId == thread_id, is_free)
     statement = update(elements).where(*these).values(forId=step_id).returning(elements.c.byteSize)
     return [size or 0 for size in (await connection.execute(statement)).scalars()]
 

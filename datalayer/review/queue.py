@@ -22,6 +22,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -152,14 +153,21 @@ async def listed(
     limit: int,
     thread_id: str | None,
     excerpts: bool,
+    after: tuple[int, str, str] | None = None,
 ) -> list[ReviewItem]:
-    """Open items, the reviewer's locked ones first, then by age; or finished items, the latest first."""
+    """Open items, the reviewer's locked ones first, then by age; or finished items, the latest first.
+
+    `after`: of open items, only those behind this one: 0 if it is locked by the reviewer, else 1; its time; its answer.
+    """
     # First, so that a reviewer finds their own items in a queue longer than the limit.
     held = case((false() if reviewer_id is None else review_items.c.lockedBy == reviewer_id, 0), else_=1)
     order = [review_items.c.doneAt.desc()] if is_done else [held, review_items.c.createdAt]
     conditions: list[ColumnElement[bool]] = [not_(IS_OPEN) if is_done else IS_OPEN]
     if thread_id is not None:
         conditions.append(review_items.c.threadId == thread_id)
+    if after is not None:
+        place = tuple_(held, review_items.c.createdAt, review_items.c.stepId)
+        conditions.append(place > tuple_(*(literal(value) for value in after)))
     statement = _listed(and_(*conditions)).order_by(*order, review_items.c.stepId).limit(limit)
     rows = (await connection.execute(statement)).all()
     questions = await _questions(connection, [row.stepId for row in rows]) if excerpts and rows else {}

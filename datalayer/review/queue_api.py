@@ -4,7 +4,8 @@ from collections.abc import Collection
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_id, clean_text, clean_time
+from datalayer import cursors
+from datalayer.cleaning import clean_id, clean_text, clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.records.review import ItemReason, ReviewerProgress, ReviewItem, Sampled
 from datalayer.review import access, queue
@@ -113,7 +114,13 @@ class ReviewQueue(ReviewStore):
         return await self._write_as_reviewer(lambda connection, reviewer: queue.release(connection, known, reviewer.id))
 
     async def list_queue(
-        self, *, is_done: bool = False, limit: int = 100, thread_id: str | None = None, excerpts: bool = False
+        self,
+        *,
+        is_done: bool = False,
+        limit: int = 100,
+        thread_id: str | None = None,
+        excerpts: bool = False,
+        cursor: str | None = None,
     ) -> list[ReviewItem]:
         """Open items, the acting reviewer's locked ones first, then by age; or finished items, the latest first.
 
@@ -122,12 +129,17 @@ class ReviewQueue(ReviewStore):
             limit: how many, at most 1,000.
             thread_id: only items of this thread.
             excerpts: whether items contain the beginning of the question, which reveals content of the thread.
+            cursor: of open items, only those behind this one (`queue_cursor`).
+
+        Raises:
+            InvalidRecord: the cursor is not valid, or of finished items.
         """
+        after = None if cursor is None else _place(cursor, is_done=is_done)
         most = max(1, min(limit, MOST_ITEMS))
         known = None if thread_id is None else clean_id(thread_id, "thread id")
         return await self._read_as_reviewer(
             lambda connection, reviewer: queue.listed(
-                connection, reviewer.id, is_done=is_done, limit=most, thread_id=known, excerpts=excerpts
+                connection, reviewer.id, is_done=is_done, limit=most, thread_id=known, excerpts=excerpts, after=after
             )
         )
 
@@ -135,6 +147,24 @@ class ReviewQueue(ReviewStore):
         """Counts per reviewer of verdicts and finished items since then, and of open items; and of unassigned ones."""
         begin = clean_time(since, "begin")
         return await self._read_as_reviewer(lambda connection, _: queue.progress(connection, begin))
+
+
+def queue_cursor(item: ReviewItem, reviewer: str | None) -> str:
+    """The cursor behind an open item, for a reviewer."""
+    is_held = reviewer is not None and item.locked_by == reviewer
+    return cursors.encode("0" if is_held else "1", item.created_at, item.step_id)
+
+
+def _place(cursor: str, *, is_done: bool) -> tuple[int, str, str]:
+    """The place behind which a page of open items begins.
+
+    Raises:
+        InvalidRecord: the cursor is not valid, or of finished items.
+    """
+    if is_done:
+        raise InvalidRecord("finished items have no cursor")
+    held, created_at, step_id = cursors.decode(cursor, {"0": 0, "1": 1}.get, clean_text, known_id)
+    return held, created_at, step_id
 
 
 def _bounded(lock_seconds: float) -> float:

@@ -109,6 +109,24 @@ async def test_a_reviewer_copies_a_thread_and_links_a_better_answer(program_of: 
     assert problem(await rita.post(f"/reviews/threads/{new_id()}/copy", json={})) == (404, "not-found")
 
 
+async def test_the_queue_is_read_page_by_page(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    turns = [await talk(layer, "uma", f"question {number}", thumb=0) for number in range(4)]
+    rita, ada = await program_of("reviewer", scopes=["reviews"]), await program_of("admin", scopes=["reviews"])
+    await rita.post("/reviews/queue/fill", json={})
+    taken = (await rita.post("/reviews/queue/next")).json()["answer_id"]
+    for program in (rita, ada):
+        first = (await program.get("/reviews/queue", params={"limit": 3})).json()
+        rest = (await program.get("/reviews/queue", params={"cursor": first["next_cursor"]})).json()
+        found = [one["answer_id"] for one in first["data"] + rest["data"]]
+        assert (len(first["data"]), rest["next_cursor"]) == (3, None)
+        assert sorted(found) == sorted(turn.answer for turn in turns)
+        if program is rita:
+            assert found[0] == taken
+    assert problem(await rita.get("/reviews/queue", params={"cursor": "x"})) == (422, "invalid")
+
+
 async def test_reviewers_save_views_of_the_inbox(program_of: Program, layer: ChainlitLayer,
     people: dict[str, User]) -> None:  # fmt: skip
     turn = await talk(layer, "uma", thumb=0)

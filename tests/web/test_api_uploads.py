@@ -170,3 +170,29 @@ async def test_the_files_of_a_question_have_bounds_together(
         *(asked(program, thread_id, "Go", elements=ids[1:2], background=True) for _ in range(2))
     )
     assert sorted(one.status_code for one in both) == [202, 422]
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_a_repetition_finds_the_files_of_an_attempt_whose_commit_was_not_answered(
+    program_of: Program, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, background: bool
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    file = (await uploaded(program, thread_id, "hours.md", NOTES)).json()["id"]
+    attach, lost = layer.attach_elements, [1]
+
+    async def attached_and_lost(*arguments: Any, **fields: Any) -> None:
+        await attach(*arguments, **fields)
+        if lost:
+            lost.pop()
+            raise StorageUnavailable("the connection was lost after the commit")
+
+    monkeypatch.setattr(layer, "attach_elements", attached_and_lost)
+    body = {"content": "When?", "elements": [file], "background": background}
+    where, once = f"/threads/{thread_id}/messages", {"Idempotency-Key": "1"}
+    assert problem(await program.post(where, json=body, headers=once)) == (503, "unavailable")
+    again = await program.post(where, json=body, headers=once)
+    assert again.status_code == (202 if background else 200), again.text
+    (element,) = (await program.get(f"/threads/{thread_id}/elements")).json()["data"]
+    questions = [one for one in (await program.get(where)).json()["data"] if one["role"] == "user"]
+    assert [element["message_id"]] == [one["id"] for one in questions]

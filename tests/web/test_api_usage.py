@@ -133,6 +133,10 @@ async def test_usage_statistics_and_portfolio_are_those_of_the_calls(
     )
 
     hours = (await program.get("/statistics", params=DAY | {"interval": "hour", "zone": "Asia/Shanghai"})).json()
+    some: dict[str, Any] = {"interval": "hour", "zone": "Asia/Shanghai", "limit": 20}
+    first = (await program.get("/statistics", params=DAY | some)).json()
+    rest = (await program.get("/statistics", params=DAY | some | {"cursor": first["next_cursor"]})).json()
+    assert (first["data"] + rest["data"], rest["next_cursor"]) == (hours["data"], None)
     assert (len(hours["data"]), hours["data"][0]["start"]) == (24, "2026-03-09T16:00:00.000000Z")
     by_hour = {one["start"]: one["totals"]["calls"] for one in hours["data"] if one["totals"]["calls"]}
     assert by_hour == {"2026-03-10T09:00:00.000000Z": 1, "2026-03-10T11:00:00.000000Z": 1}
@@ -209,7 +213,11 @@ async def test_prices_and_limits_are_read(program_of: Program, layer: ChainlitLa
     await layer.record_call(call(utc_now(), user_id=people["user"].id, prompt_tokens=60, completion_tokens=0))
     (limit,) = (await program.get("/limits")).json()["data"]
     assert (limit["id"], limit["used"], limit["left"]) == (own.id, "60", "940")
-    whole = (await (await program_of("admin", scopes=["usage:read"])).get("/limits")).json()["data"]
+    admins = await program_of("admin", scopes=["usage:read"])
+    whole = (await admins.get("/limits")).json()["data"]
+    first = (await admins.get("/limits", params={"limit": 1})).json()
+    rest = (await admins.get("/limits", params={"cursor": first["next_cursor"]})).json()
+    assert first["data"] + rest["data"] == whole
     assert {one["id"]: one["used"] for one in whole} == {own.id: None, others.id: "0"}
 
 

@@ -25,10 +25,12 @@ async def send_to_pages(thread_id: str, owner: str | None, event: str, data: Any
             await send(event, data)
 
 
-def question_step(thread_id: str, owner: str, text: str, *, model: str | None = None) -> dict[str, Any]:
+def question_step(
+    thread_id: str, owner: str, text: str, *, model: str | None = None, question_id: str | None = None
+) -> dict[str, Any]:
     """The StepDict of a new question of a program."""
     return {
-        "id": str(uuid.uuid4()),
+        "id": question_id or str(uuid.uuid4()),
         "threadId": thread_id,
         "parentId": None,
         "name": owner,

@@ -57,12 +57,22 @@ class Programs:
         return await take_file(self._layer, self._answering.questions, thread_id, name=name, mime=mime, path=path)
 
     async def __call__(
-        self, thread_id: str, text: str, *, model: str | None, key: ApiKey, elements: Sequence[str] = ()
+        self,
+        thread_id: str,
+        text: str,
+        *,
+        model: str | None,
+        key: ApiKey,
+        elements: Sequence[str] = (),
+        question_id: str | None = None,
     ) -> Turn:
         """As `threadkeeper.program_turns.AskThread`."""
         async with self._claimed(thread_id) as claim:
             thread = await self._own(await self._layer.get_thread(thread_id), key)
-            question = question_step(thread_id, key.owner, text, model=model)
+            if any(step["id"] == question_id for step in thread["steps"]):
+                # Of an `Idempotency-Key` that was forgotten since.
+                question_id = None
+            question = question_step(thread_id, key.owner, text, model=model, question_id=question_id)
             await self._demand(thread, question, key)
             return await self._begin(thread, question, key, claim, elements=elements)
 
@@ -122,11 +132,18 @@ class Programs:
             raise
 
     async def store(
-        self, thread_id: str, text: str, *, model: str | None, key: ApiKey, elements: Sequence[str] = ()
+        self,
+        thread_id: str,
+        text: str,
+        *,
+        model: str | None,
+        key: ApiKey,
+        elements: Sequence[str] = (),
+        question_id: str | None = None,
     ) -> str:
         """As `threadkeeper.program_turns.AskThread.store`."""
         thread = await self._own(await self._layer.get_thread_head(thread_id), key)
-        question = question_step(thread_id, key.owner, text, model=model)
+        question = question_step(thread_id, key.owner, text, model=model, question_id=question_id)
         await self._demand(thread, question, key)
         await self._take_files(thread, question, elements)
         try:

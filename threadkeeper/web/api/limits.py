@@ -17,6 +17,7 @@ from threadkeeper.web.api.paging import Cursor, IfMatch, demand_match, etag, mat
 from threadkeeper.web.api.paging import Limit as PageLimit
 from threadkeeper.web.api.problems import invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
+from threadkeeper.web.api.shapes import LARGEST_PAGE
 from threadkeeper.web.api.usage_shapes import (
     ChangedLimit,
     LimitList,
@@ -75,8 +76,10 @@ async def end_price(caller: AdminCaller, layer: Layer, price_id: str) -> PriceRo
 
 
 @router.get("/limits")
-async def list_limits(caller: UsageReader, layer: Layer, pages: Pages) -> LimitList:
-    """The limits of the user and the key, and how much of them is used. Admins see all limits."""
+async def list_limits(
+    *, caller: UsageReader, layer: Layer, pages: Pages, cursor: Cursor = None, limit: PageLimit = LARGEST_PAGE
+) -> LimitList:
+    """The limits of the user and the key, and how much of them is used. Admins see all limits, the oldest first."""
     slug = caller.key.project if caller.key else None
     project_id = await layer.project_id(slug) if slug else None
     standings = {
@@ -90,7 +93,8 @@ async def list_limits(caller: UsageReader, layer: Layer, pages: Pages) -> LimitL
     }
     limits = await layer.list_limits()
     shown = [one for one in limits if one.id in standings or sees_all_usage(caller.person)]
-    return LimitList(data=[limit_of(one, standings.get(one.id)) for one in shown])
+    page, following = page_of(shown, lambda one: one.id, cursor, limit)
+    return LimitList(data=[limit_of(one, standings.get(one.id)) for one in page], next_cursor=following)
 
 
 @router.post("/limits", status_code=201, dependencies=[once_with("admin", from_pages=False)])

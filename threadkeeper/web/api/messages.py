@@ -16,7 +16,7 @@ from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused, TurnResult
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.jobs import address_of, shown_job
-from threadkeeper.web.api.once import Once, note_done
+from threadkeeper.web.api.once import Once, id_for, note_done
 from threadkeeper.web.api.paging import Limit, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found, problem_of
 from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute
@@ -126,7 +126,12 @@ async def _answer_later(
     asks = checked(request, given.content, given.model)
     try:
         question_id = await asks.store(
-            thread_id, given.content, model=given.model, key=caller.key, elements=given.elements
+            thread_id,
+            given.content,
+            model=given.model,
+            key=caller.key,
+            elements=given.elements,
+            question_id=id_for(request),
         )
     except TurnRefused as refused:
         raise refusal(refused) from None
@@ -178,7 +183,9 @@ async def begin_turn(
     assert caller.key is not None
     asks = checked(request, content, model)
     try:
-        turn = await asks(thread_id, content, model=model, key=caller.key, elements=elements)
+        turn = await asks(
+            thread_id, content, model=model, key=caller.key, elements=elements, question_id=id_for(request)
+        )
     except TurnRefused as refused:
         raise refusal(refused) from None
     note_done(request, thread_id)

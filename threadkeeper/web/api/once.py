@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import uuid
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
@@ -89,6 +90,12 @@ def begun(request: Request) -> Begun | None:
     """The request whose first answer is made now."""
     found: Begun | None = request.scope.get(_STATE)
     return found
+
+
+def id_for(request: Request) -> str | None:
+    """The id of what the request makes, the same for each of its repetitions; None without an `Idempotency-Key`."""
+    name = begun(request)
+    return None if name is None else str(uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(name)))
 
 
 def note_done(request: Request, thread_id: str | None = None) -> None:

@@ -118,6 +118,7 @@ class GivenMark(Strict):
 
 class QueueList(BaseModel):
     data: list[QueueItem]
+    next_cursor: str | None
 
 
 def answer_of(row: AnswerRow) -> ReviewedAnswer:

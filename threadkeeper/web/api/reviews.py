@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
+from datalayer import InvalidRecord
 from datalayer.records.review import MarkKind, Verdict
+from datalayer.review.queue_api import queue_cursor
 from threadkeeper.web.api.access import ReviewCaller
 from threadkeeper.web.api.answers_query import Answers
 from threadkeeper.web.api.messages import messages_of
@@ -31,6 +33,7 @@ from threadkeeper.web.api.review_shapes import (
     verdict_of,
 )
 from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.shapes import LARGEST_PAGE
 from threadkeeper.web.pages.dependencies import Layer
 from threadkeeper.web.review.exports import INSTALL, export_of, writers
 from threadkeeper.web.review.notices import LONGEST_PURPOSE
@@ -38,7 +41,6 @@ from threadkeeper.web.review.policy import Policy, needs_purpose
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
-_ITEMS_SHOWN = 100
 Purpose = Annotated[
     str | None,
     Query(max_length=LONGEST_PURPOSE, description="Why; its owner sees it. Some servers require it."),
@@ -94,10 +96,16 @@ async def withdraw_verdict(_caller: ReviewCaller, layer: Layer, answer_id: str) 
 
 
 @router.get("/reviews/queue")
-async def read_queue(_caller: ReviewCaller, layer: Layer, policy: Policy) -> QueueList:
-    """The first hundred answers that wait for a verdict, one's own first."""
-    found = await layer.list_queue(limit=_ITEMS_SHOWN, excerpts=not policy.asks_purpose)
-    return QueueList(data=[item_of(one) for one in found])
+async def read_queue(
+    *, caller: ReviewCaller, layer: Layer, policy: Policy, cursor: Cursor = None, limit: Limit = LARGEST_PAGE
+) -> QueueList:
+    """The answers that wait for a verdict: those that one has taken first, then by age."""
+    try:
+        found = await layer.list_queue(limit=limit + 1, excerpts=not policy.asks_purpose, cursor=cursor)
+    except InvalidRecord:
+        raise invalid("query.cursor", "it is not the `next_cursor` of a page") from None
+    following = queue_cursor(found[limit - 1], caller.identifier) if len(found) > limit else None
+    return QueueList(data=[item_of(one) for one in found[:limit]], next_cursor=following)
 
 
 @router.post("/reviews/queue/next", dependencies=[once_with("reviews", from_pages=False)])

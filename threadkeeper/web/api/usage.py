@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.usage import CallFilter, Dimension, Interval
+from datalayer.records.usage import CallFilter, Dimension, Interval, UsageBucket
+from datalayer.usage.statistics import MOST_BUCKETS
 from threadkeeper.web.api.access import Caller, UsageReader
 from threadkeeper.web.api.calls_query import Calls, demand_own_filters
+from threadkeeper.web.api.paging import Cursor, page_of
 from threadkeeper.web.api.problems import Problem
 from threadkeeper.web.api.route import PREFIX, ApiRoute
 from threadkeeper.web.api.usage_shapes import (
@@ -72,18 +74,26 @@ async def read_statistics(
     split_by: Annotated[
         Dimension | None, Query(description="Each interval has a bucket for every value that occurs in any of them.")
     ] = None,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_BUCKETS)] = MOST_BUCKETS,
 ) -> Statistics:
     """Number, cost, tokens and speed of calls in each interval of a period, also in those without a call."""
     which = _own(caller, query, split_by)
     with reading_usage(caller.person):
         found = await layer.usage_series(which, interval, query.zone.key, split_by)
+    page, following = page_of(found, _name_of_bucket, cursor, limit)
     return Statistics(
         since=which.since or "",
         until=which.until or "",
         zone=query.zone.key,
         interval=interval,
-        data=[Bucket(start=one.start, end=one.end, value=one.value, totals=totals_of(one.totals)) for one in found],
+        data=[Bucket(start=one.start, end=one.end, value=one.value, totals=totals_of(one.totals)) for one in page],
+        next_cursor=following,
     )
+
+
+def _name_of_bucket(bucket: UsageBucket) -> str:
+    return f"{bucket.start}~{bucket.value or ''}"
 
 
 def _own(caller: Caller, query: Calls, by: str | None) -> CallFilter:

@@ -124,6 +124,7 @@ class Statistics(BaseModel):
     zone: str
     interval: str
     data: list[Bucket]
+    next_cursor: str | None
 
 
 class PriceRow(BaseModel):
@@ -198,6 +199,7 @@ class ChangedLimit(Strict):
 
 class LimitList(BaseModel):
     data: list[LimitRow]
+    next_cursor: str | None
 
 
 def money(amount: Decimal | None) -> str | None:
