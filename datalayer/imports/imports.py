@@ -1,7 +1,8 @@
 """Public methods for threads that come from another chat."""
 
 import secrets
-from collections.abc import Collection
+import uuid
+from collections.abc import AsyncIterable, Collection
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -70,6 +71,20 @@ class Imports(DataStore):
             await self._forget_imported_files(thread_id, stored)
         self._note_write()
         return is_new
+
+    async def keep_import(self, content: AsyncIterable[bytes], seconds: float) -> str:
+        """Store an uploaded export; returns its key in the file store. It is deleted after so many seconds.
+
+        Raises:
+            InvalidRecord: no blob store is configured.
+            BlobError: the file cannot be stored.
+        """
+        if self._blobs is None:
+            raise InvalidRecord("exports can be uploaded only if a blob store is configured")
+        key, due = f"imports/{uuid.uuid4()}", utc_in(seconds)
+        await self._writer.submit(lambda connection: file_outbox.announce(connection, key, None, due))
+        await self._blobs.put(key, content, _BYTES, name="export")
+        return key
 
     async def _store_imported_file(self, file: ImportedFile, thread_id: str, stored: dict[str, dict[str, Any]]) -> None:
         if self._blobs is None or file.content is None:

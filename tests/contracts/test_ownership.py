@@ -233,6 +233,8 @@ WITHOUT_OWNER = {
     *("claim_turn", "keep_turns", "release_turn", "thread_changes"),
     # Whether an id is in use: everyone.
     "existing_threads",
+    # The application keeps an uploaded export for a user.
+    "keep_import",
     # The application registers and runs jobs, and only the system forgets them. A job belongs to whoever starts it.
     *("register_job", "run_jobs", "stop_jobs", "start_job", "forget_jobs"),
     *("default_project", "list_limits", "put_limit", "remove_limit", "limit_standings", "reserve", "extend", "release"),

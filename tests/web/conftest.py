@@ -32,6 +32,7 @@ from threadkeeper.gateway.routes import GatewayOnDemand, gateway_router
 from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.jobs.answers import register_answers
+from threadkeeper.jobs.imports import register_imports
 from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.jobs.trainings import register_trainings
 from threadkeeper.jobs.webhooks import register_webhooks
@@ -190,6 +191,7 @@ def whole_app(
     register_answers(layer, ask_thread)
     register_webhooks(layer, webhook_places)
     register_takeouts(layer)
+    register_imports(layer)
     ours = all_routers(
         layer,
         ask_thread=ask_thread,

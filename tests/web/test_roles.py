@@ -95,6 +95,10 @@ WHO_MAY = {
     "POST /assistants/{slug}/knowledge/trainings/cancel": FORM,
     "GET /assistants/{slug}/knowledge/trainings/{training_id}": PAGE,
     "GET /assistants/{slug}/knowledge/trainings/{training_id}/documents/{document_id}": PAGE,
+    "GET /me/import": PAGE,
+    "POST /me/import": FORM,
+    "POST /me/import/{job_id}/start": FORM,
+    "POST /me/import/{job_id}/cancel": FORM,
     "GET /me/threads": PAGE,
     "POST /me/threads": FORM,
     # The thread decides who may fork it; others get a 404.

@@ -6,6 +6,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import JobFailed
 from datalayer.records.knowledge import Training
 from threadkeeper.chat.model import Model
+from threadkeeper.jobs.imports import register_imports
 from threadkeeper.jobs.retention import register_retention
 from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.jobs.titles import register_titles
@@ -19,6 +20,7 @@ from threadkeeper.settings.settings import Settings
 def register_jobs(layer: ChainlitLayer, settings: Settings, model: Model, knowledge: KnowledgeOnDemand) -> None:
     register_retention(layer, settings.retention_days, settings.retention_every_hours, settings.usage_payload_days)
     register_takeouts(layer)
+    register_imports(layer)
     register_titles(layer, model, settings.title_model)
     suggester = Suggester(layer, model, settings.title_model)
     register_trainings(layer, training_with(knowledge, suggester))

@@ -1,0 +1,73 @@
+"""The job that imports the uploaded export of another chat for its user, or first looks what is in it.
+
+The upload is a file in the store, which the outbox of files deletes after a day. The job reads a copy of it on disk, so
+that the file can be read in any order. A job that was interrupted begins again, and passes over what is stored.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from datalayer import BlobNotFound, JobContext, JobFailed
+from threadkeeper.importing.importer import Report, run_import
+from threadkeeper.importing.package import BadPackage
+
+if TYPE_CHECKING:
+    # The pages use the name of the kind, and do not wait for Chainlit.
+    from datalayer.chainlit_layer import ChainlitLayer
+
+IMPORT = "import"
+KEPT_SECONDS = 24 * 3600.0
+"""For how long an upload is kept."""
+IMPORTS_AT_ONCE = 1
+"""Each reads with the CPU of one core."""
+GONE = "gone"
+"""The error of a job whose upload was deleted."""
+
+
+def register_imports(layer: "ChainlitLayer") -> None:
+    async def bring(context: JobContext) -> dict[str, Any]:
+        account = await layer.get_account(context.owner) if context.owner is not None else None
+        if account is None:
+            raise JobFailed("an import is for one user: a user must start it")
+        total = context.arguments.get("total")
+
+        async def note(report: Report) -> None:
+            await context.progress(report.conversations + report.failed, total)
+
+        key = str(context.arguments["key"])
+        with tempfile.TemporaryDirectory(prefix="import-") as folder:
+            path = Path(folder) / "export"
+            try:
+                blob = await layer.blobs.open(key)
+            except BlobNotFound:
+                raise JobFailed(GONE) from None
+            async with blob:
+                await _copy(blob.__aiter__(), path)
+            try:
+                report = await run_import(
+                    layer,
+                    [path],
+                    account.user,
+                    dry_run=bool(context.arguments["dry_run"]),
+                    by_day=bool(context.arguments["by_day"]),
+                    progressed=note,
+                )
+            except BadPackage as error:
+                text = str(error)
+                raise JobFailed(f"{text[:1].upper()}{text[1:]}.") from error
+        await context.progress(report.conversations + report.failed, report.conversations + report.failed)
+        if not context.arguments["dry_run"]:
+            await layer.file_deleter.delete([key], None)
+        return report.as_json()
+
+    layer.register_job(IMPORT, bring, at_once=IMPORTS_AT_ONCE)
+
+
+async def _copy(chunks: AsyncIterator[bytes], path: Path) -> None:
+    file: BinaryIO = await asyncio.to_thread(path.open, "wb")
+    with file:
+        async for chunk in chunks:
+            await asyncio.to_thread(file.write, chunk)
