@@ -58,6 +58,11 @@ COMMANDS = {
 GROUPS = {
     "user": ("users", "user_app", "Add, change, list and delete users."),
     "thread": ("threads", "thread_app", "Delete a thread, with a receipt."),
+    "threads": (
+        "thread_exports",
+        "threads_app",
+        "Export threads as Markdown, HTML, JSON or OpenAI messages.",
+    ),
     "files": ("files", "files_app", "Check the stored files, or move them to another store."),
     "export": ("takeouts", "export_app", "Export the data of a user."),
     "prices": ("prices", "prices_app", "Set and list your own prices. They override published prices."),

@@ -1,18 +1,19 @@
-"""Public methods for threads that come from another chat."""
+"""Public methods for threads that come from another chat, or go into one."""
 
 import secrets
 import uuid
-from collections.abc import AsyncIterable, Collection
+from collections.abc import AsyncIterable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.chainlit_dicts import marks_of, whole_thread_dict_of
 from datalayer.cleaning import clean_id, known_id, utc_in
 from datalayer.errors import InvalidRecord
 from datalayer.history import file_outbox
 from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
 from datalayer.imports import storing
-from datalayer.ownership import acting_user, demand_write
+from datalayer.ownership import acting_user, demand_write, may_write
 from datalayer.records.imports import ImportedFile, ImportedThread
 from datalayer.store import DataStore
 
@@ -21,7 +22,7 @@ _BYTES = "application/octet-stream"
 
 
 class Imports(DataStore):
-    """Threads of the acting user that come from another chat."""
+    """Threads of the acting user that come from another chat, or go into one."""
 
     async def existing_threads(self, thread_ids: Collection[str]) -> set[str]:
         """Which of these threads exist already, whoever owns them, so that `import_thread` would store nothing.
@@ -71,6 +72,29 @@ class Imports(DataStore):
             await self._forget_imported_files(thread_id, stored)
         self._note_write()
         return is_new
+
+    async def export_threads(self, thread_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The ThreadDicts of at most MOST_THREADS of the acting user's threads, in the order of the ids.
+
+        Each has the keys of `chainlit_dicts.marks_of` as well, and `versions`: earlier versions of its messages, oldest
+        first, as dictionaries with the columns of `step_versions`, and the owner's vote on a removed one as `feedback`.
+        Threads of others are left out, shared ones too.
+
+        Raises:
+            InvalidRecord: there are more ids.
+        """
+        actor = acting_user.get()
+        whole = await self._whole_threads(thread_ids, actor)
+        own = [one for one in whole if may_write(actor, one.thread.user_identifier)]
+        versions = await self.database.query(
+            lambda connection: storing.versions_of(connection, [one.thread.id for one in own])
+        )
+        return [
+            whole_thread_dict_of(one, self._file_url)
+            | marks_of(one.thread)
+            | {"versions": versions.get(one.thread.id, [])}
+            for one in own
+        ]
 
     async def keep_import(self, content: AsyncIterable[bytes], seconds: float) -> str:
         """Store an uploaded export; returns its key in the file store. It is deleted after so many seconds.

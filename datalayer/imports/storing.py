@@ -1,6 +1,6 @@
-"""SQL of imported threads."""
+"""SQL of imported and exported threads."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,9 @@ from datalayer.cleaning import clean_json, utc_now
 from datalayer.dialects import Dialect
 from datalayer.errors import NotFound
 from datalayer.history import deletion_marks, feedback, file_outbox, users
+from datalayer.history.removed_answers import IS_LAST_VOTE
 from datalayer.records.imports import ImportedThread
-from datalayer.schema.chat import elements, steps, threads
+from datalayer.schema.chat import elements, feedback_changes, steps, threads
 from datalayer.schema.review import step_versions
 from datalayer.schema.rows import given
 
@@ -23,6 +24,26 @@ _STATES = {"disableFeedback": False, "streaming": False, "isError": False}
 async def existing(connection: AsyncConnection, thread_ids: Collection[str]) -> set[str]:
     """The ids of those threads that exist, whoever owns them."""
     return set((await connection.execute(select(threads.c.id).where(threads.c.id.in_(thread_ids)))).scalars())
+
+
+async def versions_of(connection: AsyncConnection, thread_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The earlier versions of messages by thread, oldest first, with the owner's votes on removed messages."""
+    version, change = step_versions.c, feedback_changes.c
+    shown = [column for column in version if column.name not in ("id", "threadId")]
+    listed = select(version.threadId.label("its thread"), *shown).where(version.threadId.in_(thread_ids))
+    rows = (await connection.execute(listed.order_by(version.id))).mappings().all()
+    cast = (
+        select(change.forId, change.value, change.comment, change.changedAt)
+        .join(threads, (threads.c.id == change.threadId) & (threads.c.userId == change.userId))
+        .where(change.threadId.in_(thread_ids), IS_LAST_VOTE)
+    )
+    votes = {row["forId"]: dict(row) for row in (await connection.execute(cast)).mappings()}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        vote = votes.get(row["stepId"]) if row["change"] == "removed" else None
+        described = {column.name: row[column.name] for column in shown} | {"feedback": vote}
+        found.setdefault(row["its thread"], []).append(described)
+    return found
 
 
 async def store(

@@ -95,6 +95,8 @@ WHO_MAY = {
     "POST /assistants/{slug}/knowledge/trainings/cancel": FORM,
     "GET /assistants/{slug}/knowledge/trainings/{training_id}": PAGE,
     "GET /assistants/{slug}/knowledge/trainings/{training_id}/documents/{document_id}": PAGE,
+    "GET /me/export": PAGE,
+    "GET /me/export/{thread_format}": PAGE,
     "GET /me/import": PAGE,
     "POST /me/import": FORM,
     "POST /me/import/{job_id}/start": FORM,

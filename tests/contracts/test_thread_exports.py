@@ -1,0 +1,79 @@
+"""Threads as files: what each format has, what it does not run, and that JSON comes back as it was."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datalayer import User, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
+from tests.contracts.test_imports import ada, compare, imported, of_user
+from tests.support.exports import PNG, chatgpt
+from tests.support.pages import read_page
+from tests.support.records import step, thread, user_id
+from threadkeeper.exporting import export as exporting
+from threadkeeper.exporting.export import FORMATS, export
+
+__all__ = ["ada"]
+
+HOSTILE = "<script>alert(1)</script> [x](javascript:alert(1)) ![p](https://example.org/p.png) `````\n# not a title"
+
+
+async def exported(layer: ChainlitLayer, user: User, thread_format: str, ids: list[str] | None = None) -> str:
+    with acting_as(user.identifier):
+        return b"".join([part async for part in export(layer, user.id, thread_format, ids)]).decode()
+
+
+async def test_a_json_export_comes_back_as_it_was(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
+    await imported(layer, ada, chatgpt.EXPORT.write(tmp_path))
+    path = tmp_path / "threads.json"
+    path.write_text(await exported(layer, ada, "json"))
+    assert "objectKey" not in path.read_text()
+    assert (await imported(layer, ada, path)).existing == 3, "she has them still"
+    eve = User(await user_id(layer, "eve"), "eve", {}, None)
+    report = await imported(layer, eve, path)
+    assert (report.new, report.failed, report.left_out) == (3, 0, {})
+    for thread_id, wanted in zip(await of_user(layer, eve), chatgpt.EXPORT.threads, strict=True):
+        await compare(layer, eve, thread_id, wanted)
+    assert (await imported(layer, eve, path)).existing == 3, "twice is once"
+
+
+async def test_each_format_has_the_thread_and_runs_nothing(
+    layer: ChainlitLayer, ada: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await imported(layer, ada, chatgpt.EXPORT.write(tmp_path))
+    other = await user_id(layer, "eve")
+    with acting_as("eve"):
+        foreign = await thread(layer, other, "Hers")
+        await layer.update_thread(foreign, metadata={"is_shared": True})
+    with acting_as("ada"):
+        hostile = await thread(layer, ada.id, HOSTILE)
+        await layer.create_step(step(hostile, HOSTILE))
+        await layer.create_step(step(hostile, HOSTILE, type="tool", name=HOSTILE, input=HOSTILE))
+    whole: dict[str, Any] = {}
+    for name in FORMATS:
+        whole[name] = await exported(layer, ada, name)
+        assert all(word in whole[name] for word in ("Rottnest Island", "Just a numbat", "A bilby!"))
+        assert "Hers" not in whole[name]
+        only = await exported(layer, ada, name, [hostile, foreign])
+        assert ("A bilby!" in only, "Hers" in only) == (False, False)
+
+    page = read_page(whole["html"])
+    assert [one.tag for one in page.all("script")] == []
+    links = [one.attributes.get("href", "") for one in page.all("a")]
+    assert {*links} == {"https://example.org/quokka", "https://example.org/p.png"}
+    (picture,) = page.all("img")
+    assert picture.attributes["src"].startswith("data:image/png;base64,iVBOR")
+    assert "default-src 'none'" in whole["html"]
+    assert [one.text for one in page.all("h1")][-2:] == ["Just a numbat", "Quokkas"]
+    assert "lost.pdf" not in whole["markdown"]
+    assert "- `photo.png`" in whole["markdown"]
+    assert "``````\n<script>" in whole["markdown"], "the fence is longer than those within"
+    lines = [json.loads(line) for line in whole["openai"].splitlines()]
+    (quokkas,) = (line for line in lines if line["title"] == "Quokkas")
+    assert [(one["role"], one["content"]) for one in quokkas["messages"]][-2:] == [
+        *(("user", "Is this one?"), ("assistant", "It is.")),
+    ]
+    monkeypatch.setattr(exporting, "LARGEST_FILE", len(PNG) - 1)
+    assert "data:image" not in await exported(layer, ada, "html")
