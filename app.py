@@ -95,9 +95,11 @@ try:
         on_write_failure=show_write_failure,
         spool=settings.data_dir.absolute() / "spool.jsonl",
         connections=settings.database_connections,
+        read_url=settings.database_read_url or None,
     )
 except datalayer.ConfigurationError as error:
-    sys.exit(f"Threadkeeper cannot start: DATABASE_URL: {error}")
+    places = "DATABASE_URL or DATABASE_READ_URL" if settings.database_read_url else "DATABASE_URL"
+    sys.exit(f"Threadkeeper cannot start: {places}: {error}")
 model = open_model(settings, layer, secrets)
 knowledge = knowledge_on_demand(settings, layer, secrets)
 register_jobs(layer, settings, model, knowledge)

@@ -343,6 +343,7 @@ def create_data_layer(
     patience_seconds: float = 60.0,
     spool: "Path | None" = None,
     connections: int | None = None,
+    read_url: str | None = None,
     **engine_options: Any,
 ) -> "ChainlitLayer":
     """Create a data layer for this database. Nothing is connected yet.
@@ -358,6 +359,7 @@ def create_data_layer(
         spool: a file for writes that `close` could not store in time; `migrate` stores them at the next start. Without
             it they are lost, which is logged. Two processes must not start with the same file at the same time.
         connections: the maximum number of connections to Postgres, at least 5; by default 23.
+        read_url: a standby of this Postgres server for lists, searches, usage and the review, with as many connections.
         engine_options: options of SQLAlchemy's `create_async_engine`. On Postgres, `pool_size` (10) and `pool_timeout`
             (10 seconds) also bound the separate pool of the hot reads.
 
@@ -371,19 +373,15 @@ def create_data_layer(
     from datalayer.errors import ConfigurationError  # noqa: PLC0415
 
     store = open_blob_store(blobs) if isinstance(blobs, str) else blobs
+    options: dict[str, Any] = {"file_url": file_url, "on_write_failure": on_write_failure, "spool": spool}
+    options["patience_seconds"] = patience_seconds
     if database_url.startswith("dynamodb:"):
-        options = {"file_url": file_url, "on_write_failure": on_write_failure, "spool": spool}
-        if connections is not None or engine_options:
-            raise ConfigurationError("`connections` and options of an engine are for SQL databases")
-        return cast("ChainlitLayer", _dynamodb(database_url, store, patience_seconds=patience_seconds, **options))
-    return ChainlitLayer(
-        Database(database_url, connections=connections, **engine_options),
-        store,
-        file_url=file_url,
-        on_write_failure=on_write_failure,
-        patience_seconds=patience_seconds,
-        spool=spool,
-    )
+        if connections is not None or read_url is not None or engine_options:
+            raise ConfigurationError("`connections`, `read_url` and options of an engine are for SQL databases")
+        return cast("ChainlitLayer", _dynamodb(database_url, store, **options))
+    database = Database(database_url, connections=connections, **engine_options)
+    standby = Database(read_url, connections=connections, **engine_options) if read_url else None
+    return ChainlitLayer(database, store, read_database=standby, **options)
 
 
 def _dynamodb(url: str, blobs: "BlobStore | None", **options: Any) -> "DynamoLayer":

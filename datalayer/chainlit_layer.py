@@ -124,14 +124,18 @@ class ChainlitLayer(
         await self._writer.settled()
         if filters.search:
             await self.search_indexer.own_left(user_id)
-        page = await threads.page(
-            self.database,
-            user_id,
-            actor=actor,
-            first=pagination.first,
-            after=pagination.cursor,
-            vote=None if filters.feedback is None else int(filters.feedback),
-            which=ThreadChoice(words=filters.search, is_archived=None if filters.search else False),
+        page = await self._read(
+            lambda database: threads.page(
+                database,
+                user_id,
+                actor=actor,
+                first=pagination.first,
+                after=pagination.cursor,
+                vote=None if filters.feedback is None else int(filters.feedback),
+                which=ThreadChoice(words=filters.search, is_archived=None if filters.search else False),
+            ),
+            # The index of words is made beside the writes.
+            now=bool(filters.search),
         )
         found = page.threads
         return PaginatedResponse(

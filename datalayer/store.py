@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datalayer import migrations
 from datalayer.background.answer_follower import AnswerFollower
@@ -24,12 +24,15 @@ from datalayer.errors import (
 )
 from datalayer.history import deletion_marks, elements, thread_reads, threads
 from datalayer.history.thread_reads import WholeThread
-from datalayer.ownership import Actor, may_read
+from datalayer.ownership import Actor, acting_user, may_read
+from datalayer.read_replica import ReadReplica
 from datalayer.records.chat import Element, Thread, is_shared
 from datalayer.records.writes import ElementDeletion, Recorded, Removed, StepDeletion, ThreadCut, ThreadDeletion, ids_of
 from datalayer.writes.queue import Writer
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _CLOSE_SECONDS = 2.0
 MOST_THREADS = 100
@@ -53,6 +56,7 @@ class DataStore(BaseStore):
         on_write_failure: Callable[[WriteFailure], Awaitable[None]] | None = None,
         patience_seconds: float = 60.0,
         spool: Path | None = None,
+        read_database: Database | None = None,
     ) -> None:
         super().__init__(
             blobs,
@@ -62,7 +66,9 @@ class DataStore(BaseStore):
             spool=spool,
         )
         self.database = database
-        self._writer = Writer(database, patience_seconds=patience_seconds)
+        self._replica = ReadReplica(database, read_database) if read_database is not None else None
+        wrote = self._replica.wrote if self._replica is not None else None
+        self._writer = Writer(database, patience_seconds=patience_seconds, wrote=wrote)
         self.file_deleter = FileDeleter(database, blobs)
         self.search_indexer = SearchIndexer(database, is_busy=lambda: len(self._writer) > 0)
         self.answer_follower = AnswerFollower(database)
@@ -125,6 +131,11 @@ class DataStore(BaseStore):
         """How many texts of all users the search cannot find yet; a large number may be five seconds old."""
         return await self.search_indexer.count()
 
+    @property
+    def read_replica(self) -> ReadReplica | None:
+        """The standby that serves lists, searches, usage and the review; None without one."""
+        return self._replica
+
     async def close(self, deadline_seconds: float = 4.0) -> None:
         """Store the queued writes and uploads until the deadline, spool the rest, and close all connections."""
         ends = time.monotonic() + deadline_seconds
@@ -139,6 +150,8 @@ class DataStore(BaseStore):
                 if self._blobs is not None:
                     await self._blobs.close()
                 await self.database.close()
+                if self._replica is not None:
+                    await self._replica.close()
         except TimeoutError:
             logger.warning("the connections were not closed within %s seconds", _CLOSE_SECONDS)
 
@@ -146,6 +159,16 @@ class DataStore(BaseStore):
 
     def _submit(self, write: Recorded, thread_id: str | None = None) -> asyncio.Future[Any]:
         return self._writer.submit(write, thread_id)
+
+    async def _read(self, work: Callable[[Database], Awaitable[T]], *, now: bool = False) -> T:
+        """The result of `work`, which only reads and may be a moment behind what others store.
+
+        Args:
+            now: whether it must show everything that this process has stored, by whomever.
+        """
+        if self._replica is None:
+            return await work(self.database)
+        return await self._replica.read(work, acting_user.get(), now=now)
 
     def _note_files(self) -> None:
         self.file_deleter.note()

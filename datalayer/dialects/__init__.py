@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from datalayer.dialects.lone import LoneStatement
+    from datalayer.dialects.positions import LogPositions
     from datalayer.errors import DataLayerError
     from datalayer.records.search import Query
     from datalayer.records.writes import StepKey, StepWrite
@@ -189,6 +190,10 @@ class Dialect(Protocol):
     @staticmethod
     def vector_index() -> VectorIndex:
         """The engine's search of vectors, not prepared. Raises VectorsMissing."""
+
+    @property
+    def positions(self) -> LogPositions | None:
+        """How far a database and its standbys are; None if the engine has no standbys."""
 
     @property
     def hot_paths(self) -> HotPaths:

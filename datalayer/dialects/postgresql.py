@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import asyncpg
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
+    Boolean,
     Column,
     ColumnElement,
     Engine,
@@ -41,6 +43,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from datalayer.dialects import Aggregate, BesideWriters, VectorIndex
 from datalayer.dialects.driver_errors import of_asyncpg
+from datalayer.dialects.positions import LogPositions
 from datalayer.dialects.postgresql_connections import PostgresConnections, is_lost
 from datalayer.dialects.postgresql_connector import Connector
 from datalayer.dialects.reasons import of_postgresql
@@ -60,6 +63,10 @@ from datalayer.schema.chat import FAVORITE_ON_POSTGRESQL, search_texts
 
 # An arbitrary constant that all replicas share.
 _MIGRATION_LOCK = 0x746872656164
+_WRITTEN = "pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8"
+_REPLAYED = (
+    f"CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::int8 ELSE {_WRITTEN} END"
+)
 # Steps have a connection of their own, other writes one, and a migration or command one more.
 _WRITING = 3
 # JIT is off, because compiling a statement takes longer than running any of ours.
@@ -73,6 +80,11 @@ class PostgreSQL:
     changes_in_ctes: ClassVar[bool] = True
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
     clock: ClassVar[ColumnElement[float]] = literal_column("extract(epoch FROM clock_timestamp())::float8", Float)
+    positions: ClassVar[LogPositions] = LogPositions(
+        select(literal_column(_WRITTEN, BigInteger)),
+        select(literal_column(_REPLAYED, BigInteger)),
+        select(literal_column("pg_is_in_recovery()", Boolean)),
+    )
     hot_paths: PostgresConnections
     copy_database: ClassVar[None] = None
     connector: Connector | None = None

@@ -80,6 +80,7 @@ class SQLite:
     vectors: VectorIndex | None = None
     percentile: ClassVar[None] = None
     beside_writers: ClassVar[None] = None
+    positions: ClassVar[None] = None
     clock: ClassVar[ColumnElement[float]] = literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:

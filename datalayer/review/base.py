@@ -62,7 +62,8 @@ class ReviewStore(DataStore):
         await self._read_as_reviewer(_nothing)
         await self._settled_answers()
         left = await self.search_indexer.all_left() if (which.words if by_words is None else by_words) else 0
-        return await self.database.query(work), left
+        # The rows of answers and the index of words are made beside the writes.
+        return await self._read(lambda database: database.query(work), now=True), left
 
 
 def _checked(work: Work[T], roles: tuple[str, ...]) -> Callable[[AsyncConnection], Awaitable[T]]:

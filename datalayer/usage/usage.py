@@ -67,7 +67,9 @@ class Usage(ReviewStore):
         dialect = self.database.dialect
         chosen = matching(dialect, which, acting_user.get())
         await self._writer.settled()
-        return await self.database.query(lambda connection: statistics.totals(connection, dialect, chosen))
+        return await self._read(
+            lambda database: database.query(lambda connection: statistics.totals(connection, dialect, chosen))
+        )
 
     async def usage_series(
         self,
@@ -103,8 +105,12 @@ class Usage(ReviewStore):
         pieces = periods(since, until, interval, zone)
         chosen = matching(dialect, which, acting_user.get())
         await self._writer.settled()
-        return await self.database.query(
-            lambda connection: statistics.series(connection, dialect, chosen, pieces, split_by, percentiles=percentiles)
+        return await self._read(
+            lambda database: database.query(
+                lambda connection: statistics.series(
+                    connection, dialect, chosen, pieces, split_by, percentiles=percentiles
+                )
+            )
         )
 
     async def usage_by(
@@ -131,9 +137,11 @@ class Usage(ReviewStore):
         dialect = self.database.dialect
         chosen, most = matching(dialect, which, acting_user.get()), min(limit, MOST_GROUPS)
         await self._writer.settled()
-        return await self.database.query(
-            lambda connection: statistics.by(
-                connection, dialect, chosen, dimension, order=order, limit=most, percentiles=percentiles
+        return await self._read(
+            lambda database: database.query(
+                lambda connection: statistics.by(
+                    connection, dialect, chosen, dimension, order=order, limit=most, percentiles=percentiles
+                )
             )
         )
 
@@ -160,9 +168,11 @@ class Usage(ReviewStore):
         """
         chosen = matching(self.database.dialect, which, acting_user.get())
         await self._writer.settled()
-        return await self.database.query(
-            lambda connection: calls.page(
-                connection, chosen, order=order, descending=descending, cursor=cursor, limit=limit
+        return await self._read(
+            lambda database: database.query(
+                lambda connection: calls.page(
+                    connection, chosen, order=order, descending=descending, cursor=cursor, limit=limit
+                )
             )
         )
 

@@ -13,6 +13,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeAlias, cast
 
@@ -23,6 +24,7 @@ from datalayer.database import Database
 from datalayer.dialects import SingleWrites
 from datalayer.dialects.lone import UNDECIDED, LoneStatement
 from datalayer.errors import StorageUnavailable, TimedOut
+from datalayer.ownership import Actor, acting_user
 from datalayer.records.usage import LlmCallWrite
 from datalayer.records.writes import OtherWrite, Recorded, StepWrite
 from datalayer.writes import apply as record_writes
@@ -55,15 +57,18 @@ class Writer:
         most_queued: int = MOST_QUEUED,
         most_queued_bytes: int = MOST_QUEUED_BYTES,
         admission_seconds: float = ADMISSION_SECONDS,
+        wrote: Callable[[Actor], None] | None = None,
     ) -> None:
         """Nothing runs until the first write.
 
         Args:
+            wrote: called for each write that is stored or has failed, with the user who acted when it was queued.
             patience_seconds: how long a write is retried while the database is unavailable.
             most_queued, most_queued_bytes, admission_seconds: the bounds, as in `Admission`.
         """
         self._database = database
         self._patience = patience_seconds
+        self._wrote = wrote
         self._admission = Admission(
             most_queued=most_queued, most_queued_bytes=most_queued_bytes, seconds=admission_seconds
         )
@@ -99,6 +104,8 @@ class Writer:
         if self._closing:
             fail(done, StorageUnavailable("the data layer is closed"))
             return done
+        if self._wrote is not None:
+            then = _both(partial(self._wrote, acting_user.get()), then)
         write = QueuedWrite(thread_id, operation, done, 0, loop.time(), then=then)
         if self._is_idle and self._leaves_alone(write):
             return done
@@ -353,6 +360,15 @@ class Writer:
         if (result := await self._in_one_statement(run)) is not UNDECIDED:
             return [result]
         return await steps.write(self._database, [cast(StepWrite, write.operation) for write in run])
+
+
+def _both(first: Callable[[], None], second: Callable[[], None] | None) -> Callable[[], None]:
+    def both() -> None:
+        first()
+        if second is not None:
+            second()
+
+    return both
 
 
 def _runs(writes: list[QueuedWrite]) -> list[tuple[bool, list[QueuedWrite]]]:

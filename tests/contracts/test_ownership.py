@@ -196,6 +196,7 @@ WITHOUT_OWNER = {
         "blobs",
         "queued_writes",
         "clock_ahead",
+        "read_replica",
         "close",
         "settled",
     ),

@@ -10,8 +10,10 @@ import asyncpg
 from tests.support import missing
 from tests.support.postgres import Cluster, find_binaries
 
-# A commit is acknowledged when the standby has written it, so that its promotion loses none.
-_SYNCHRONOUS = {"synchronous_commit": "on", "synchronous_standby_names": "*"}
+# A commit is acknowledged when it is in the log; with the second setting, when the standby has written it, so that its
+# promotion loses none.
+_ACKNOWLEDGED = {"synchronous_commit": "on"}
+_BY_STANDBY = {"synchronous_standby_names": "*"}
 
 
 class Standby(Cluster):
@@ -67,8 +69,9 @@ def primary_and_standby(*, synchronous: bool) -> Iterator[Pair]:
     binaries = find_binaries()
     if binaries is None:
         missing.skip_or_fail("POSTGRES: no server's binaries found, so failover was not tried; install postgresql")
+    settings = _ACKNOWLEDGED | (_BY_STANDBY if synchronous else {})
     with ExitStack() as running:
-        primary = running.enter_context(Cluster(binaries, settings=_SYNCHRONOUS if synchronous else None))
+        primary = running.enter_context(Cluster(binaries, settings=settings))
         yield Pair(primary, running.enter_context(Standby(primary)))
 
 

@@ -43,6 +43,7 @@ USUAL = {
     "database_connections": "50",
     "data_dir": "~/data",
     "database_url": "postgresql://me:secret@db:5432/chat?sslmode=require",
+    "database_read_url": "postgresql://me:secret@standby:5432/chat",
     "blob_url": "s3://bucket",
     "files_redirect_seconds": "86400",
     "openai_models": "gpt-4o-mini, gpt-4.1",
@@ -85,7 +86,10 @@ def edges(name: str) -> list[str]:
 def accept_what_is_certain(texts: dict[str, str]) -> None:
     """Let the model validate the texts that are certain to be valid, in one call, because a call takes milliseconds."""
     certain = {name: text.strip() for name, text in texts.items() if text.strip() and CHECKS[name](text.strip())}
-    Settings(**{"azure_openai_api_key": "key", **certain})  # type: ignore[arg-type]
+    given = {"azure_openai_api_key": "key", **certain}
+    if "database_read_url" in certain:
+        given["database_url"] = "postgresql://db/chat"
+    Settings(**given)  # type: ignore[arg-type]
 
 
 def test_every_setting_has_a_check() -> None:
@@ -114,6 +118,13 @@ def test_a_usual_value_is_certain(name: str) -> None:
     assert CHECKS[name](USUAL[name])
 
 
+def test_a_read_replica_of_no_postgres_is_not_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_READ_URL", "postgresql://standby/chat")
+    assert certain_database_url() is None
+    with pytest.raises(SettingsError, match="DATABASE_READ_URL needs a DATABASE_URL that starts with postgresql://"):
+        load_settings()
+
+
 def test_the_url_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in USUAL.items():
         monkeypatch.setenv(name.upper(), text)
@@ -131,6 +142,7 @@ def test_the_url_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"data_dir": "/lower"}, "export HOST='1.2.3.4' # said twice\nHOST=5.6.7.8\n"),
         ({"WHERE": "/there"}, "DATA_DIR=${WHERE}/data\n"),
         ({"AZURE_OPENAI_ENDPOINT": "https://a.example"}, "AZURE_OPENAI_API_KEY=key\n"),
+        ({"DATABASE_READ_URL": "postgresql://standby/chat", "DATABASE_URL": "postgresql://db/chat"}, None),
         ({"SYSTEM_PROMPT": "\udcff"}, "PORT=8080"),
     ],
 )

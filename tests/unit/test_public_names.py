@@ -141,7 +141,7 @@ WordCount(word, bad, others, down)
 WriteFailure(what, thread_id, record_id, error)
 acting_as(user)
 acting_user
-create_data_layer(database_url, blobs=, *, file_url=, on_write_failure=, patience_seconds=, spool=, connections=, **engine_options)
+create_data_layer(database_url, blobs=, *, file_url=, on_write_failure=, patience_seconds=, spool=, connections=, read_url=, **engine_options)
 open_blob_store(url, options=)
 ChainlitLayer.accept_invitation(secret, password_hash)
 ChainlitLayer.add_account(identifier, password_hash, role=, *, by=)
@@ -323,6 +323,7 @@ ChainlitLayer.put_source(source, content=, mime=, replaces=)
 ChainlitLayer.put_verdict(verdict)
 ChainlitLayer.put_view(name, query, *, is_shared=)
 ChainlitLayer.queued_writes
+ChainlitLayer.read_replica
 ChainlitLayer.read_source(source_id)
 ChainlitLayer.record_call(call, payload=)
 ChainlitLayer.register_job(kind, work, *, format=, at_once=, schedule=)

@@ -12,12 +12,13 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from datalayer import DataLayerError
+from datalayer import DataLayerError, StorageUnavailable
 from datalayer.accounts.accounts import Accounts
 from datalayer.adoption.adopt import is_to_be_adopted
 from datalayer.database import Database
 from datalayer.history.user_names import words_about
 from datalayer.knowledge.passage_search import PassageSearch
+from datalayer.read_replica import ReadReplica
 from datalayer.store import DataStore
 from threadkeeper.factories import open_blobs
 from threadkeeper.settings.cookie_secret import FILE_NAME, cookie_secret
@@ -68,6 +69,8 @@ async def _database(settings: Settings) -> str:
         if pending:
             return f"reachable; the next start (or `threadkeeper migrate`) applies: {', '.join(pending)}"
         search = f"{await _search_index(accounts)}; {await _vectors(accounts.database)}"
+        if settings.database_read_url:
+            search += f"; {await _read_replica(accounts.database, settings.database_read_url)}"
         if removals := await accounts.pending_removals():
             search += f"; `threadkeeper migrate --after` applies, when no replica is older: {', '.join(removals)}"
         if await accounts.count_accounts() and not await accounts.admins():
@@ -77,6 +80,19 @@ async def _database(settings: Settings) -> str:
     finally:
         await accounts.close()
     return f"reachable; the schema is up to date; {search}"
+
+
+async def _read_replica(database: Database, url: str) -> str:
+    replica = ReadReplica(database, Database(url))
+    try:
+        is_standby, behind = await replica.look()
+    except StorageUnavailable as error:
+        raise _Doubtful(f"reachable, but its read replica is not, so the primary serves all reads: {error}") from None
+    finally:
+        await replica.close()
+    if not is_standby:
+        raise _Doubtful("reachable, but DATABASE_READ_URL does not name a standby")
+    return f"read replica: {behind:,} bytes behind"
 
 
 async def _vectors(database: Database) -> str:
@@ -158,7 +174,7 @@ async def _model_server(settings: Settings) -> str:
 
 # Each part with the variables it depends on.
 _PARTS: dict[str, tuple[tuple[str, ...], Callable[[Settings], Awaitable[str]]]] = {
-    "database": (("DATABASE_URL", "DATA_DIR"), _database),
+    "database": (("DATABASE_URL", "DATABASE_READ_URL", "DATA_DIR"), _database),
     "files": (("BLOB_URL", "DATA_DIR", "AZURE_STORAGE_ENDPOINT", "S3_ENDPOINT_URL"), _files),
     "cookie secret": (("CHAINLIT_AUTH_SECRET", "DATA_DIR"), _cookie_secret),
     "model server": (

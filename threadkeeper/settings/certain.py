@@ -71,6 +71,7 @@ _CHECKS: dict[Check, str] = {
         sample_assistant
     """,
     _follows(rules.database_url): "database_url",
+    _follows(rules.database_read_url): "database_read_url",
     _follows(rules.blob_url): "blob_url",
     _follows(rules.web_address): "azure_openai_endpoint azure_storage_endpoint s3_endpoint_url",
     _follows(rules.model_address): "openai_base_url knowledge_embedding_base_url",
@@ -127,6 +128,8 @@ def certain_database_url() -> str | None:
     if not all(CHECKS[name](text) for name, text in given.items()):
         return None
     if "azure_openai_endpoint" in given and "azure_openai_api_key" not in given:
+        return None
+    if "database_read_url" in given and not given.get("database_url", "").startswith("postgres"):
         return None
     data_dir = rules.at_home(Path(given["data_dir"])) if "data_dir" in given else rules.DATA_DIR
     return given.get("database_url") or rules.default_database_url(data_dir)

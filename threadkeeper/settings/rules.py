@@ -48,6 +48,12 @@ def database_url(value: str) -> str:
     return value
 
 
+def database_read_url(value: str) -> str:
+    if value and not value.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must start with postgresql://")
+    return database_url(value)
+
+
 def blob_url(value: str) -> str:
     scheme, separator, place = value.partition("://")
     if not value:

@@ -85,6 +85,11 @@ class Settings(BaseSettings):
         le=1000,
         description="Postgres: maximum number of connections that one server process holds.",
     )
+    database_read_url: str = Field(
+        default="",
+        description="Postgres: the URL of a standby, from which lists, searches, usage and the review are read. One "
+        "process holds `DATABASE_CONNECTIONS` to it as well.",
+    )
     blob_url: str = Field(
         default="",
         description="Store for attachments: `file:///folder`, `azure://account/container`, "
@@ -378,6 +383,13 @@ class Settings(BaseSettings):
     def _database(cls, value: str) -> str:
         return rules.database_url(value)
 
+    @field_validator("database_read_url")
+    @classmethod
+    def _read_database(cls, value: str, info: ValidationInfo) -> str:
+        if value and not str(info.data.get("database_url", "postgresql:")).startswith("postgres"):
+            raise ValueError("needs a DATABASE_URL that starts with postgresql://")
+        return rules.database_read_url(value)
+
     @field_validator("blob_url")
     @classmethod
     def _blobs(cls, value: str) -> str:
@@ -504,8 +516,9 @@ class Settings(BaseSettings):
         """Every configured secret as plain text, so that the log can mask it."""
         secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
         for url in (
-            *(self.database_url, self.blob_url, self.openai_base_url, self.azure_openai_endpoint),
-            *(self.azure_storage_endpoint, self.s3_endpoint_url, self.knowledge_embedding_base_url),
+            *(self.database_url, self.database_read_url, self.blob_url, self.openai_base_url),
+            *(self.azure_openai_endpoint, self.azure_storage_endpoint, self.s3_endpoint_url),
+            self.knowledge_embedding_base_url,
         ):
             secrets.extend(secrets_in_url(url or ""))
         if self.azure_storage_connection_string:

@@ -44,7 +44,8 @@ def health_router(layer: ChainlitLayer, *, metrics_token: str | None = None) -> 
         failing = await readiness.failing()
         if failing:
             return JSONResponse({"status": "not ready", "failing": failing}, 503)
-        return JSONResponse({"status": "ready", "search_texts_left": await search.texts_left()})
+        replica = {} if layer.read_replica is None else {"read_replica": layer.read_replica.state}
+        return JSONResponse({"status": "ready", "search_texts_left": await search.texts_left(), **replica})
 
     @router.get("/metrics", include_in_schema=False)
     async def read_metrics(request: Request) -> Response:

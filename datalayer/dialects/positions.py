@@ -1,0 +1,15 @@
+"""How far a database and its standbys are."""
+
+from typing import NamedTuple
+
+from sqlalchemy import Select
+
+
+class LogPositions(NamedTuple):
+    """Statements for positions in the log of a database, in bytes; and whether it is a standby."""
+
+    written: Select[tuple[int]]
+    """On the primary."""
+    replayed: Select[tuple[int]]
+    """On a standby; on one that was promoted, how far its own log is written."""
+    is_standby: Select[tuple[bool]]
