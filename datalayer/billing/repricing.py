@@ -96,6 +96,6 @@ async def forget(connection: AsyncConnection, unlisted: Sequence[LlmCall]) -> No
 
 
 def _without_amounts(call: LlmCall) -> dict[str, Any] | None:
-    # The number of images is stored nowhere else; a later price may be per image.
-    images = (call.price or {}).get("images")
-    return {"images": images} if images else None
+    # Neither is stored elsewhere; a later price may be per image, or of the service tier.
+    price = call.price or {}
+    return {name: price[name] for name in ("images", "service_tier") if price.get(name)} or None

@@ -38,6 +38,19 @@ def test_anthropics_message_start_and_message_delta_are_merged() -> None:
     assert read("anthropic", {"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}}).error
 
 
+@pytest.mark.parametrize(
+    ("dialect", "events"),
+    [
+        ("openai", [{"model": "m", "service_tier": "flex", "choices": []}, {"choices": [], "service_tier": None}]),
+        ("responses", [{"type": "response.completed", "response": {"status": "completed", "service_tier": "flex"}}]),
+        ("anthropic", [{"type": "message_delta", "delta": {}, "usage": {"output_tokens": 1, "service_tier": "flex"}}]),
+    ],
+)
+def test_the_service_tier_that_answered_is_read(dialect: Dialect, events: list[Any]) -> None:
+    answer = read(dialect, *events)
+    assert (answer.service_tier, answer.unread) == ("flex", 0)
+
+
 def test_the_usage_of_responses_is_in_the_completed_event() -> None:
     usage: dict[str, Any] = {"input_tokens": 9, "output_tokens": 7, "total_tokens": 16}
     usage |= {"input_tokens_details": {"cached_tokens": 4}, "output_tokens_details": {"reasoning_tokens": 3}}

@@ -70,6 +70,21 @@ def test_costs_of_every_text_model_equal_those_of_genai_prices() -> None:
     assert compared > 50
 
 
+def test_a_service_tier_has_its_own_price_or_none() -> None:
+    def of(tier: str | None, when: str = "2026-11-01T00:00:00.000000Z", model: str = "gpt-4o", own: Any = ()) -> Any:
+        return rates_of(own, model=model, when=when, provider="openai", service_tier=tier)
+
+    standard, priority, batch = of(None), of("priority"), of("batch")
+    assert [rates.input for rates in (standard, priority, batch)] == [Decimal("2.5"), Decimal("4.25"), Decimal("1.25")]
+    assert [of(tier) for tier in ("default", "auto", "standard")] == [standard] * 3
+    assert priority.costs(1, 1).price["service_tier"] == "priority"
+    assert "service_tier" not in standard.costs(1, 1).price
+    # No price is better than that of another tier.
+    assert (of("scale"), of("priority", "2026-06-01T00:00:00.000000Z")) == (None, None)
+    own = of("flex", own=[price("gpt-4o", "2026-01-01T00:00:00.000000Z")]).costs(1, 1).price
+    assert (own["service_tier"], own["is_of_tier"]) == ("flex", False), "the operator's price holds, and says so"
+
+
 def test_a_provider_is_recognised_by_its_url() -> None:
     known = rates_of(
         [], model="deepseek-chat", when=NOW, provider="api.deepseek.com", base_url="https://api.deepseek.com/v1"

@@ -47,6 +47,18 @@ async def test_the_openai_client_streams_and_its_call_is_recorded(rig: Rig, peop
     assert payload.response == f"You said: {WORDS}"
 
 
+async def test_the_row_of_a_call_names_its_service_tier(rig: Rig) -> None:
+    await rig.layer.add_price(Price(new_id(), "gpt-.*", "2020-01-01", Decimal(2), Decimal(10)))
+    client = rig.openai()
+    await client.chat.completions.create(**chat(service_tier="priority"))
+    unpriced = await rig.call()
+    assert (unpriced.total_cost, unpriced.price) == (None, {"service_tier": "priority"})
+    await client.chat.completions.create(**chat(service_tier="flex", model="gpt-x"))
+    priced = (await rig.calls(2))[-1]
+    assert priced.price is not None
+    assert (priced.price["service_tier"], priced.price["is_of_tier"]) == ("flex", False)
+
+
 async def test_a_caller_that_asks_for_usage_gets_its_frame(rig: Rig) -> None:
     stream = await rig.openai().chat.completions.create(**chat(stream=True, stream_options={"include_usage": True}))
     usages = [chunk.usage for chunk in [chunk async for chunk in stream] if chunk.usage]

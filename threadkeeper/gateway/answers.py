@@ -29,6 +29,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.model: str | None = None
+        self.service_tier: str | None = None
         self.reason: str | None = None
         self.error: ReportedError | None = None
         self.unread = 0
@@ -95,6 +96,11 @@ class Answer:
         if isinstance(model, str) and model.strip():
             self.model = model.strip()[:_LONGEST_NAME]
 
+    def _take_tier(self, holder: dict[str, Any]) -> None:
+        """The service tier that was used. Only the end of a stream may name it."""
+        if isinstance(tier := holder.get("service_tier"), str) and tier:
+            self.service_tier = tier
+
 
 class OpenAIAnswer(Answer):
     """Chat completions and completions; embeddings, images, audio and moderations, which have `model` and `usage`."""
@@ -108,6 +114,7 @@ class OpenAIAnswer(Answer):
             self.error = found
             return
         self._name(event.get("model"))
+        self._take_tier(event)
         has_text = False
         for choice in event.get("choices") or ():
             has_text = self._take_choice(choice) or has_text
@@ -190,6 +197,7 @@ class ResponsesAnswer(Answer):
 
     def _take_response(self, response: dict[str, Any]) -> None:
         self._name(response.get("model"))
+        self._take_tier(response)
         if response.get("error"):
             self.error = read_error({"error": response["error"]})
         if response.get("status") in ("completed", "incomplete", "failed", "cancelled"):
@@ -283,6 +291,8 @@ class AnthropicAnswer(Answer):
 
     def _count(self, usage: Any) -> None:
         self._counts |= _counts(usage)
+        if isinstance(usage, dict):
+            self._take_tier(usage)
 
 
 class GeminiAnswer(Answer):

@@ -23,7 +23,7 @@ from threadkeeper.chat.messages import picture_count
 from threadkeeper.chat.metering.keeping import CallKeeper, RowStore
 from threadkeeper.chat.metering.limits import Allowances, LimitStore
 from threadkeeper.chat.metering.payloads import kept_messages
-from threadkeeper.chat.metering.pricing import Rates, rates_of
+from threadkeeper.chat.metering.pricing import Rates, rates_of, tier_of
 from threadkeeper.chat.metering.rows import later, priced, with_tokens
 from threadkeeper.chat.model import ModelError, ModelRequest, Purpose, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean
@@ -80,6 +80,12 @@ class GatewayCall:
     # Whether it has a reservation to release.
     holds: bool = False
     began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def service_tier(self) -> str | None:
+        """The one that answered; before it is known, the one that was asked for."""
+        answered = None if self.copy is None else self.copy.answer.service_tier
+        return answered or self.question.service_tier
 
     def fail(self, kind: str, message: str) -> None:
         self.error_kind, self.error_message = kind, clean(self.masked(message), "")
@@ -194,6 +200,7 @@ class CallBook:
             answered_by=row.answered_by,
             base_url=call.base_url,
             prompt_tokens=prompt_tokens,
+            service_tier=call.service_tier,
         )
 
     async def _rates_or_last(self, call: GatewayCall, row: LlmCall, prompt_tokens: int) -> Rates | None:
@@ -313,7 +320,11 @@ class CallBook:
         rates = await self._rates_or_last(call, row, reported.prompt_tokens)
         if call.on_usage is not None:
             await call.on_usage(reported)
-        return replace(priced(row, reported, rates, picture_count(call.question.messages)), is_estimated=is_estimated)
+        row = priced(row, reported, rates, picture_count(call.question.messages))
+        if rates is None and (tier := tier_of(call.service_tier)) is not None:
+            # The price of this tier is not known, and that of another one is not that of the call.
+            row = replace(row, price={**(row.price or {}), "service_tier": tier})
+        return replace(row, is_estimated=is_estimated)
 
     def _payload(self, call: GatewayCall, row: LlmCall) -> LlmCallPayload | None:
         if not self._settings.keep_payloads:

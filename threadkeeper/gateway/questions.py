@@ -25,12 +25,16 @@ _FILES = ("input_file", "file", "input_audio", "document", "inlineData", "inline
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`model` is None if the request names none. `max_tokens`: of all answers together, None without a maximum."""
+    """`model` is None if the request names none. `max_tokens`: of all answers together, None without a maximum.
+
+    `service_tier`: that the request asks for, as it names it.
+    """
 
     model: str | None
     messages: tuple[ChatMessage, ...] = ()
     max_tokens: int | None = None
     is_streaming: bool = False
+    service_tier: str | None = None
 
     @property
     def characters(self) -> int:
@@ -46,7 +50,9 @@ def question_of(endpoint: Endpoint, body: Any, *, path: str = "") -> Question:
     if isinstance(model, str) and endpoint.dialect == "gemini":
         model = model.removeprefix("models/")
     streams = body.get("stream") is True or "streamgenerate" in path.lower()
-    return Question(model, tuple(_messages(endpoint, body)), _most_tokens(body), streams)
+    tier = body.get("service_tier")
+    messages = tuple(_messages(endpoint, body))
+    return Question(model, messages, _most_tokens(body), streams, tier if isinstance(tier, str) else None)
 
 
 def question_of_form(endpoint: Endpoint, beginning: bytes) -> Question:

@@ -24,7 +24,7 @@ from datalayer.records.usage import LlmCall, Price, plain_amount
 from threadkeeper.chat.embeddings import EMBEDDED_PROVIDER
 
 if TYPE_CHECKING:
-    from genai_prices.types import TieredPrices
+    from genai_prices.types import ModelInfo, TieredPrices
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ _MILLION = Decimal(1_000_000)
 _SMALLEST = Decimal("1E-12")
 _NOTHING = Decimal(0)
 _NAMED = ("openai", "azure")
+# Of a service tier that costs what the model costs without one.
+_STANDARD_TIERS = ("", "auto", "default", "standard", "standard_only")
 # A model that embeds has no answer, and so no price for one.
 _EMBEDS = re.compile("embed", re.IGNORECASE)
 
@@ -46,6 +48,9 @@ class Rates:
     cached: Decimal
     image: Decimal = _NOTHING
     request: Decimal = _NOTHING
+    service_tier: str | None = None
+    """Of the call, if it is not the standard one. An operator's own price holds for every tier, and says so."""
+    is_of_tier: bool = False
 
     def costs(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0, images: int = 0) -> Costs:
         """The cost, exact to 10^-12 dollars. Cached tokens are included in `prompt_tokens`."""
@@ -66,6 +71,8 @@ class Rates:
             "cached": plain_amount(self.cached),
             "output": plain_amount(self.output),
         }
+        if self.service_tier is not None:
+            price |= {"service_tier": self.service_tier, "is_of_tier": self.is_of_tier}
         if self.image:
             price["image"] = plain_amount(self.image)
         if images:
@@ -100,8 +107,9 @@ def rates_of(
     answered_by: str | None = None,
     base_url: str | None = None,
     prompt_tokens: int = 0,
+    service_tier: str | None = None,
 ) -> Rates | None:
-    """The price of a call, or None if it is unknown.
+    """The price of a call, or None if it is unknown: also if the published price is none of its service tier.
 
     Args:
         own: the operator's prices, the newest first.
@@ -111,7 +119,9 @@ def rates_of(
         answered_by: the model's name in the provider's answer.
         base_url: the provider's URL, for a provider whose name the table does not know.
         prompt_tokens: some models have a higher price above a number of tokens.
+        service_tier: as the provider names it: "flex", "priority", "batch".
     """
+    tier = tier_of(service_tier)
     if provider == EMBEDDED_PROVIDER:
         return _FREE
     names = [model] if not answered_by or answered_by == model else [model, answered_by]
@@ -120,13 +130,21 @@ def rates_of(
             pattern = _compiled(price.pattern)
             if pattern is not None and any(len(name) <= LONGEST_NAME and pattern.fullmatch(name) for name in names):
                 cached = price.input if price.cached is None else price.cached
-                return Rates(f"own {price.id}", price.input, price.output, cached, price.image or _NOTHING)
+                image = price.image or _NOTHING
+                return Rates(f"own {price.id}", price.input, price.output, cached, image, service_tier=tier)
     # The provider bills the model that answered. On Azure, the requested name is that of a deployment.
     for name in reversed(names):
-        found = _published(name, provider, base_url, datetime.fromisoformat(when).astimezone(UTC), prompt_tokens)
+        moment = datetime.fromisoformat(when).astimezone(UTC)
+        found = _published(name, provider, base_url, moment, prompt_tokens, tier=tier)
         if found is not None:
             return found
     return None
+
+
+def tier_of(named: object) -> str | None:
+    """A service tier with prices of its own; None for the standard one."""
+    tier = named.strip().lower() if isinstance(named, str) else ""
+    return None if tier in _STANDARD_TIERS else tier[:LONGEST_NAME]
 
 
 def costs_of(call: LlmCall, own: Sequence[Price], base_url: str | None = None) -> Costs | None:
@@ -141,6 +159,7 @@ def costs_of(call: LlmCall, own: Sequence[Price], base_url: str | None = None) -
         answered_by=call.answered_by,
         base_url=base_url,
         prompt_tokens=call.prompt_tokens,
+        service_tier=(call.price or {}).get("service_tier"),
     )
     if rates is None:
         return None
@@ -150,7 +169,7 @@ def costs_of(call: LlmCall, own: Sequence[Price], base_url: str | None = None) -
 
 def load_published() -> None:
     """Load the table of genai-prices, which takes 0.1 s."""
-    _published("gpt-4o-mini", "openai", None, datetime.now(UTC), 0)
+    _published("gpt-4o-mini", "openai", None, datetime.now(UTC), 0, tier=None)
 
 
 @lru_cache(maxsize=1_000)
@@ -164,7 +183,7 @@ def _compiled(pattern: str) -> Any:
 
 
 def _published(
-    name: str, provider: str | None, base_url: str | None, when: datetime, prompt_tokens: int
+    name: str, provider: str | None, base_url: str | None, when: datetime, prompt_tokens: int, *, tier: str | None
 ) -> Rates | None:
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - a table of 1.6 MB
 
@@ -178,7 +197,11 @@ def _published(
             _, known = get_snapshot().find_provider_model(name, None, None, address)
     except LookupError:
         return None
-    prices = known.get_prices(when)
+    context = _context_of(tier)
+    if context is not None and not _has_prices(known, context, when):
+        # The price of another tier would be wrong.
+        return None
+    prices = known.get_prices(when, context)
     for_input, for_output = prices.input_mtok, prices.output_mtok
     if for_output is None and _EMBEDS.search(name):
         for_output = _NOTHING
@@ -192,6 +215,23 @@ def _published(
         _rate(for_output, prompt_tokens),
         _rate(for_input if cached is None else cached, prompt_tokens),
         request=per_thousand / 1000,
+        service_tier=tier,
+        is_of_tier=tier is not None,
+    )
+
+
+def _context_of(tier: str | None) -> dict[str, str] | None:
+    """The tier as the table selects its prices."""
+    if tier is None:
+        return None
+    return {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
+
+
+def _has_prices(known: ModelInfo, context: dict[str, str], when: datetime) -> bool:
+    """Whether the table has prices of the model for this context at this time."""
+    return any(
+        variant.when == context and (variant.constraint is None or variant.constraint.active(when))
+        for variant in known.price_variants or ()
     )
 
 
