@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import re
 import time
@@ -242,6 +243,14 @@ def test_the_history_of_another_chat_is_counted_and_imported(tmp_path: Path, mig
     assert (counted.returncode, cli("import", path, "--user", "ada").returncode) == (1, 1)
     again = cli("import", path, "--user", "ada")
     assert "Imported 0 threads. 2 exist already." in again.stdout
+    written = cli("threads", "export", "--user", "ada", "--format", "json", "--to", "threads.json")
+    assert (written.returncode, written.stderr) == (0, "")
+    assert "Imported 0 threads. 2 exist already." in cli("import", "threads.json", "--user", "ada").stdout
+    (first, _) = json.loads((cli.directory / "threads.json").read_bytes())["threads"]
+    one = cli("threads", "export", "--user", "ada", first["id"])
+    assert one.stdout.startswith(f"# {first['name']}\n")
+    foreign = cli("threads", "export", "--user", "ada", new_id())
+    assert (foreign.returncode, foreign.stderr) == (1, "A thread does not exist, or belongs to somebody else.\n")
     (tmp_path / "text").write_text("?")
     unknown = cli("import", str(tmp_path / "text"), "--user", "ada")
     assert (unknown.returncode, unknown.stderr) == (1, "Nothing in the file is in a known format.\n")

@@ -35,3 +35,15 @@ async def test_one_thread_or_all_are_downloaded(
     assert "Not hers" not in everything.text
     for address in (f"{ADDRESS}?thread={foreign}", f"{ADDRESS}/json?thread={foreign}", f"{ADDRESS}/docx"):
         assert (await uma.get(address)).status_code == 404
+
+
+async def test_the_review_links_the_export_of_an_own_thread_alone(
+    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
+) -> None:
+    rita, shown = await browser_of("reviewer"), []
+    for name in ("reviewer", "user"):
+        thread_id = await thread(layer, people[name].id, "A thread")
+        await layer.create_step(step(thread_id, "An answer", type="assistant_message"))
+        page = await page_at(rita, f"/review/threads/{thread_id}")
+        shown.append(f"{ADDRESS}?thread={thread_id}" in [link.attributes.get("href") for link in page.all("a")])
+    assert shown == [True, False]
