@@ -38,6 +38,7 @@ from datalayer.keys.keys import Keys
 from datalayer.knowledge.knowledge import Knowledge
 from datalayer.organizing.organizing import Organizing
 from datalayer.ownership import acting_user
+from datalayer.prompts.prompts import Prompts
 from datalayer.records.chat import ThreadChoice
 from datalayer.review.reviews import Reviews
 from datalayer.turns.turns import TurnClaims
@@ -58,6 +59,7 @@ class ChainlitLayer(
     Organizing,
     OwnThreads,
     People,
+    Prompts,
     SharedThreads,
     Erasure,
     Reviews,

@@ -34,6 +34,7 @@ from datalayer.schema.jobs import jobs
 from datalayer.schema.keys import api_key_rates, api_keys, api_replies
 from datalayer.schema.knowledge import trainings
 from datalayer.schema.people import invitations
+from datalayer.schema.prompts import prompts
 from datalayer.schema.review import (
     review_items,
     review_pending,
@@ -51,7 +52,7 @@ _OF_USER: tuple[Column[Any], ...] = (
     *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId, logins.c.userId),
     *(usage_limits.c.subjectId, usage_reservations.c.userId),
     *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId, jobs.c.ownerId),
-    *(api_keys.c.userId, invitations.c.userId),
+    *(api_keys.c.userId, invitations.c.userId, prompts.c.ownerId),
 )
 _NAMING_USER: tuple[Column[Any], ...] = (
     trainings.c.startedBy,

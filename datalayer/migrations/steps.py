@@ -33,6 +33,7 @@ from datalayer.schema.jobs import job_elections, job_replicas, jobs
 from datalayer.schema.keys import KEY_TABLES, api_replies
 from datalayer.schema.knowledge import KNOWLEDGE_TABLES
 from datalayer.schema.people import invitations
+from datalayer.schema.prompts import prompts
 from datalayer.schema.review import REVIEW_TABLES, review_pending
 from datalayer.schema.turns import turn_claims
 from datalayer.schema.usage import (
@@ -308,6 +309,13 @@ async def organize_threads(connection: AsyncConnection) -> None:
     """Add when a thread was pinned or archived, and when it expires."""
     await connection.run_sync(add_tables_and_columns)
     await connection.run_sync(add_indexes, {"pinned_threads", "archived_threads", "temporary_threads"})
+
+
+@migration()
+async def keep_prompts(connection: AsyncConnection) -> None:
+    """Add the prompts of users."""
+    await connection.run_sync(prompts.create, checkfirst=True)
+    await connection.run_sync(add_indexes, {"shared_prompts"})
 
 
 @migration(locks="ACCESS EXCLUSIVE on steps, for the catalogue alone")

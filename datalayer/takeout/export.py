@@ -41,6 +41,7 @@ from datalayer.takeout.format import (
     lines_name,
     readable,
 )
+from datalayer.takeout.prompts import prompts_of
 
 _PAGE = 100
 # A fixed time makes two takeouts of the same data identical; a ZIP cannot store an earlier one.
@@ -146,7 +147,7 @@ class _Export:
         await self._lines("", llm_calls, llm_calls.c.requestedAt, their_calls)
         of_their_calls = llm_call_payloads.c.callId.in_(select(llm_calls.c.id).where(their_calls))
         await self._lines("", llm_call_payloads, llm_call_payloads.c.createdAt, of_their_calls)
-        for table, moment, chosen in owned_by(self._user_id):
+        for table, moment, chosen in (*owned_by(self._user_id), *prompts_of(self._user_id)):
             await self._lines("", table, moment, chosen)
         manifest = {
             "format": FORMAT,

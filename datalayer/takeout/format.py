@@ -11,6 +11,7 @@
     feedbacks.jsonl  feedback_changes.jsonl       the user's votes in other people's threads
     llm_calls.jsonl  llm_call_payloads.jsonl      the user's calls to models and their messages
     assistants.jsonl  assistant_versions.jsonl  assistant_pictures.jsonl   the assistants that the user owns
+    prompts.jsonl                                 the prompts that the user keeps
 
 Tables are JSON lines, so that neither export nor import has a whole thread in memory. The format does not depend on the
 database engine or the blob store.

@@ -29,11 +29,13 @@ from datalayer.history.users import add as add_user
 from datalayer.history.users import get as get_user
 from datalayer.records.chat import User
 from datalayer.schema.chat import elements, steps, threads, users
+from datalayer.schema.prompts import prompts
 from datalayer.schema.review import VERSION_CHANGES, step_versions
 from datalayer.takeout.archive import TakeoutArchive
 from datalayer.takeout.assistants import AssistantsImport
 from datalayer.takeout.calls import CallsImport
 from datalayer.takeout.format import FILE, IN_A_THREAD, THREAD, USER, VOTES, checked_row, is_damaged, lines_name
+from datalayer.takeout.prompts import import_prompts
 from datalayer.writes.queue import Writer
 
 _AT_ONCE = 500
@@ -149,6 +151,8 @@ class _Import:
         await owned.run(self._source_id, self._user.id)
         self._report.counts.update(owned.counts)
         self._report.left_out_assistants = owned.left_out
+        kept = await import_prompts(self._database, self._writer, self._archive, self._source_id, self._user.id)
+        self._report.counts.update({prompts.name: kept} if kept else {})
         return self._report
 
     async def end(self) -> None:

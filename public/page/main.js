@@ -7,6 +7,7 @@ import { watchFolders } from "./folders.js";
 import { watchKeyboard } from "./keyboard.js";
 import { watchLinks } from "./links.js";
 import { watchNames } from "./names.js";
+import { watchPrompts } from "./prompts.js";
 import { watchSearch } from "./search.js";
 import { watchSharing } from "./sharing.js";
 import { watchThread } from "./thread.js";
@@ -15,7 +16,7 @@ import { watchVotes } from "./votes.js";
 
 const start = () => {
   const onEveryPage = [watchKeyboard, watchCopying, watchLinks, watchDialogs, watchToasts, watchNames];
-  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing, watchElements, watchFolders];
+  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing, watchElements, watchFolders, watchPrompts];
   for (const watch of [...onEveryPage, ...inTheChat]) {
     try {
       watch();

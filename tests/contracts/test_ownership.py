@@ -213,6 +213,8 @@ WITHOUT_OWNER = {
     ),
     # The same, for Chainlit's page: see `test_own_threads`.
     *("heading_of_thread", "copy_shared_thread", "vote_on_answer", "restore_vote", "excerpts", "message_versions"),
+    # The acting user's own and the shared ones: see `test_prompts`.
+    *("list_prompts", "put_prompt", "delete_prompt"),
     # For the owner, admins, and those whom an assistant is for: see `test_assistants`.
     *("list_assistants", "usable_assistant", "get_assistant", "list_assistant_versions", "may_create_assistants"),
     *("create_assistant", "save_assistant", "restore_assistant", "delete_assistant"),

@@ -24,6 +24,7 @@ async def test_every_day(browser: Browser, start_server: StartServer, engine: st
         assert user
         with acting_as(NAME):
             at_work = await thread(layer, user.id, "Minutes of the meeting", tags=["work"])
+            await layer.put_prompt("translate", "Translate into {language}: {text}")
             travel = await thread(layer, user.id, "A week in Lisbon 里斯本", tags=["travel"])
         await layer.close()
         await visitor.open("/")
@@ -32,6 +33,7 @@ async def test_every_day(browser: Browser, start_server: StartServer, engine: st
         await a_folder_filters_the_side_bar(visitor, at_work)
         await visitor.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
         await a_temporary_thread_says_so_and_is_in_no_list(visitor)
+        await a_prompt_is_chosen_and_filled_in(visitor)
 
 
 async def threads_are_pinned_and_archived(visitor: Visitor, at_work: str, travel: str) -> None:
@@ -106,3 +108,25 @@ async def a_temporary_thread_says_so_and_is_in_no_list(visitor: Visitor) -> None
     await expect(page.get_by_text("This thread was forked from")).to_be_visible()
     await expect(page.locator("#thread-history li", has_text="(fork)")).to_be_visible()
     await expect(page.get_by_text("This thread is temporary")).to_have_count(0)
+
+
+async def a_prompt_is_chosen_and_filled_in(visitor: Visitor) -> None:
+    page, box = visitor.page, visitor.page.locator("#chat-input")
+    await visitor.open("/")
+    await visitor.connected()
+    await box.click()
+    await page.keyboard.type("/tra")
+    await expect(page.locator(".command-item")).to_contain_text("Translate into {language}")
+    await visitor.screenshot("prompts")
+    await page.keyboard.press("Enter")
+    await expect(box).to_have_value("Translate into {language}: {text}")
+    await page.keyboard.type("Portuguese")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("good morning")
+    await expect(box).to_have_value("Translate into Portuguese: good morning")
+    await page.keyboard.press("Enter")
+    await expect(visitor.questions.last).to_have_text("Translate into Portuguese: good morning")
+    await visitor.answered()
+    await visitor.open("/me/prompts")
+    await expect(page.get_by_text("/translate")).to_be_visible()
+    await visitor.screenshot("prompts-page")

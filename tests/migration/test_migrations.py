@@ -87,6 +87,7 @@ STEPS = [
     "note_phases",
     "invite_users",
     "organize_threads",
+    "keep_prompts",
     "mark_changed_steps_once",
     "remember_facts",
     "complete_rows_of_older_versions",

@@ -40,6 +40,7 @@ def test_the_module_with_the_name_of_its_folder_has_no_sql() -> None:
             "keys",
             "knowledge",
             "organizing",
+            "prompts",
             "turns",
             "usage",
         ),

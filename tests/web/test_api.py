@@ -103,6 +103,23 @@ async def test_threads_are_pinned_archived_temporary_and_forked(program_of: Prog
         assert problem(await program.post(address, json={"message_id": wrong})) == (422, "invalid")
 
 
+async def test_prompts_are_kept_changed_and_deleted(program_of: Program) -> None:
+    program = await program_of()
+    made = (await program.post("/prompts", json={"name": "short", "text": "Be short."})).json()
+    assert (made["name"], made["text"], made["owner"], made["is_shared"]) == ("short", "Be short.", "uma", False)
+    assert problem(await program.post("/prompts", json={"name": "short", "text": "x"})) == (409, "exists")
+    assert problem(await program.post("/prompts", json={"name": "a b", "text": "x"})) == (422, "invalid")
+    shared = await program.post("/prompts", json={"name": "all", "text": "x", "is_shared": True})
+    assert shared.status_code == 403
+    changed = (await program.put(f"/prompts/{made['id']}", json={"name": "brief", "text": "Be brief."})).json()
+    assert (await program.get("/prompts")).json() == {"data": [changed]}
+    for wrong in (new_id(), "no-id"):
+        assert (await program.put(f"/prompts/{wrong}", json={"name": "x", "text": "y"})).status_code == 404
+        assert (await program.delete(f"/prompts/{wrong}")).status_code == 404
+    assert (await program.delete(f"/prompts/{made['id']}")).status_code == 204
+    assert (await program.get("/prompts")).json() == {"data": []}
+
+
 async def test_a_thread_is_made_read_changed_listed_and_deleted(
     program_of: Program, layer: ChainlitLayer, people: dict[str, User]
 ) -> None:

@@ -111,3 +111,24 @@ async def test_a_thread_is_forked_at_a_message(
     assert forked["name"] == "Trip <b> (fork)"
     refused = await posted(ada, await page_at(ada, "/me"), f"{ADDRESS}/{own}/fork", step=buttons[1].attributes["value"])
     assert refused.status_code == 404
+
+
+async def test_prompts_are_kept_changed_and_deleted(layer: ChainlitLayer, browser_of: Browser) -> None:
+    uma, ada = await browser_of("user"), await browser_of("admin")
+    page, address = await page_at(uma, "/me/prompts"), "/me/prompts"
+    assert (await posted(uma, page, address, name="/short", text="Be <b>")).headers["location"] == address
+    assert (await posted(uma, page, address, name="short", text="again")).status_code == 400
+    for fields in ({"name": "a b", "text": "x"}, {"name": "x", "text": " "}):
+        assert (await posted(uma, page, address, **fields)).status_code == 400
+    assert (await posted(uma, page, address, name="all", text="x", is_shared="1")).status_code == 404
+    hers = await page_at(ada, address)
+    await posted(ada, hers, address, name="all", text="For {everyone}", is_shared="1")
+    shown = await page_at(uma, address)
+    assert [one.text for one in shown.all("h2")] == ["/all Shared by ada", "/short", "New prompt"]
+    assert (await uma.get("/page/prompts")).json() == {"all": "For {everyone}", "short": "Be <b>"}
+    (own,) = [one.attributes["value"] for one in shown.all("input", name="prompt")]
+    await posted(uma, shown, address, prompt=own, name="brief", text="Be brief")
+    assert (await ada.get("/page/prompts")).json() == {"all": "For {everyone}"}
+    assert (await posted(ada, hers, f"{address}/{own}/delete")).status_code == 404
+    await posted(uma, shown, f"{address}/{own}/delete")
+    assert (await uma.get("/page/prompts")).json() == {"all": "For {everyone}"}

@@ -44,6 +44,7 @@ from threadkeeper.conversation.chat_settings import (
     take_settings,
 )
 from threadkeeper.conversation.claims import Claims
+from threadkeeper.conversation.commands import offer_commands, prompts_of_user, put_prompt_before
 from threadkeeper.conversation.continuing import question_ids, to_continue
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.notices import notice
@@ -58,7 +59,6 @@ from threadkeeper.conversation.offers import (
 )
 from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice
 from threadkeeper.conversation.shutdown import end_answers
-from threadkeeper.conversation.temporary import offer_commands
 from threadkeeper.conversation.thought_step import show_thoughts
 from threadkeeper.conversation.turn import Answering
 from threadkeeper.conversation.turn_order import Turns
@@ -131,13 +131,17 @@ class Conversations:
             answerer = DEFAULT_CHAT
         self._turns.of(session).answerer = answerer
         await self._offer_settings(answerer, personal_settings(session.user), None, language)
-        await offer_commands(language, begins=True)
+        await self._offer_commands(session, language, begins=True)
         prologue = await send_prologue(answerer)
         if prologue is not None and answerer.assistant is not None:
             self._turns.of(session).opened_with = [dict(prologue.to_dict())]
             prompts = await opening_prompts(self._layer, answerer.assistant)
             buttons = prompt_buttons(prompts, prologue.id, language)
             await offer(self._turns, session, buttons, prologue.id)
+
+    async def _offer_commands(self, session: Any, language: str, *, begins: bool) -> None:
+        prompts = self._turns.of(session).prompts = await prompts_of_user(self._layer)
+        await offer_commands(prompts, language, begins=begins)
 
     async def _answerer_of(self, session: Any) -> Answerer:
         """Who answers in a conversation that is opened."""
@@ -188,7 +192,7 @@ class Conversations:
         answerer = turns.answerer = await self._answerer_of(session)
         modes = questions[-1].get("modes") if questions else None
         await self._offer_settings(answerer, metadata.get("chat_settings") or {}, modes, language)
-        await offer_commands(language, begins=False)
+        await self._offer_commands(session, language, begins=False)
         if answerer.missing:
             thread["steps"].append(dict(notice(answerer.why(language)).to_dict()))
         if self._settings.usage_footer:
@@ -227,6 +231,7 @@ class Conversations:
     async def answer(self, message: cl.Message) -> None:
         """Answer a question. Every failure becomes a sentence on the page and a line in the log."""
         language, session = language_of_session(), cl.context.session
+        await put_prompt_before(message, self._turns.of(session).prompts)
         with self._turns.audience(session):
             await self._run(
                 message, language, session, lambda again: self._answering.answer(message, language, again=again)

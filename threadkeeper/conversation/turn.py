@@ -27,6 +27,7 @@ from threadkeeper.conversation.answerers import Answerers, Prepared
 from threadkeeper.conversation.assistants import Answerer
 from threadkeeper.conversation.background import BackgroundTasks
 from threadkeeper.conversation.chat_settings import Choices
+from threadkeeper.conversation.commands import begin_thread
 from threadkeeper.conversation.cutting import cut_what_followed, steps_before
 from threadkeeper.conversation.failures import Failures
 from threadkeeper.conversation.left_out import LeftOutNotices
@@ -44,7 +45,6 @@ from threadkeeper.conversation.reply import (
     say_unknown,
 )
 from threadkeeper.conversation.restoring import put_back
-from threadkeeper.conversation.temporary import begin_thread
 from threadkeeper.conversation.thread_names import Untitled, give_title, may_be_titled, tell_name
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.versions import Version, versions_of
@@ -109,7 +109,7 @@ class Answering:
         turns = self._turns.of(session)
         begins = not turns.resumed and turns.asked == {message.id} and not again
         if begins:
-            await begin_thread(self._layer, message, thread_id, language)
+            await begin_thread(self._layer, message, thread_id, turns.prompts, language)
         # A new thread is not in the store yet, and the answer does not wait until it is.
         thread = None if begins else await self._layer.get_thread(thread_id)
         if thread is None:

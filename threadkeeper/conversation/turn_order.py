@@ -29,6 +29,7 @@ class SessionTurns:
     if they do not say so themselves. `restored` is the version that the next turn puts back in place of a new answer.
     `answerer` answered the last turn, or will answer the first one; `opened_with` are the StepDicts of its prologue,
     and `has_profiles` is whether the page has a choice of profiles. `claimed` is whether the thread is claimed already.
+    `prompts` are the texts of the prompts that the composer offers, by name.
     """
 
     asked: set[str] = field(default_factory=set)
@@ -42,6 +43,7 @@ class SessionTurns:
     has_profiles: bool = False
     claimed: bool = False
     opened_with: list[dict[str, Any]] = field(default_factory=list)
+    prompts: dict[str, str] = field(default_factory=dict)
 
 
 class Turns:

@@ -100,6 +100,11 @@ def page_api_router(reasons: Sequence[str]) -> APIRouter:
             "is_more": inside is not None and inside.next_cursor is not None,
         }
 
+    @router.get("/prompts")
+    async def read_prompts(_person: LoggedIn, layer: Layer) -> dict[str, str]:
+        """The texts of the prompts, by name; one's own takes the place of a shared one of its name."""
+        return {one.name: one.text for one in reversed(await layer.list_prompts())}
+
     @router.put("/threads/{thread_id}/marks")
     async def mark_thread(_person: LoggedIn, layer: Layer, thread_id: str, given: Marks) -> dict[str, bool]:
         if not await layer.organize_threads([thread_id], is_pinned=given.is_pinned, is_archived=given.is_archived):

@@ -19,6 +19,7 @@ from threadkeeper.web.api import (
     limits,
     messages,
     projects,
+    prompts,
     review_work,
     reviews,
     sources,
@@ -80,6 +81,7 @@ def api_router(
         *(
             threads.router,
             messages.router,
+            prompts.router,
             again.router,
             jobs.router,
             elements.router,

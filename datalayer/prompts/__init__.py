@@ -1,0 +1,1 @@
+"""Prompts: texts that users keep to ask them again, their own and shared ones."""
