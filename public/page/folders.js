@@ -1,6 +1,7 @@
 // Above the side bar's list: the pinned threads, a filter by folder, and the way to the page of all threads. In the menu
 // of a thread: pin and archive.
 import { onDialog } from "./dialogs.js";
+import { openHelp } from "./help.js";
 import { ask, make, root, texts, threadAt } from "./server.js";
 import { openThread } from "./thread.js";
 
@@ -66,7 +67,16 @@ const refresh = async () => {
   const address = new URL("me/threads", root);
   const all = make("a", "threadkeeper-all", words.all_threads ?? "");
   all.href = address.href;
-  const parts = [make("div", "threadkeeper-bar", all)];
+  const help = make("button", "threadkeeper-help", "?");
+  help.type = "button";
+  help.title = words.keys ?? "";
+  help.setAttribute("aria-label", words.keys ?? "");
+  help.addEventListener("click", () => {
+    // On a phone, the side bar is a dialog, which would take the focus back.
+    if (help.closest("[role=dialog]")) close();
+    openHelp();
+  });
+  const parts = [make("div", "threadkeeper-bar", all, help)];
   if (bar.folders.length || chosen) parts[0].prepend(folderChoice(bar.folders, chosen, words));
   if (bar.pinned.length) parts.push(...listOf(words.pinned ?? "", bar.pinned, words));
   if (chosen) {

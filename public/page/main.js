@@ -4,6 +4,7 @@ import { watchDialogs } from "./dialogs.js";
 import { watchEdits } from "./edits.js";
 import { watchElements } from "./elements.js";
 import { watchFolders } from "./folders.js";
+import { watchHelp } from "./help.js";
 import { watchKeyboard } from "./keyboard.js";
 import { watchLinks } from "./links.js";
 import { watchNames } from "./names.js";
@@ -16,7 +17,7 @@ import { watchVotes } from "./votes.js";
 
 const start = () => {
   const onEveryPage = [watchKeyboard, watchCopying, watchLinks, watchDialogs, watchToasts, watchNames];
-  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing, watchElements, watchFolders, watchPrompts];
+  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing, watchElements, watchFolders, watchPrompts, watchHelp];
   for (const watch of [...onEveryPage, ...inTheChat]) {
     try {
       watch();

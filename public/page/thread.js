@@ -7,12 +7,20 @@ const sideBar = () => document.querySelector("#thread-history");
 
 let shown = null;
 let name = "";
+// Whether an answer is done that the reader has not seen, because the tab was behind.
+let isDone = false;
 
 const showTitle = () => {
   const item = document.getElementById(`thread-${threadAt("thread")}`);
   const words = item?.querySelector(".truncate")?.textContent || name;
-  const title = words ? `${words} – ${product}` : product;
+  const title = `${isDone ? "✓ " : ""}${words ? `${words} – ` : ""}${product}`;
   if (document.title !== title) document.title = title;
+};
+
+/** Mark the tab's title, or take the mark off. */
+export const markTitle = (done) => {
+  isDone = done;
+  showTitle();
 };
 
 const when = (moment) => new Date(moment).toLocaleString(navigator.language, { dateStyle: "medium", timeStyle: "short" });

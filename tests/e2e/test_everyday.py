@@ -34,6 +34,7 @@ async def test_every_day(browser: Browser, start_server: StartServer, engine: st
         await visitor.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
         await a_temporary_thread_says_so_and_is_in_no_list(visitor)
         await a_prompt_is_chosen_and_filled_in(visitor)
+        await the_keys_are_shown_and_a_tab_behind_is_marked(visitor)
 
 
 async def threads_are_pinned_and_archived(visitor: Visitor, at_work: str, travel: str) -> None:
@@ -130,3 +131,24 @@ async def a_prompt_is_chosen_and_filled_in(visitor: Visitor) -> None:
     await visitor.open("/me/prompts")
     await expect(page.get_by_text("/translate")).to_be_visible()
     await visitor.screenshot("prompts-page")
+
+
+async def the_keys_are_shown_and_a_tab_behind_is_marked(visitor: Visitor) -> None:
+    page, box, dialog = visitor.page, visitor.page.locator("#chat-input"), visitor.page.locator("#threadkeeper-help")
+    await visitor.open("/")
+    await visitor.connected()
+    await box.press("?")
+    await expect(box).to_have_value("?")
+    await box.fill("")
+    await box.blur()
+    await page.keyboard.press("?")
+    await expect(dialog.get_by_role("heading")).to_have_text("Keys")
+    await visitor.screenshot("keys")
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+
+    await page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+    await visitor.ask("Are you done?")
+    await page.wait_for_function("document.title.startsWith('✓ ')")
+    await page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    await page.wait_for_function("!document.title.startsWith('✓')")

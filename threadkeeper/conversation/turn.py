@@ -351,7 +351,7 @@ class Answering:
         self.replies[reply.message.id] = reply
         try:
             while True:
-                reply.note(asking.reduction.facts())
+                reply.note(asking.facts())
                 request = ModelRequest(
                     asking.context.messages,
                     asking.model,

@@ -21,6 +21,8 @@ from threadkeeper.chat.model import ModelError
 
 logger = logging.getLogger(__name__)
 
+CONTEXT = "context"
+"""Metadata key of an answer: the model's `window` in tokens, and how many older messages were `left_out`."""
 _MOST_REDUCTIONS = 6
 
 Steps = Sequence[Mapping[str, Any]]
@@ -61,6 +63,11 @@ class Asking:
         self.reduction = known_reduction(steps, model)
         self._searches: Iterator[Reduction] | None = None
         self.has_changed = False
+
+    def facts(self) -> dict[str, Any]:
+        """What is stored with the answer: what was left out, and the window, for the line under the answer."""
+        window = {"window": self.reduction.window or self._window, "left_out": self.context.left_out}
+        return {**self.reduction.facts(), CONTEXT: window}
 
     async def begin(self) -> None:
         """Build the first context. Raises ModelError of kind "too_long"."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from datalayer import AlreadyExists, Forbidden, InvalidRecord
@@ -12,7 +12,7 @@ from datalayer.records.prompts import Prompt
 from threadkeeper.web.api.access import Reader, Writer
 from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.problems import Problem, invalid, not_found
-from threadkeeper.web.api.route import PREFIX, ApiRoute
+from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute
 from threadkeeper.web.api.shapes import Strict
 from threadkeeper.web.pages.dependencies import Layer
 
@@ -52,7 +52,7 @@ async def create_prompt(request: Request, _caller: Writer, layer: Layer, given: 
     return made
 
 
-@router.put("/prompts/{prompt_id}")
+@router.put("/prompts/{prompt_id}", openapi_extra={ERRORS: [409]})
 async def replace_prompt(_caller: Writer, layer: Layer, prompt_id: str, given: NewPrompt) -> ShownPrompt:
     """Change a prompt of the user."""
     known = known_id(prompt_id)
@@ -62,12 +62,11 @@ async def replace_prompt(_caller: Writer, layer: Layer, prompt_id: str, given: N
 
 
 @router.delete("/prompts/{prompt_id}", status_code=204)
-async def delete_prompt(_caller: Writer, layer: Layer, prompt_id: str) -> Response:
+async def delete_prompt(_caller: Writer, layer: Layer, prompt_id: str) -> None:
     """Delete a prompt of the user; admins delete shared ones, too."""
     known = known_id(prompt_id)
     if known is None or not await layer.delete_prompt(known):
         raise not_found("prompt")
-    return Response(status_code=204)
 
 
 async def _put(layer: Layer, given: NewPrompt, prompt_id: str | None) -> ShownPrompt:
