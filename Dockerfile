@@ -18,7 +18,7 @@ RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /tmp t
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app
-COPY app.py chainlit.md chainlit_zh-CN.md ./
+COPY app.py chainlit*.md ./
 COPY .chainlit ./.chainlit
 COPY public ./public
 # The sample assistant answers from it.

@@ -27,6 +27,7 @@ from datalayer.records.review import AnswerFilter
 from tests.support.postgres import Cluster, Databases, find_binaries
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.gate import Person
+from threadkeeper.web.pages.sentences import Say
 from threadkeeper.web.review.inbox import inbox
 from threadkeeper.web.review.query import read_review_query
 
@@ -152,7 +153,7 @@ def _inbox(layer: ChainlitLayer) -> Call:
     query = read_review_query("", ZoneInfo("UTC"), me=REVIEWER)
 
     async def page() -> Any:
-        return await inbox(layer, query, reviewer, ReviewPolicy(), cursor=None)
+        return await inbox(layer, query, reviewer, ReviewPolicy(), Say("en-US"), cursor=None)
 
     return page
 

@@ -645,6 +645,6 @@ def test_how_long_ago_a_time_is(seconds: int, said: str) -> None:
 
 
 def test_sizes_of_files() -> None:
-    assert [formats.size(number) for number in (0, 999, 1_500, 20_000, 3_210_000, 5_000_000_000)] == [
+    assert [formats.size(number, Say("en-US")) for number in (0, 999, 1_500, 20_000, 3_210_000, 5_000_000_000)] == [
         *("0 B", "999 B", "1.5 kB", "20 kB", "3.2 MB", "5.0 GB"),
     ]

@@ -33,7 +33,7 @@ say = Say("en-US")
     ],
 )
 def test_money_has_significant_digits(amount: str | None, shown: str | None) -> None:
-    assert formats.money(None if amount is None else Decimal(amount)) == shown
+    assert formats.money(None if amount is None else Decimal(amount), say) == shown
 
 
 @pytest.mark.parametrize(
@@ -41,20 +41,37 @@ def test_money_has_significant_digits(amount: str | None, shown: str | None) -> 
     [(0, "0"), (9_999, "9,999"), (10_000, "10k"), (123_456, "123.5k"), (1_000_000, "1M"), (2_345_678_901, "2.35B")],
 )
 def test_large_counts_are_short(number: int, shown: str) -> None:
-    assert formats.short_count(number) == shown
+    assert formats.short_count(number, say) == shown
 
 
 def test_durations_speeds_shares_and_changes() -> None:
-    assert [formats.seconds(value) for value in (None, 0.25, 2.04, 75.4)] == [None, "250 ms", "2.0 s", "1 min 15 s"]
-    assert [formats.speed(value) for value in (None, 3.21, 300.0)] == [None, "3.2", "300"]
-    assert [formats.percent(value) for value in (None, 0.0, 0.004, 0.5, 1.5)] == [None, "0%", "0.4%", "50%", "150%"]
-    assert [formats.change(*pair) for pair in ((2, 1), (1, 2), (1, 0), (None, 1), (1, None))] == [
-        1,
-        -0.5,
+    assert [formats.seconds(value, say) for value in (None, 0.25, 2.04, 75.4)] == [
         None,
-        None,
-        None,
+        "250 ms",
+        "2.0 s",
+        "1 min 15 s",
     ]
+    assert [formats.speed(value, say) for value in (None, 3.21, 300.0)] == [None, "3.2", "300"]
+    assert [formats.percent(value, say) for value in (None, 0.0, 0.004, 0.5, 1.5)] == [
+        None,
+        "0%",
+        "0.4%",
+        "50%",
+        "150%",
+    ]
+    pairs = ((2, 1), (1, 2), (1, 0), (1.004, 1), (0, 0), (None, 1), (1, None))
+    assert [formats.trend(*pair) for pair in pairs] == [1, -1, 1, 0, 0, None, None]
+
+
+def test_numbers_are_written_as_in_the_language() -> None:
+    german, french = Say("de-DE"), Say("fr-FR")
+    amount = Decimal("1234.5")
+    assert (formats.money(amount, german), formats.count(12345, german)) == ("1.234,50\xa0$", "12.345")
+    assert (formats.money(amount, Say("zh-CN")), formats.money(amount, Say("ja"))) == ("$1,234.50", "$1,234.50")
+    assert (formats.short_count(832_000, german), formats.short_count(1_250_000, german)) == ("832k", "1,25M")
+    assert (formats.percent(0.004, german), formats.seconds(2.04, german)) == ("0,4\xa0%", "2,0 s")
+    assert (formats.count(12345, french), formats.percent(0.5, french)) == ("12\u202f345", "50\xa0%")
+    assert formats.size(1_500, german) == "1,5 kB"
 
 
 def test_partly_unknown_costs_are_marked() -> None:

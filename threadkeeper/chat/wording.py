@@ -13,6 +13,8 @@ from typing import Literal, cast, get_args
 from datalayer.records.usage import Limit, LimitStanding
 from threadkeeper.chat.model import ContentKind, ModelError
 from threadkeeper.language.catalogue import CHAT
+from threadkeeper.language.negotiation import language_for
+from threadkeeper.language.numbers import number
 
 AnswerMark = Literal["stopped", "cut", "length", "filtered", "picture"]
 _MARKS: tuple[AnswerMark, ...] = get_args(AnswerMark)
@@ -85,7 +87,8 @@ def say_nearly_used(standing: LimitStanding, language: str | None) -> str:
 
 def say_dollars(amount: Decimal, language: str | None) -> str:
     """An amount with cents; below ten cents, with two significant digits."""
-    return say("dollars", language, dollars=f"{amount:,.{_digits(amount)}f}")
+    text = number(amount, language_for(language), digits=_digits(amount))
+    return say("dollars", language, dollars=text)
 
 
 def _digits(dollars: Decimal) -> int:
@@ -95,14 +98,14 @@ def _digits(dollars: Decimal) -> int:
 def _say_rounded(amount: Decimal, limit: Limit, language: str | None, rounding: str) -> str:
     """An amount of tokens or dollars, rounded so that the need never looks the same as the rest of the limit."""
     if limit.unit == "tokens":
-        return f"{amount.to_integral_value(rounding):,.0f}"
+        return number(amount.to_integral_value(rounding), language_for(language))
     return say_dollars(amount.quantize(Decimal(1).scaleb(-_digits(amount)), rounding), language)
 
 
 def _of_limit(sentence: str, standing: LimitStanding, language: str | None, **values: object) -> str:
     limit, day = standing.limit, standing.limit.period == "day"
     amount = (
-        say("limit_tokens", language, tokens=f"{limit.amount:,.0f}")
+        say("limit_tokens", language, tokens=round(limit.amount))
         if limit.unit == "tokens"
         else say_dollars(limit.amount, language)
     )

@@ -59,7 +59,7 @@ def footer(step: Mapping[str, Any], language: str) -> cl.Action | None:
         # An unknown cost is left out; it is not zero.
         parts.append(say_dollars(Decimal(str(usage["dollars"])), language))
     if usage.get("tokens_per_second"):
-        parts.append(say("footer_speed", language, speed=f"{usage['tokens_per_second']:,.0f}"))
+        parts.append(say("footer_speed", language, speed=round(usage["tokens_per_second"])))
     details = say("footer_details", language, question=question, answer=answer)
     if metadata.get("first_token_seconds") is not None:
         details = f"{details} {say('footer_first_word', language, seconds=metadata['first_token_seconds'])}"

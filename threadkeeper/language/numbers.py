@@ -23,6 +23,27 @@ def number(value: int | float | Decimal, language: str, *, digits: int | None = 
     return format_decimal(value, format=pattern, locale=locale(language))
 
 
+def percentage(part: float, language: str, *, digits: int = 0) -> str:
+    """A part of one in percent: 50% in English, 50 % in German."""
+    from babel.numbers import format_percent  # noqa: PLC0415
+
+    pattern = locale(language).percent_formats[None].pattern.replace("#,##0", f"#,##0.{'0' * digits}".rstrip("."))
+    return format_percent(part, format=pattern, locale=locale(language))
+
+
+def dollars(amount: Decimal, language: str, *, digits: int) -> str:
+    """US dollars, the sign where the language has signs of currencies: $1.50 in English, 1,50 $ in German."""
+    text = number(amount, language, digits=digits)
+    before, _, after = locale(language).currency_formats["standard"].pattern.split(";")[0].partition("#,##0.00")
+    return f"{before}{text}{after}".replace("¤", "$")
+
+
+def separators(language: str) -> str:
+    """What stands before decimals, and then what stands between thousands."""
+    symbols = locale(language).number_symbols["latn"]
+    return f"{symbols['decimal']}{symbols['group']}"
+
+
 def spoken(value: object, language: str) -> object:
     """A value of a message: numbers as the language writes them, everything else as it is."""
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):

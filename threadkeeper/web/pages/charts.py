@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from datalayer.records.usage import Interval, UsageBucket, UsageTotals
+from threadkeeper.language.numbers import separators
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.sentences import Say
 
@@ -54,7 +55,7 @@ class Drawing:
     say: Say
 
     def charts(self) -> list[Chart]:
-        return [self._cost(), self._tokens(), self._calls(), self._speed()]
+        return [self._cost(), self._tokens(), self._calls(), self._first_token(), self._speed()]
 
     def _cost(self) -> Chart:
         say = self.say
@@ -101,7 +102,7 @@ class Drawing:
             ],
             {},
             (self.say("tokens_in"), self.say("tokens_out")),
-            lambda _, totals: (f"{totals.prompt_tokens:,}", f"{totals.completion_tokens:,}"),
+            lambda _, totals: (self._count(totals.prompt_tokens), self._count(totals.completion_tokens)),
         )
 
     def _calls(self) -> Chart:
@@ -113,35 +114,38 @@ class Drawing:
             ],
             {},
             (self.say("calls"), self.say("failed")),
-            lambda _, totals: (f"{totals.calls:,}", f"{totals.failed:,}"),
+            lambda _, totals: (self._count(totals.calls), self._count(totals.failed)),
+        )
+
+    def _first_token(self) -> Chart:
+        first = [bucket.totals.first_token_p50 for bucket in self.buckets]
+        slow = [bucket.totals.first_token_p95 for bucket in self.buckets]
+        say = self.say
+        half, most = f"{say('first_token')}, p50", f"{say('first_token')}, p95"
+        return self._chart(
+            "chart_first_token",
+            [
+                self._line(half, first, "--chart-4", [formats.seconds(value, say) or "" for value in first]),
+                self._line(most, slow, "--chart-3", [formats.seconds(value, say) or "" for value in slow]),
+            ],
+            {"yaxis": {"ticksuffix": " s"}},
+            (half, most),
+            lambda _, totals: (
+                formats.seconds(totals.first_token_p50, say) or "–",
+                formats.seconds(totals.first_token_p95, say) or "–",
+            ),
         )
 
     def _speed(self) -> Chart:
-        first = [bucket.totals.first_token_p50 for bucket in self.buckets]
-        slow = [bucket.totals.first_token_p95 for bucket in self.buckets]
-        speed = [bucket.totals.mean_tokens_per_second for bucket in self.buckets]
         say, unit = self.say, self.say("tokens_per_second")
-        named, half, most = f"{say('speed')} ({unit})", f"{say('first_token')}, p50", f"{say('first_token')}, p95"
+        speed = [bucket.totals.mean_tokens_per_second for bucket in self.buckets]
+        labels = [f"{formats.speed(value, say)} {unit}" for value in speed]
         return self._chart(
             "chart_speed",
-            [
-                self._line(half, first, "--chart-4", [formats.seconds(value) or "" for value in first]),
-                self._line(most, slow, "--chart-3", [formats.seconds(value) or "" for value in slow]),
-                {
-                    **self._line(named, speed, "--chart-5", [f"{formats.speed(value)} {unit}" for value in speed]),
-                    "yaxis": "y2",
-                },
-            ],
-            {
-                "yaxis": {"ticksuffix": " s"},
-                "yaxis2": {"overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto", "nticks": 6},
-            },
-            (half, most, named),
-            lambda _, totals: (
-                formats.seconds(totals.first_token_p50) or "–",
-                formats.seconds(totals.first_token_p95) or "–",
-                formats.speed(totals.mean_tokens_per_second) or "–",
-            ),
+            [self._line(say("speed"), speed, "--chart-5", labels)],
+            {},
+            (f"{say('speed')} ({unit})",),
+            lambda _, totals: (formats.speed(totals.mean_tokens_per_second, say) or "–",),
         )
 
     # Parts of a figure
@@ -164,12 +168,16 @@ class Drawing:
             for at, bucket in enumerate(self.buckets)
             if bucket.totals.calls
         )
-        figure = {"data": traces, "layout": {"barmode": "stack", "xaxis": axis, **layout}}
+        shared = {"barmode": "stack", "xaxis": axis, "separators": separators(self.say.language)}
+        figure = {"data": traces, "layout": {**shared, **layout}}
         return Chart(self.say(name), as_json(figure), (self.say("time"), *heads), rows)
+
+    def _count(self, value: int) -> str:
+        return formats.count(value, self.say) or ""
 
     def _counts(self, name: str, colour: str, number: Callable[[UsageTotals], int]) -> dict[str, Any]:
         numbers = [number(bucket.totals) for bucket in self.buckets]
-        return self._bars(self.say(name), numbers, colour, [f"{one:,}" for one in numbers])
+        return self._bars(self.say(name), numbers, colour, [self._count(one) for one in numbers])
 
     def _bars(self, name: str, values: Sequence[float], colour: str, labels: list[str]) -> dict[str, Any]:
         return {**self._trace("bar", name, values, labels), "marker": {"color": colour}}

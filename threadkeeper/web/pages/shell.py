@@ -44,7 +44,7 @@ def _environment() -> Environment:
     )
     environment.filters["markdown"] = markdown
     environment.filters["preview"] = as_preview
-    environment.globals["formats"] = formats
+    environment.globals["formats"] = formats.for_templates()
     return environment
 
 

@@ -13,10 +13,11 @@ from datalayer.records.review import AnswerCount, AnswerFilter, SavedView
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Reviewer
+from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
-from threadkeeper.web.pages.sentences import speaker
+from threadkeeper.web.pages.sentences import Say, speaker
 from threadkeeper.web.pages.zone import Zone
 from threadkeeper.web.review.addresses import known_or_404
 from threadkeeper.web.review.label_names import label_name
@@ -59,7 +60,7 @@ async def read_inbox(
     cursor = request.query_params.get("cursor") or None
     if cursor and len(cursor) > _LONGEST_CURSOR:
         raise InvalidInput("bad_cursor")
-    values = await inbox(layer, query, person, policy, cursor=cursor and clean_text(cursor))
+    values = await inbox(layer, query, person, policy, say, cursor=cursor and clean_text(cursor))
     frame = {"query": query, "cursor": cursor, "rows_a_page": ROWS_A_PAGE}
     named = {"named": label_name(say), "reasons": policy.reasons}
     return pages.page(request, "review/inbox.html", {**frame, **named, **values}, person=person, zone=zone)
@@ -85,7 +86,7 @@ async def remove_view(_person: Reviewer, _form: Form, layer: Layer, view_id: str
 
 
 async def inbox(
-    layer: ChainlitLayer, query: ReviewQuery, person: Person, policy: ReviewPolicy, *, cursor: str | None
+    layer: ChainlitLayer, query: ReviewQuery, person: Person, policy: ReviewPolicy, say: Say, *, cursor: str | None
 ) -> dict[str, Any]:
     """The variables of the template."""
     # Where opening a thread needs a purpose, the list shows no contents.
@@ -102,9 +103,9 @@ async def inbox(
         "found": found,
         "is_behind": layer.answer_follower.is_behind,
         "texts_left": max(found.texts_left, count.texts_left),
-        "count": counted(count),
+        "count": counted(count, say),
         "facets": facets,
-        "pills": await _pills(layer, query, person),
+        "pills": await _pills(layer, query, person, say),
         "views": [(view, f"/review?{view.query}" if view.query else "/review") for view in views],
         "chosen_view": next((view for view in views if _says(view, query)), None),
         "chips": [
@@ -130,11 +131,11 @@ async def refuse_unknown(layer: ChainlitLayer, query: ReviewQuery, known: Collec
             raise InvalidInput("bad_choice", value=value[:60])
 
 
-def counted(count: AnswerCount) -> str:
-    return f"{count.count:,}+" if count.is_more else f"{count.count:,}"
+def counted(count: AnswerCount, say: Say) -> str:
+    return f"{formats.count(count.count, say)}{'+' if count.is_more else ''}"
 
 
-async def _pills(layer: ChainlitLayer, query: ReviewQuery, person: Person) -> list[Pill]:
+async def _pills(layer: ChainlitLayer, query: ReviewQuery, person: Person, say: Say) -> list[Pill]:
     counts = {
         "view_down": AnswerFilter(thumb="down", is_reviewed=False),
         "view_mine": AnswerFilter(assigned_to=person.identifier),
@@ -142,7 +143,7 @@ async def _pills(layer: ChainlitLayer, query: ReviewQuery, person: Person) -> li
     pills = []
     for name, chosen in VIEWS:
         which = counts.get(name)
-        number = None if which is None else counted(await layer.count_answers(which, most=_MOST_IN_A_PILL))
+        number = None if which is None else counted(await layer.count_answers(which, most=_MOST_IN_A_PILL), say)
         wanted = {key: (value,) for key, value in chosen.items()}
         address = "/review" + ("?" + "&".join(f"{key}={value}" for key, value in chosen.items()) if chosen else "")
         pills.append(Pill(name, address, dict(query.parameters) == wanted, number))

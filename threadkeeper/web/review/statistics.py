@@ -141,7 +141,13 @@ def charts(
         _trace("bar", say("thumbs_down"), times, [one.down for one in series], "--destructive"),
     ]
     rows = tuple(
-        (at(one.start).strftime(clock), str(one.answers), str(one.up), str(one.down), formats.percent(one.share) or "–")
+        (
+            at(one.start).strftime(clock),
+            str(one.answers),
+            str(one.up),
+            str(one.down),
+            formats.percent(one.share, say) or "–",
+        )
         for one in series
         if one.answers
     )
@@ -164,7 +170,7 @@ def charts(
             str(sum(one.answers for one in own)),
             str(sum(one.up for one in own)),
             str(sum(one.down for one in own)),
-            formats.percent(_share(own)) or "–",
+            formats.percent(_share(own), say) or "–",
         )
         for value, own in most
     )

@@ -90,9 +90,9 @@ def _sections(row: CallRow, zone: ZoneInfo, say: Say) -> list[tuple[str, list[tu
             [
                 (say("requested_at"), formats.moment(call.requested_at, zone, exact=True)),
                 (say("responded_at"), formats.moment(call.responded_at, zone, exact=True)),
-                (say("seconds"), formats.seconds(call.seconds)),
-                (say("first_token"), formats.seconds(call.first_token_seconds)),
-                (say("speed"), _with_unit(formats.speed(call.tokens_per_second), say("tokens_per_second"))),
+                (say("seconds"), formats.seconds(call.seconds, say)),
+                (say("first_token"), formats.seconds(call.first_token_seconds, say)),
+                (say("speed"), _with_unit(formats.speed(call.tokens_per_second, say), say("tokens_per_second"))),
                 (say("is_streaming"), say("yes" if call.is_streaming else "no")),
                 (say("attempt"), str(call.attempt)),
             ],
@@ -109,12 +109,12 @@ def _sections(row: CallRow, zone: ZoneInfo, say: Say) -> list[tuple[str, list[tu
         (
             say("tokens") + (f" ({say('estimated')})" if call.is_estimated else ""),
             [
-                (say("tokens_in"), formats.count(call.prompt_tokens)),
-                (say("cached_tokens"), formats.count(call.cached_tokens)),
-                (say("tokens_out"), formats.count(call.completion_tokens)),
-                (say("reasoning_tokens"), formats.count(call.reasoning_tokens)),
-                (say("query_characters"), formats.count(call.query_characters)),
-                (say("response_characters"), formats.count(call.response_characters)),
+                (say("tokens_in"), formats.count(call.prompt_tokens, say)),
+                (say("cached_tokens"), formats.count(call.cached_tokens, say)),
+                (say("tokens_out"), formats.count(call.completion_tokens, say)),
+                (say("reasoning_tokens"), formats.count(call.reasoning_tokens, say)),
+                (say("query_characters"), formats.count(call.query_characters, say)),
+                (say("response_characters"), formats.count(call.response_characters, say)),
             ],
         ),
         (say("cost"), _costs(call, say)),
@@ -132,8 +132,8 @@ def _costs(call: LlmCall, say: Say) -> list[tuple[str, str | None]]:
     rates = [say(f"rate_{name}", amount=price.pop(name)) for name in _RATES if name in price]
     rest = [f"{name}: {price[name]}" for name in sorted(price)]
     return [
-        (say("cost_in"), formats.money(call.input_cost)),
-        (say("cost_out"), formats.money(call.output_cost)),
+        (say("cost_in"), formats.money(call.input_cost, say)),
+        (say("cost_out"), formats.money(call.output_cost, say)),
         (say("total"), formats.cost_of_call(call, say)),
         (say("price"), source),
         (say("rates"), ", ".join(rates)),

@@ -4,7 +4,7 @@ The database computes all sums.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -23,16 +23,26 @@ _DAY = timedelta(days=1)
 _FEWEST_CALLS, _SHORTEST = 20, _DAY
 _PROJECTED_DAYS = (30, 90, 365)
 
+# Formats a number for a reader.
+Shown = Callable[[Any, Say], str | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A large number. `change` is its relative growth; `worse` marks numbers whose growth is bad."""
+    """A large number.
+
+    Args:
+        before: what it was in the previous period; "" if that is unknown.
+        trend: 1 for an increase since then, -1 for a decrease, 0 for hardly a change.
+        worse: whether an increase is bad.
+    """
 
     label: str
     value: str
     note: str = ""
     exact: str = ""
-    change: float | None = None
+    before: str = ""
+    trend: int = 0
     worse: bool = False
 
 
@@ -86,7 +96,7 @@ async def overview(layer: ChainlitLayer, query: UsageQuery, say: Say) -> dict[st
     return {
         "totals": now,
         "tiles": _tiles(now, before, say),
-        "projections": _projections(query, now, first),
+        "projections": _projections(query, now, first, say),
         "rate_since": _rate_since(query, first),
         "charts": charts,
         "rows": _rows(groups, query, now, say),
@@ -98,7 +108,7 @@ def _without(totals: UsageTotals, say: Say) -> str:
     """The note below a cost that leaves calls out."""
     if is_unpriced(totals):
         return say("all_unpriced")
-    return say("some_unpriced", calls=formats.count(totals.unpriced)) if totals.unpriced else ""
+    return say("some_unpriced", calls=formats.count(totals.unpriced, say)) if totals.unpriced else ""
 
 
 def is_unpriced(totals: UsageTotals) -> bool:
@@ -106,63 +116,64 @@ def is_unpriced(totals: UsageTotals) -> bool:
     return bool(totals.unpriced) and not totals.total_cost
 
 
-def _cost(totals: UsageTotals) -> str:
-    return "–" if not (totals.total_tokens or totals.total_cost) else formats.money(totals.total_cost) or ""
+def _cost(totals: UsageTotals, say: Say) -> str:
+    return "–" if not (totals.total_tokens or totals.total_cost) else formats.money(totals.total_cost, say) or ""
 
 
 def _tiles(now: UsageTotals, before: UsageTotals, say: Say) -> list[Tile]:
-    def grown(value: Decimal | float | None, earlier: Decimal | float | None) -> float | None:
-        return formats.change(value, earlier) if before.calls else None
+    def since(value: Decimal | float | None, earlier: Decimal | float | None, shown: Shown) -> dict[str, Any]:
+        trend = formats.trend(value, earlier) if before.calls else None
+        return {} if trend is None else {"before": shown(earlier, say) or "", "trend": trend}
 
     percentiles = (
-        say("p50_p95", p50=formats.seconds(now.first_token_p50), p95=formats.seconds(now.first_token_p95))
+        say("p50_p95", p50=formats.seconds(now.first_token_p50, say), p95=formats.seconds(now.first_token_p95, say))
         if now.first_token_p50 is not None
         else ""
     )
     return [
         Tile(
             say("cost"),
-            say("unknown") if is_unpriced(now) else _cost(now),
+            say("unknown") if is_unpriced(now) else _cost(now, say),
             _without(now, say),
-            change=None if now.unpriced or before.unpriced else grown(now.total_cost, before.total_cost),
+            **({} if now.unpriced or before.unpriced else since(now.total_cost, before.total_cost, formats.money)),
         ),
         Tile(
             say("tokens"),
-            formats.short_count(now.total_tokens),
+            formats.short_count(now.total_tokens, say),
             say(
                 "in_and_out",
-                tokens_in=formats.short_count(now.prompt_tokens),
-                tokens_out=formats.short_count(now.completion_tokens),
+                tokens_in=formats.short_count(now.prompt_tokens, say),
+                tokens_out=formats.short_count(now.completion_tokens, say),
             )
-            + (say("some_estimated", calls=formats.count(now.estimated)) if now.estimated else ""),
-            exact=f"{now.total_tokens:,}",
-            change=grown(now.total_tokens, before.total_tokens),
+            + (say("some_estimated", calls=formats.count(now.estimated, say)) if now.estimated else ""),
+            exact=formats.count(now.total_tokens, say) or "",
+            **since(now.total_tokens, before.total_tokens, formats.short_count),
         ),
         Tile(
             say("calls"),
-            formats.short_count(now.calls),
-            exact=f"{now.calls:,}",
-            change=grown(now.calls, before.calls),
+            formats.short_count(now.calls, say),
+            exact=formats.count(now.calls, say) or "",
+            **since(now.calls, before.calls, formats.short_count),
         ),
         Tile(
             say("errors"),
-            formats.percent(now.error_rate) or "–",
-            say("some_failed", calls=formats.count(now.failed)) if now.failed else "",
-            change=grown(now.error_rate, before.error_rate),
+            formats.percent(now.error_rate, say) or "–",
+            say("some_failed", calls=formats.count(now.failed, say)) if now.failed else "",
+            **since(now.error_rate, before.error_rate, formats.percent),
             worse=True,
         ),
         Tile(
             say("first_token_median"),
-            formats.seconds(now.first_token_p50) or "–",
+            formats.seconds(now.first_token_p50, say) or "–",
             percentiles,
-            change=grown(now.first_token_p50, before.first_token_p50),
+            **since(now.first_token_p50, before.first_token_p50, formats.seconds),
             worse=True,
         ),
         Tile(
             say("speed"),
-            formats.speed(now.mean_tokens_per_second) or "–",
+            formats.speed(now.mean_tokens_per_second, say) or "–",
             say("tokens_per_second") if now.mean_tokens_per_second is not None else "",
-            change=grown(now.mean_tokens_per_second, before.mean_tokens_per_second),
+            **since(now.mean_tokens_per_second, before.mean_tokens_per_second, formats.speed),
         ),
     ]
 
@@ -174,7 +185,7 @@ def _rate_since(query: UsageQuery, first: str | None) -> datetime | None:
     return max(query.period.since, datetime.fromisoformat(first).astimezone(query.zone))
 
 
-def _projections(query: UsageQuery, totals: UsageTotals, first: str | None) -> list[Projection]:
+def _projections(query: UsageQuery, totals: UsageTotals, first: str | None, say: Say) -> list[Projection]:
     since = _rate_since(query, first)
     if since is None or totals.calls < _FEWEST_CALLS or query.period.now - since < _SHORTEST:
         return []
@@ -182,8 +193,8 @@ def _projections(query: UsageQuery, totals: UsageTotals, first: str | None) -> l
     return [
         Projection(
             days,
-            "" if is_unpriced(totals) else formats.money(totals.total_cost * Decimal(days / elapsed_days)) or "",
-            formats.short_count(round(totals.total_tokens * days / elapsed_days)),
+            "" if is_unpriced(totals) else formats.money(totals.total_cost * Decimal(days / elapsed_days), say) or "",
+            formats.short_count(round(totals.total_tokens * days / elapsed_days), say),
         )
         for days in _PROJECTED_DAYS
     ]

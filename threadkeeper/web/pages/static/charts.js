@@ -62,7 +62,6 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: "--muted-foreground" },
       hoverlabel: { bgcolor: "--popover", bordercolor: "--border", font: { color: "--popover-foreground" } },
     };
-    if (layout.yaxis2) whole.yaxis2 = { ...axis, ...layout.yaxis2 };
     Plotly.react(place, coloured(data, style), coloured(whole, style), { displayModeBar: false, responsive: true });
   };
 
