@@ -49,7 +49,7 @@ from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.gateway.v1.servers import model_servers
 from threadkeeper.jobs.answers import register_answers
-from threadkeeper.jobs.registration import register_jobs
+from threadkeeper.jobs.registration import dump_line, register_jobs
 from threadkeeper.jobs.webhooks import register_webhooks
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
@@ -61,6 +61,7 @@ from threadkeeper.settings.misspelled import misspelled_names
 from threadkeeper.settings.report import shown_settings
 from threadkeeper.settings.root_path import put_root_path
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
+from threadkeeper.settings.urls import mask_url
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.auth.keys import KeyGate
@@ -71,6 +72,7 @@ from threadkeeper.web.page_texts import thread_for_page
 from threadkeeper.web.routers import all_routers
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.sockets import send_directly
+from threadkeeper.web.system import System
 
 logger = logging.getLogger("threadkeeper")
 
@@ -152,6 +154,15 @@ mount(
         shown_settings=shown_settings,
         accounts=accounts,
         public_url=settings.chainlit_url,
+        system=System(
+            data_dir=settings.data_dir.absolute(),
+            database=mask_url(settings.resolved_database_url),
+            files=mask_url(settings.resolved_blob_url),
+            retention_days=settings.retention_days,
+            retention_every_hours=settings.retention_every_hours,
+            settings=shown_settings,
+            dump_line=dump_line(settings),
+        ),
     ),
     gateway_router(gateway),
     gate=gate,

@@ -7,7 +7,9 @@ Libraries log warnings and errors only. At level DEBUG they log everything, exce
 import json
 import logging
 import re
+from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -46,6 +48,9 @@ _EMPTY_WORDS = (
     ("uvicorn.error", '%s - "WebSocket'),
 )
 
+_MOST_KEPT = 100
+_LONGEST_KEPT = 1_000
+
 # The login cookie and bearer tokens, which libraries log at level DEBUG.
 _LOGIN = r"(?<=access_token=)[\w.-]+|(?<=access_token_\d=)[\w.-]+|(?<=Bearer )[\w.~+/=-]+"
 
@@ -68,6 +73,8 @@ def configure_logging(level: str, json: bool, secrets: Iterable[str] = ()) -> No
         if type(other) in (logging.StreamHandler, _Handler):
             root.removeHandler(other)
     root.addHandler(handler)
+    _kept.redact = Redaction(secrets)
+    root.addHandler(_kept)
     root.setLevel(level)
     for name in _QUIET_LOGGERS:
         logging.getLogger(name).setLevel(level if level in ("DEBUG", "ERROR", "CRITICAL") else "WARNING")
@@ -82,6 +89,42 @@ def configure_logging(level: str, json: bool, secrets: Iterable[str] = ()) -> No
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
     """Standard error; a class of its own, to recognise the handlers of this module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A warning or an error. `at` is a UTC text; in `words`, secrets are masked."""
+
+    at: str
+    level: str
+    logger: str
+    words: str
+
+
+class _Kept(logging.Handler):
+    """Keeps the latest warnings and errors in memory, without secrets and without tracebacks."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.redact = Redaction(())
+        self.problems: deque[Problem] = deque(maxlen=_MOST_KEPT)
+        self.addFilter(_has_information)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            words = record.getMessage()
+        except (TypeError, ValueError):
+            # The handler of standard error reports that the arguments do not fit.
+            words = str(record.msg)
+        if record.exc_info and record.exc_info[0] is not None:
+            words = f"{words} ({record.exc_info[0].__name__}: {record.exc_info[1]})"
+        shown = self.redact(words)[:_LONGEST_KEPT]
+        self.problems.append(Problem(_utc(record), record.levelname, record.name, shown))
+
+
+def recent_problems() -> list[Problem]:
+    """The latest warnings and errors of this process, newest first, at most 100."""
+    return list(_kept.problems)[::-1]
 
 
 class Redaction:
@@ -144,3 +187,6 @@ def _has_information(record: logging.LogRecord) -> bool:
     if record.levelno >= logging.ERROR:
         return True
     return not any(record.name == name and str(record.msg).startswith(words) for name, words in _EMPTY_WORDS)
+
+
+_kept = _Kept()

@@ -2,19 +2,24 @@
 
 from typing import Any
 
-from sqlalchemy import exists, func, literal_column, select
+from sqlalchemy import exists, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
 from datalayer.dialects import Dialect
-from datalayer.records.installation import FirstSteps
+from datalayer.records.installation import DatabaseFacts, FirstSteps, Replica
 from datalayer.schema.assistants import assistant_versions, assistants
 from datalayer.schema.chat import users
 from datalayer.schema.installation import installation_facts
+from datalayer.schema.jobs import job_replicas
 from datalayer.schema.usage import llm_calls, usage_limits
 
 BACKUP, FIRST_STEPS = "backup", "first_steps"
 _facts = installation_facts.c
+_OF_DATABASE = {
+    "postgresql": "SELECT 'PostgreSQL ' || current_setting('server_version'), pg_database_size(current_database())",
+    "sqlite": "SELECT 'SQLite ' || sqlite_version(), page_count * page_size FROM pragma_page_count, pragma_page_size",
+}
 
 
 async def get(connection: AsyncConnection, name: str) -> dict[str, Any] | None:
@@ -47,3 +52,15 @@ async def first_steps(connection: AsyncConnection) -> FirstSteps:
     statement = select(answered, people, exists(select(usage_limits.c.id)), made, *facts)
     answers, count, limit, assistant, backup, shown = (await connection.execute(statement)).one()
     return FirstSteps(bool(answers), count > 1, bool(limit), bool(assistant), backup, shown or {})
+
+
+async def of_database(connection: AsyncConnection, dialect: Dialect) -> DatabaseFacts:
+    """Version and size, in one statement."""
+    return DatabaseFacts(*(await connection.execute(text(_OF_DATABASE[dialect.name]))).one())
+
+
+async def replicas(connection: AsyncConnection, dialect: Dialect) -> list[Replica]:
+    """The processes that run jobs, by name."""
+    ago = dialect.clock - job_replicas.c.seenAt
+    rows = await connection.execute(select(job_replicas.c.name, ago).order_by(job_replicas.c.name))
+    return [Replica(name, max(float(seconds), 0.0)) for name, seconds in rows]

@@ -12,7 +12,7 @@ from datalayer.history.audit_rows import note
 from datalayer.installation import facts
 from datalayer.ownership import acting_user, demand_system
 from datalayer.records.audit import AuditAction
-from datalayer.records.installation import FirstSteps
+from datalayer.records.installation import DatabaseFacts, FirstSteps, Replica
 from datalayer.store import DataStore
 
 
@@ -23,6 +23,18 @@ class Installation(DataStore):
         """What a new operator has done, in one statement."""
         demand_system(acting_user.get(), "the first steps")
         return await self.database.query(facts.first_steps)
+
+    async def database_facts(self) -> DatabaseFacts:
+        """The engine's version and the size of the database."""
+        demand_system(acting_user.get(), "the state of the database")
+        dialect = self.database.dialect
+        return await self.database.query(lambda connection: facts.of_database(connection, dialect))
+
+    async def replicas(self) -> list[Replica]:
+        """The processes that run jobs, by name. One that died is listed until another one removes it."""
+        demand_system(acting_user.get(), "the list of processes")
+        dialect = self.database.dialect
+        return await self.database.query(lambda connection: facts.replicas(connection, dialect))
 
     async def note_first_steps(self, what: Literal["begun", "seen", "hidden", "shown"]) -> None:
         """Store that the page of the first steps was begun, seen or hidden now; "shown" undoes "hidden"."""

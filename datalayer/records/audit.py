@@ -25,6 +25,7 @@ AuditAction = Literal[
     "end_logins",
     "delete_user",
     "delete_project",
+    "start_backup",
 ]
 
 OF_KEYS: tuple[AuditAction, ...] = ("create_key", "revoke_key")

@@ -5,6 +5,22 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """The version of the database's engine, and the size of the database in bytes."""
+
+    version: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A process that runs jobs, and how long ago it was seen, by the clock of the database."""
+
+    name: str
+    seconds_ago: float
+
+
+@dataclass(frozen=True, slots=True)
 class FirstSteps:
     """What a new operator has done, read from the data.
 

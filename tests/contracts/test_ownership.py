@@ -184,7 +184,7 @@ WITHOUT_OWNER = {
     "change_account",
     *("list_users", "is_new", "names_alike", "names_of_users"),
     # For the system alone: see `test_installation`.
-    *("first_steps", "note_first_steps", "note_backup", "note_admin_act"),
+    *("first_steps", "note_first_steps", "note_backup", "note_admin_act", "database_facts", "replicas"),
     # The same: see `test_people`.
     *("page_of_users", "listed_user", "invite", "find_invitation", "accept_invitation", "end_logins_of_user"),
     *(

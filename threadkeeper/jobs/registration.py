@@ -1,11 +1,15 @@
 """Every kind of job of the application is registered here."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
+from datalayer.backup.manifest import POSTGRES_DUMP
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.database import dialect_of
 from datalayer.errors import JobFailed
 from datalayer.records.knowledge import Training
 from threadkeeper.chat.model import Model
+from threadkeeper.jobs.backups import register_backups
 from threadkeeper.jobs.imports import register_imports
 from threadkeeper.jobs.retention import register_retention
 from threadkeeper.jobs.takeouts import register_takeouts
@@ -21,9 +25,23 @@ def register_jobs(layer: ChainlitLayer, settings: Settings, model: Model, knowle
     register_retention(layer, settings.retention_days, settings.retention_every_hours, settings.usage_payload_days)
     register_takeouts(layer)
     register_imports(layer)
+    if dump_line(settings) is None:
+        register_backups(layer, settings.resolved_database_url, settings.data_dir.absolute() / "backups")
     register_titles(layer, model, settings.title_model)
     suggester = Suggester(layer, model, settings.title_model)
     register_trainings(layer, training_with(knowledge, suggester))
+
+
+def dump_line(settings: Settings) -> str | None:
+    """The command that copies the database for a backup; None if the server can copy it itself.
+
+    Raises:
+        ConfigurationError: the URL of the database is not valid.
+    """
+    dialect = dialect_of(settings.resolved_database_url)
+    if dialect.copy_database is not None:
+        return None
+    return dialect.dump_commands(settings.resolved_database_url, Path("/backups/today") / POSTGRES_DUMP)[0]
 
 
 def training_with(knowledge: KnowledgeOnDemand, suggester: Suggester | None = None) -> Train:

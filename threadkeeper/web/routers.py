@@ -23,6 +23,7 @@ from threadkeeper.web.page_api import page_api_router
 from threadkeeper.web.pages.dependencies import share
 from threadkeeper.web.pages.shell import PageWriter
 from threadkeeper.web.pages_on_demand import PagesOnDemand
+from threadkeeper.web.system import System
 
 
 def all_routers(
@@ -45,6 +46,7 @@ def all_routers(
     shown_settings: Callable[[], Sequence[dict[str, str]]] = tuple,
     accounts: Authenticator | None = None,
     public_url: str | None = None,
+    system: System | None = None,
 ) -> list[APIRouter | PagesOnDemand]:
     """Our routers, for `mount`.
 
@@ -67,6 +69,7 @@ def all_routers(
         shown_settings: gives the settings, for admins, as `settings.report.shown_settings` does.
         accounts: checks and hashes passwords; by default a new one on the layer.
         public_url: the address of the chat behind a proxy; None takes the one of the request.
+        system: what the page of the system shows of the settings.
     """
     pages = PageWriter(theme, time_zone=time_zone)
     policy = review_policy or ReviewPolicy()
@@ -83,6 +86,7 @@ def all_routers(
         accounts=accounts or Authenticator(layer),
         public_url=public_url,
         first_start=FirstStart(layer),
+        system=system or System(),
     )
     of_the_chat = APIRouter(dependencies=[Depends(shared)])
     of_the_chat.include_router(page_api_router(asked_reasons))

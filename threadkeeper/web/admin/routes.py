@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from threadkeeper.web.admin import people, person, start
+from threadkeeper.web.admin import people, person, start, system
 
 router = APIRouter()
-for room in (start, people, person):
+for room in (start, people, person, system):
     router.include_router(room.router)
