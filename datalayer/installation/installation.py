@@ -31,7 +31,7 @@ class Installation(DataStore):
         return await self.database.query(lambda connection: facts.of_database(connection, dialect))
 
     async def replicas(self) -> list[Replica]:
-        """The processes that run jobs, by name. One that died is listed until another one removes it."""
+        """The processes that run a job now, by name. One that died is listed until another one removes it."""
         demand_system(acting_user.get(), "the list of processes")
         dialect = self.database.dialect
         return await self.database.query(lambda connection: facts.replicas(connection, dialect))
