@@ -36,7 +36,6 @@ from datalayer.database import Database
 from datalayer.errors import BackupError, BlobError, BlobNotFound
 from datalayer.files import sources
 from datalayer.history import elements, file_outbox
-from datalayer.history.elements import MISSING_SINCE
 from datalayer.migrations import is_new, pending_migrations
 
 _PAGE = 200
@@ -211,14 +210,14 @@ class Restoration:
 
     async def _mark_missing(self, database: Database) -> None:
         after: str | None = None
-        while page := await database.query(partial(elements.with_files, after=after, limit=_PAGE)):
-            for element in page:
-                is_known = (element.extra or {}).get(MISSING_SINCE) is not None
-                if not is_known and await size_of(self._copies, str(element.object_key)) is None:
+        find = partial(elements.unmarked_files, dialect=database.dialect, limit=_PAGE)
+        while page := await database.query(partial(find, after=after)):
+            for element_id, key in page:
+                if await size_of(self._copies, key) is None:
                     async with database.write() as connection:
-                        await elements.mark_file(connection, database.dialect, element, utc_now())
+                        await elements.mark_file(connection, database.dialect, element_id, key, utc_now())
                     self._report.marked += 1
-            after = page[-1].id
+            after = page[-1][0]
 
     async def _report_sources(self, database: Database) -> None:
         """Unlike an element, a data source has no mark for a missing file."""

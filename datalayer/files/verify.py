@@ -189,7 +189,9 @@ class FileCheck:
             self._report.found_again += 1
             if self._repairs:
                 async with self._database.write() as connection:
-                    await elements.mark_file(connection, self._database.dialect, element, None)
+                    await elements.mark_file(
+                        connection, self._database.dialect, element.id, str(element.object_key), None
+                    )
         if element.sha256 is None and element.byte_size in (None, size):
             await self._describe(element, size, sha256)
             return None
@@ -238,7 +240,9 @@ class FileCheck:
             return
         if self._repairs:
             async with self._database.write() as connection:
-                await elements.mark_file(connection, self._database.dialect, element, utc_now())
+                await elements.mark_file(
+                    connection, self._database.dialect, element.id, str(element.object_key), utc_now()
+                )
             self._report.marked += 1
             problem = replace(problem, marked=True)
         self._report_problem(problem)

@@ -78,6 +78,18 @@ async def with_files(connection: AsyncConnection, *, after: str | None, limit: i
     return [record_of(Element, elements, row) for row in rows]
 
 
+async def unmarked_files(
+    connection: AsyncConnection, dialect: Dialect, *, after: str | None, limit: int
+) -> list[tuple[str, str]]:
+    """The next elements that have a file that is not marked as missing: ids, in their order, and object keys."""
+    is_unmarked = dialect.text_in(elements.c.extra, MISSING_SINCE).is_(None)
+    statement = select(elements.c.id, elements.c.objectKey).where(elements.c.objectKey.is_not(None), is_unmarked)
+    if after is not None:
+        statement = statement.where(elements.c.id > after)
+    rows = await connection.execute(statement.order_by(elements.c.id).limit(limit))
+    return [(element_id, object_key) for element_id, object_key in rows]
+
+
 async def by_object_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Element]:
     """The elements whose files have these keys."""
     rows = (await connection.execute(select(*_COLUMNS).where(elements.c.objectKey.in_(keys)))).mappings()
@@ -112,10 +124,12 @@ async def describe_file(connection: AsyncConnection, element: Element, byte_size
     return bool((await connection.execute(statement)).rowcount)
 
 
-async def mark_file(connection: AsyncConnection, dialect: Dialect, element: Element, missing_since: str | None) -> None:
-    """Mark the row's file as missing since this time, or clear the mark (None)."""
+async def mark_file(
+    connection: AsyncConnection, dialect: Dialect, element_id: str, object_key: str, missing_since: str | None
+) -> None:
+    """Mark the row's file, if it still is that one, as missing since this time, or clear the mark (None)."""
     merged = dialect.merge_json(elements.c.extra, {MISSING_SINCE: missing_since})
-    same = (elements.c.id == element.id, elements.c.objectKey == element.object_key)
+    same = (elements.c.id == element_id, elements.c.objectKey == object_key)
     await connection.execute(update(elements).where(*same).values(extra=merged))
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
+import datalayer
 from datalayer.database import Database
 from datalayer.schema.chat import elements, threads, users
 from datalayer.schema.review import audit_entries
 from tests.support.command_line import CommandLine
 from tests.support.exports import claude
+from tests.support.knowledge import source
 from tests.support.records import new_id
 
 pytestmark = pytest.mark.slow
@@ -154,6 +156,34 @@ def test_a_backup_is_restored_and_verified(kept: tuple[CommandLine, Path], tmp_p
     assert (other.directory / ".data" / "files" / file.parent.name / file.name).read_bytes() == CONTENT
     private = (other.directory / ".data" / "threadkeeper.db", cli.directory / "saved" / "database.db")
     assert [path.stat().st_mode & 0o077 for path in private] == [0, 0]
+
+
+def test_a_backup_without_the_file_of_a_data_source_is_restored_and_told(
+    kept: tuple[CommandLine, Path], tmp_path: Path
+) -> None:
+    cli, _ = kept
+
+    async def lose() -> None:
+        layer = datalayer.create_data_layer(
+            f"sqlite:///{cli.directory}/.data/threadkeeper.db", f"file://{cli.directory}/.data/files"
+        )
+        await layer.blobs.delete(str((await layer.put_source(source(), b"known")).object_key))
+        await layer.close()
+
+    asyncio.run(lose())
+    done = cli("backup", "saved")
+    assert done.returncode == 1
+    assert done.stderr.startswith("1 files are missing or damaged in the store; everything else is in the backup.")
+    other = CommandLine(tmp_path / "another")
+    other.directory.mkdir()
+    restored = other("restore", str(cli.directory / "saved"))
+    assert restored.returncode == 1
+    assert "Restored the database and 1 files" in restored.stdout
+    assert "the backup lacks the file of the data source Handbook" in restored.stdout
+    assert restored.stderr == (
+        "1 data sources of assistants lack their file, which is not in the backup: upload these files again or delete "
+        "the sources.\n"
+    )
 
 
 def test_a_takeout_is_exported_and_imported(kept: tuple[CommandLine, Path], tmp_path: Path) -> None:
