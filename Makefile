@@ -15,9 +15,10 @@ test: $(VENV)/.installed-dev
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not budget" -q
 
-# Two replicas behind haproxy on one Postgres, which are killed and stopped. Not a part of `.ci/run` yet.
+# Two replicas behind haproxy on one Postgres: killed, stopped, without network, and failover. They wait most of the time,
+# and some measure, so they run apart from all others. With TEST_POOLER=transaction or session, behind PgBouncer.
 test-replicas: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m replicas tests/replicas
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m replicas tests/replicas
 
 # The contracts once more, with PgBouncer before Postgres: all in transaction mode, and those of connections in session
 # mode, which has one connection of the server for each of the pooler. One case of each test: `_first_cases`.

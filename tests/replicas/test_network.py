@@ -47,11 +47,13 @@ async def test_a_replica_that_does_not_reach_the_database_tells_it_loses_nothing
             await answering.until(lambda: "word-5 " in answering.answer)
             network.fall_silent()
             away = time.monotonic()
+            seen = len(asking.events)
             await asking.send("while it is away", modes={"model": "echo"})
             assert "meanwhile" in await elsewhere.ask("meanwhile", modes={"model": "echo"})
             await until(lambda: says(cut, 503))
             await asking.until(lambda: told(asking))
             told_after = time.monotonic() - away
+            await asking.until(lambda: any(name == "task_end" for name, _ in asking.events[seen:]))
             network.speak()
             back = time.monotonic()
             await until(lambda: says(cut, 200))

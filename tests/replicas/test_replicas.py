@@ -51,11 +51,6 @@ class Page:
         return next((text for then, text in reversed(self._shown) if then <= moment), "")
 
 
-async def test_both_replicas_migrate_a_new_database_once(topology: Topology) -> None:
-    line = "the database was migrated: build_schema"
-    assert sum(server.log.count(line) for server in topology.replicas.values()) == 1
-
-
 async def test_the_pages_of_a_killed_replica_are_on_the_other_with_their_threads(
     topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,7 +118,11 @@ async def test_the_pages_of_a_killed_replica_are_on_the_other_with_their_threads
         await asyncio.gather(*(client.close() for client in clients), return_exceptions=True)
 
 
-async def test_a_replica_that_is_stopped_hands_its_pages_over_and_comes_back(topology: Topology) -> None:
+async def test_both_replicas_migrate_once_and_one_that_is_stopped_hands_its_pages_over_and_comes_back(
+    topology: Topology,
+) -> None:
+    line = "the database was migrated: build_schema"
+    assert sum(server.log.count(line) for server in topology.replicas.values()) == 1
     first = next(iter(topology.replicas.values()))
     await first.add_user("ann", PASSWORD)
     async with topology.client("ann", PASSWORD) as client:
