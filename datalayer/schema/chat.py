@@ -93,7 +93,12 @@ Index("threads_by_activity", threads.c.userId, threads.c.updatedAt.desc(), threa
 IS_PINNED = threads.c.pinnedAt.is_not(None)
 IS_ARCHIVED = threads.c.archivedAt.is_not(None)
 IS_TEMPORARY = threads.c.expiresAt.is_not(None)
-for _name, _chosen in (("pinned_threads", IS_PINNED), ("archived_threads", IS_ARCHIVED)):
+for _name, _chosen in (
+    ("pinned_threads", IS_PINNED),
+    ("archived_threads", IS_ARCHIVED),
+    # Retention reads all of it: temporary threads are few.
+    ("temporary_threads", IS_TEMPORARY),
+):
     Index(
         _name,
         threads.c.userId,
@@ -102,7 +107,6 @@ for _name, _chosen in (("pinned_threads", IS_PINNED), ("archived_threads", IS_AR
         postgresql_where=_chosen,
         sqlite_where=_chosen,
     )
-Index("temporary_threads", threads.c.expiresAt, postgresql_where=IS_TEMPORARY, sqlite_where=IS_TEMPORARY)
 
 # A mark for each deleted thread, which keeps it deleted (`deletion_triggers`). The time is of the database's clock.
 deleted_threads = Table(
