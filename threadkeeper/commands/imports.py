@@ -18,6 +18,9 @@ from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage, Package
 from threadkeeper.importing.report import lines_of
 
+# A server, or the search index of this very process, may write at the same time.
+_PATIENCE_SECONDS = 60.0
+
 
 class _Store(Accounts, SharedThreads, Imports):
     pass
@@ -73,7 +76,7 @@ def import_history(
         return report
 
     try:
-        report = with_layer(_Store, settings, work, files=True, new=True)
+        report = with_layer(_Store, settings, work, files=True, new=True, patience_seconds=_PATIENCE_SECONDS)
     except BadPackage as error:
         text = str(error)
         end(f"{text[:1].upper()}{text[1:]}.", 1)

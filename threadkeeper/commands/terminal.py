@@ -80,12 +80,14 @@ def with_layer(
     *,
     files: bool = False,
     new: bool = False,
+    patience_seconds: float = 0,
 ) -> T:
     """The result of `work` with a part of the data layer. Errors of the data layer end the command with a message.
 
     Args:
         files: open the file store as well.
         new: `work` creates the schema if the database has none. Otherwise a missing SQLite file ends the command.
+        patience_seconds: for how long a write waits for a database that is away or locked.
     """
     from datalayer.database import Database
     from threadkeeper.settings.urls import sqlite_file
@@ -98,7 +100,7 @@ def with_layer(
 
     async def work_and_close() -> T:
         store = open_store(settings) if files else None
-        layer = kind(Database(settings.resolved_database_url), store, patience_seconds=0)
+        layer = kind(Database(settings.resolved_database_url), store, patience_seconds=patience_seconds)
         try:
             return await work(layer)
         finally:
