@@ -54,7 +54,8 @@ async def imported(layer: ChainlitLayer, user: User, path: Path, **options: Any)
 @pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.source)
 async def test_each_message_is_kept(layer: ChainlitLayer, ada: User, tmp_path: Path, export: Export) -> None:
     path = export.write(tmp_path)
-    counted = await imported(layer, ada, path, dry_run=True)
+    counted = await imported(layer, ada, path, dry_run=True, expired_before="2025-03-01T10:00:00.000000Z")
+    assert counted.expiring == 0
     assert await of_user(layer, ada) == []
     report = await imported(layer, ada, path)
     assert counted.as_json() == report.as_json()
@@ -171,6 +172,12 @@ async def test_what_is_not_safe_or_not_known_is_refused(
     path.write_bytes(content)
     with pytest.raises(BadPackage, match=words):
         await imported(layer, ada, path)
+
+
+async def test_threads_that_are_too_old_to_stay_are_counted(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
+    path = chatgpt.EXPORT.write(tmp_path)
+    report = await imported(layer, ada, path, dry_run=True, expired_before="2025-03-01T10:20:00.000000Z")
+    assert (report.conversations, report.expiring) == (3, 1)
 
 
 async def test_the_end_of_a_cut_file_is_named(

@@ -16,7 +16,7 @@ from threadkeeper.commands.terminal import console, create_if_new, end, progress
 from threadkeeper.importing.detection import reader_of
 from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage, Package
-from threadkeeper.importing.report import lines_of
+from threadkeeper.importing.report import expired_before, lines_of
 
 # A server, or the search index of this very process, may write at the same time.
 _PATIENCE_SECONDS = 60.0
@@ -70,7 +70,15 @@ def import_history(
                 bar.update(task, description=f"{report.conversations} conversations")
 
             with acting_as(owner.identifier):
-                report = await run_import(store, files, owner, dry_run=dry_run, by_day=by_day, progressed=note)
+                report = await run_import(
+                    store,
+                    files,
+                    owner,
+                    dry_run=dry_run,
+                    by_day=by_day,
+                    expired_before=expired_before(settings.retention_days.get("threads")),
+                    progressed=note,
+                )
         if not dry_run:
             await store.search_indexer.finish()
         return report

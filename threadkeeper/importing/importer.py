@@ -57,6 +57,8 @@ class Report:
     left_out: Counter[str] = field(default_factory=Counter)
     oldest: str | None = None
     newest: str | None = None
+    expiring: int = 0
+    """Threads that are so old that the retention deletes them soon."""
 
     def fail(self, failure: Unreadable) -> None:
         self.failed += 1
@@ -76,6 +78,7 @@ class Report:
             "left_out": dict(self.left_out),
             "oldest": self.oldest,
             "newest": self.newest,
+            "expiring": self.expiring,
         }
 
 
@@ -86,6 +89,7 @@ async def run_import(
     *,
     dry_run: bool = False,
     by_day: bool = False,
+    expired_before: str | None = None,
     progressed: Callable[[Report], Awaitable[None]] | None = None,
 ) -> Report:
     """Import the files, which are one export, for this user, who must be the acting one.
@@ -93,6 +97,7 @@ async def run_import(
     Args:
         dry_run: only count.
         by_day: one thread for each day, if the export has questions and answers without conversations (Gemini).
+        expired_before: the retention deletes threads whose last activity was before this time (UTC, as stored).
         progressed: called after each conversation.
 
     Raises:
@@ -105,6 +110,7 @@ async def run_import(
     try:
         reader, entries = await asyncio.to_thread(reader_of, package, by_day=by_day)
         found = _Import(store, user, reader.source, opener_of(package), dry_run=dry_run)
+        found.expired_before = expired_before
         conversations = reader.read(package, entries)
         try:
             # Parsing takes the CPU, so it is done in a thread.
@@ -126,6 +132,7 @@ class _Import:
         self._seen: set[str] = set()
         self._asked: list[str] = []
         self.report = Report(source)
+        self.expired_before: str | None = None
 
     async def take(self, one: Read) -> None:
         if isinstance(one, Unreadable):
@@ -203,6 +210,7 @@ class _Import:
         begun, ended = thread.thread.created_at, thread.thread.updated_at
         report.oldest = min(filter(None, (report.oldest, begun)), default=None)
         report.newest = max(filter(None, (report.newest, ended)), default=None)
+        report.expiring += bool(self.expired_before and ended and ended < self.expired_before)
 
 
 def _close(conversations: Iterator[Read]) -> None:

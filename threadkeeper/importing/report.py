@@ -1,9 +1,11 @@
-"""A report of an import in plain lines, for the terminal."""
+"""A report of an import in plain lines, for the terminal; and which threads are too old to stay."""
 
 from collections.abc import Iterator
 
+from datalayer.cleaning import utc_in
 from threadkeeper.importing.importer import Report
 
+_DAY_SECONDS = 24 * 3600.0
 _KEPT = {
     "messages": "messages",
     "versions": "messages of other branches, as earlier versions",
@@ -23,6 +25,11 @@ _LEFT_OUT = {
 }
 
 
+def expired_before(retention_days: int | None) -> str | None:
+    """The time before which threads are deleted by the retention; None without one."""
+    return utc_in(-retention_days * _DAY_SECONDS) if retention_days else None
+
+
 def lines_of(report: Report, *, is_dry_run: bool) -> Iterator[str]:
     """The counts first, then what is left out, then each conversation that could not be read."""
     kept = ", ".join(f"{report.counts[key]} {name}" for key, name in _KEPT.items() if report.counts[key])
@@ -31,6 +38,8 @@ def lines_of(report: Report, *, is_dry_run: bool) -> Iterator[str]:
         yield f"From {report.oldest[:10]} to {report.newest[:10]}."
     would = "Would import" if is_dry_run else "Imported"
     yield f"{would} {report.new} threads. {report.existing} exist already."
+    if report.expiring:
+        yield f"{report.expiring} of them are older than RETENTION_DAYS: the next run of the retention deletes them."
     for key, count in sorted(report.left_out.items()):
         yield f"Left out: {count} {_LEFT_OUT.get(key, key.replace('_', ' '))}."
     if report.failed:

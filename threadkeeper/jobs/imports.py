@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from datalayer import BlobNotFound, JobContext, JobFailed
 from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage
+from threadkeeper.importing.report import expired_before
 
 if TYPE_CHECKING:
     # The pages use the name of the kind, and do not wait for Chainlit.
@@ -27,7 +28,9 @@ GONE = "gone"
 """The error of a job whose upload was deleted."""
 
 
-def register_imports(layer: "ChainlitLayer") -> None:
+def register_imports(layer: "ChainlitLayer", retention_days: int | None = None) -> None:
+    """`retention_days`: after which threads are deleted, so that the page can say so."""
+
     async def bring(context: JobContext) -> dict[str, Any]:
         account = await layer.get_account(context.owner) if context.owner is not None else None
         if account is None:
@@ -53,6 +56,7 @@ def register_imports(layer: "ChainlitLayer") -> None:
                     account.user,
                     dry_run=bool(context.arguments["dry_run"]),
                     by_day=bool(context.arguments["by_day"]),
+                    expired_before=expired_before(retention_days),
                     progressed=note,
                 )
             except BadPackage as error:
