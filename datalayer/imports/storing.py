@@ -68,7 +68,8 @@ async def store(
     if (await connection.execute(made)).first() is None:
         return False
     await _insert(connection, steps, [_STATES | given(step, steps) for step in imported.steps])
-    nothing = {"objectKey": None, "byteSize": None, "sha256": None}
+    # The file is as old as it is stored here, for the retention of files.
+    nothing = {"objectKey": None, "byteSize": None, "sha256": None, "createdAt": utc_now()}
     rows = [given(one.element, elements) | nothing | dict(files.get(one.element.id, {})) for one in imported.files]
     await _insert(connection, elements, rows)
     versions = [
