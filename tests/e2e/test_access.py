@@ -51,7 +51,7 @@ PICTURE = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mN
 # What depends on the width and the theme.
 OF_LOOKS = ("color-contrast", "scrollable-region-focusable", "link-in-text-block")
 _TRIES = 20
-NOT_HTML = re.compile(r"/picture/|/file$|/numbers$|/takeout/")
+NOT_HTML = re.compile(r"/picture/|/file$|/numbers$|/takeout/|/export/")
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +110,16 @@ async def found_in_chat(visitor: Visitor, script: Path, place: str, *rules: str)
 
 async def found_on_page(visitor: Visitor, script: Path, address: str) -> list[str]:
     """Of one of our pages: wide and light, and then narrow and dark what depends on it."""
-    page = visitor.page
+    page, name = visitor.page, re.sub(r"[0-9a-f-]{36}", "id", address).strip("/").replace("/", "-")
     await visitor.open(address)
     await expect(page.locator("main h1")).to_have_count(1)
     findings = await found(visitor, script, address)
+    await visitor.screenshot(f"{name}-wide")
     await looks(page, dark=True, size=NARROW)
     findings += await found(visitor, script, f"{address}, narrow and dark", *OF_LOOKS)
     if await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") > 0:
         findings.append(f"{address}: scrolls sideways when narrow")
+    await visitor.screenshot(f"{name}-narrow")
     await looks(page, dark=False, size=WIDE)
     return findings
 
