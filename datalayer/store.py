@@ -27,6 +27,7 @@ from datalayer.history.thread_reads import WholeThread
 from datalayer.ownership import Actor, acting_user, may_read
 from datalayer.read_replica import ReadReplica
 from datalayer.records.chat import Element, Thread, is_shared
+from datalayer.records.usage import LlmCallWrite
 from datalayer.records.writes import ElementDeletion, Recorded, Removed, StepDeletion, ThreadCut, ThreadDeletion, ids_of
 from datalayer.writes.queue import Writer
 
@@ -176,8 +177,7 @@ class DataStore(BaseStore):
     async def _apply(self, write: Recorded) -> Any:
         """Store the write, and delete the files that have no row any more because of it."""
         thread_id, _ = ids_of(write)
-        then = self._note_deletion if isinstance(write, _DELETIONS) else self._note_write
-        result = await self._writer.submit(write, thread_id, then)
+        result = await self._writer.submit(write, thread_id, self._note_of(write))
         if isinstance(result, Removed):
             if isinstance(write, ElementDeletion):
                 self._uploads.end(element_ids=[write.element_id])
@@ -186,6 +186,13 @@ class DataStore(BaseStore):
             if result.object_keys:
                 await self.file_deleter.delete(result.object_keys, thread_id)
         return result
+
+    def _note_of(self, write: Recorded) -> Callable[[], None] | None:
+        """What the background is told when the write is stored."""
+        if isinstance(write, LlmCallWrite):
+            # The row of a call has no text to find; without a step, it is no part of an answer either.
+            return None if write.call.step_id is None else self.answer_follower.note
+        return self._note_deletion if isinstance(write, _DELETIONS) else self._note_write
 
     def _note_write(self) -> None:
         self.search_indexer.note()

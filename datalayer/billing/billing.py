@@ -340,7 +340,10 @@ class Billing(DataStore):
         Raises:
             InvalidRecord: a field is not valid.
         """
-        await self._writer.submit(LlmCallWrite(replace(clean_call(call), finish_reason=IN_PROGRESS)))
+        cleaned = clean_call(call)
+        if cleaned.finish_reason != IN_PROGRESS:
+            cleaned = replace(cleaned, finish_reason=IN_PROGRESS)
+        await self._writer.submit(LlmCallWrite(cleaned))
 
     async def extend_calls(self, ids: Sequence[str], *, seconds: float) -> None:
         """Let calls in progress count as such for this many seconds from now, in one statement."""

@@ -404,3 +404,15 @@ async def test_the_newest_calls_show_whether_a_provider_ends_its_answers_in_word
     for number in range(1, 501):
         await answered("telling", number, finish_reason=None, error_kind="cut")
     assert not await layer.has_sent_finish_reasons("telling"), "its server was replaced by one that sends none"
+
+
+async def test_a_call_wakes_the_review_only_for_an_answer_and_the_search_never(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr(layer.search_indexer, "note", lambda **_: woken.append("search"))
+    monkeypatch.setattr(layer.answer_follower, "note", lambda: woken.append("review"))
+    await layer.record_call(call(prompt_tokens=1))
+    assert woken == []
+    await layer.record_call(call(prompt_tokens=1, step_id=new_id()))
+    assert woken == ["review"]
