@@ -57,7 +57,7 @@ def import_history(
     settings = settings_or_end()
     shown = console()
 
-    async def work(store: _Store) -> Report:
+    async def work(store: _Store) -> tuple[Report, int]:
         await create_if_new(store)
         account = await store.get_account(name)
         if account is None:
@@ -81,10 +81,10 @@ def import_history(
                 )
         if not dry_run:
             await store.search_indexer.finish()
-        return report
+        return report, await store.texts_to_index()
 
     try:
-        report = with_layer(_Store, settings, work, files=True, new=True, patience_seconds=_PATIENCE_SECONDS)
+        report, left = with_layer(_Store, settings, work, files=True, new=True, patience_seconds=_PATIENCE_SECONDS)
     except BadPackage as error:
         text = str(error)
         end(f"{text[:1].upper()}{text[1:]}.", 1)
@@ -92,6 +92,9 @@ def import_history(
         end(f"Cannot read {error.filename or files[0]}: {error.strerror}.", 1)
     for line in lines_of(report, is_dry_run=dry_run):
         shown.print(line, markup=False, highlight=False, soft_wrap=True)
+    if left and not dry_run:
+        # The database was locked for too long.
+        shown.print(f"{left} texts cannot be found yet: the server goes on indexing them.", highlight=False)
     if report.failed:
         raise typer.Exit(1)
 
