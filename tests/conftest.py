@@ -28,6 +28,7 @@ from tests.support.compiled_statements import shared_compiled_statements
 from tests.support.in_memory import folder_in_memory
 from tests.support.model_server import ModelServer
 from tests.support.npm import NpmMissing
+from tests.support.one_engine import one_engine_each
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import Cluster, Databases, find_binaries
@@ -91,7 +92,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """For `--dist loadgroup`: run the tests that share a server on one worker, and start slow tests first."""
-    items[:] = [item for item in items if not _repeats_a_store(item)]
+    items[:] = one_engine_each(item for item in items if not _repeats_a_store(item))
     for item in items:
         if isinstance(item, pytest.Function) and "shared_server" in item.fixturenames:
             engine = item.callspec.params["shared_server"]
