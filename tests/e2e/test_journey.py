@@ -1,4 +1,7 @@
-"""One user's way through the whole chat, in a real browser, on each engine. No message, file or vote is lost."""
+"""One user's way through the whole chat, in a real browser, on Postgres. No message, file or vote is lost.
+
+The journeys of the other modules are on SQLite.
+"""
 
 import json
 from collections import Counter
@@ -48,15 +51,16 @@ class Journey:
         return [(step["type"], step["output"]) for step in steps if step["type"].endswith("_message")]
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_a_user_asks_reloads_and_finds_the_thread(
-    browser: Browser, start_server: StartServer, model_server: ModelServer, engine: str
+    browser: Browser, start_server: StartServer, model_server: ModelServer
 ) -> None:
     server = await start_server(
         OPENAI_MODELS=f"echo,context-echo,{SLOW},{FAILS_ONCE}", OPENAI_TITLE_MODEL=f"say:{TITLE}"
     )
     await server.add_user(NAME, PASSWORD)
     await server.add_user(OTHER_NAME, PASSWORD)
-    async with visit(browser, server.base_url, f"{engine}-journey") as visitor:
+    async with visit(browser, server.base_url, "journey") as visitor:
         journey = Journey(visitor, server, model_server)
         await log_in(journey)
         first = await ask_and_vote(journey)
