@@ -76,7 +76,7 @@ async def a_folder_filters_the_side_bar(visitor: Visitor, at_work: str) -> None:
     await expect(page.locator(f"#thread-{at_work}")).to_be_visible()
     await own.get_by_role("link", name="All threads").click()
     await page.wait_for_url("**/me/threads")
-    await expect(page.get_by_role("link", name="Minutes of the meeting")).to_be_visible()
+    await expect(page.get_by_role("link", name="Minutes of the meeting", exact=True)).to_be_visible()
     await page.get_by_label("Select all on this page").check()
     await expect(page.get_by_label("Select “Minutes of the meeting”")).to_be_checked()
     await visitor.screenshot("threads")
