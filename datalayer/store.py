@@ -177,7 +177,7 @@ class DataStore(BaseStore):
     async def _apply(self, write: Recorded) -> Any:
         """Store the write, and delete the files that have no row any more because of it."""
         thread_id, _ = ids_of(write)
-        result = await self._writer.submit(write, thread_id, self._note_of(write))
+        result = await self._writer.store(write, thread_id, self._note_of(write))
         if isinstance(result, Removed):
             if isinstance(write, ElementDeletion):
                 self._uploads.end(element_ids=[write.element_id])

@@ -1,5 +1,6 @@
 """The hot paths of Postgres: step writes and reads through asyncpg, on connections of their own."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -109,6 +110,9 @@ class PostgresConnections:
         self._is_quiet = False
         try:
             rows: Sequence[Any] = await connection.fetch(sql, *values)
+        except asyncio.CancelledError:
+            # The driver cancels the statement, and waits for that before the next one, as after a time-out.
+            raise
         except BaseException as error:
             self._drop_after(error, connection)
             raise

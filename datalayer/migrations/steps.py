@@ -190,8 +190,6 @@ async def find_marks_by_owner(connection: AsyncConnection) -> None:
     """Add to the marks of the search the owner of their thread, whose search indexes them first."""
     await connection.run_sync(add_tables_and_columns)
     if connection.dialect.name == "postgresql":
-        for function in search_triggers.FUNCTIONS_ON_POSTGRESQL:
-            await connection.exec_driver_sql(function)
         await connection.exec_driver_sql("ALTER INDEX search_texts_words SET (fastupdate = on)")
     else:
         for name, trigger in search_triggers.TRIGGERS_ON_SQLITE.items():
@@ -323,6 +321,18 @@ async def mark_changed_steps_once(connection: AsyncConnection) -> None:
     """On Postgres, look at a changed step with one trigger in place of three, and with none that has a WHEN."""
     if connection.dialect.name == "postgresql":
         await _mark_steps_once(connection)
+
+
+@migration(locks="ACCESS EXCLUSIVE on threads, for the catalogue alone")
+async def mark_changed_threads_once(connection: AsyncConnection) -> None:
+    """On Postgres, look at a changed thread with one trigger in place of two, and with none that has a WHEN."""
+    if connection.dialect.name == "postgresql":
+        for trigger in ("search_thread_changed", "review_thread_changed"):
+            await connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON threads")
+        for statement in (*search_triggers.MADE_ON_POSTGRESQL, *review_triggers.THREADS_ON_POSTGRESQL):
+            await connection.exec_driver_sql(statement)
+        for function in ("mark_thread_for_search", "mark_thread_for_review"):
+            await connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {function}()")
 
 
 async def _mark_steps_once(connection: AsyncConnection) -> None:

@@ -53,6 +53,29 @@ FOR EACH ROW EXECUTE FUNCTION mark_changed_step()
 """,
 )
 
+THREADS_ON_POSTGRESQL = (
+    """
+CREATE OR REPLACE FUNCTION mark_changed_thread() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.name IS DISTINCT FROM NEW.name OR OLD."userId" IS DISTINCT FROM NEW."userId" THEN
+        INSERT INTO search_pending ("threadId", "userId") VALUES (NEW.id, NEW."userId");
+    END IF;
+    IF OLD."userId" IS DISTINCT FROM NEW."userId" THEN
+        INSERT INTO search_pending ("threadId", "stepId", "userId")
+        SELECT NEW.id, s.id, NEW."userId" FROM steps s WHERE s."threadId" = NEW.id;
+    END IF;
+    IF OLD."userId" IS DISTINCT FROM NEW."userId" OR OLD.tags IS DISTINCT FROM NEW.tags THEN
+        INSERT INTO review_pending ("threadId") VALUES (NEW.id);
+    END IF;
+    RETURN NULL;
+END $$
+""",
+    """
+CREATE OR REPLACE TRIGGER thread_changed AFTER UPDATE OF name, "userId", tags ON threads FOR EACH ROW
+EXECUTE FUNCTION mark_changed_thread()
+""",
+)
+
 _MARKS_POSTGRESQL = (
     "CREATE INDEX review_answers_of_tag ON review_answers USING gin (tags) WHERE tags IS NOT NULL",
     """
@@ -62,25 +85,14 @@ BEGIN
     RETURN NULL;
 END $$
 """,
-    """
-CREATE OR REPLACE FUNCTION mark_thread_for_review() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO review_pending ("threadId") VALUES (NEW.id);
-    RETURN NULL;
-END $$
-""",
     *STEPS_ON_POSTGRESQL,
+    *THREADS_ON_POSTGRESQL,
     """
 CREATE TRIGGER review_vote_cast AFTER INSERT OR UPDATE ON feedbacks FOR EACH ROW EXECUTE FUNCTION mark_for_review()
 """,
     """
 CREATE TRIGGER review_call_made AFTER INSERT OR UPDATE ON llm_calls FOR EACH ROW
 WHEN (NEW."threadId" IS NOT NULL AND NEW."stepId" IS NOT NULL) EXECUTE FUNCTION mark_for_review()
-""",
-    """
-CREATE TRIGGER review_thread_changed AFTER UPDATE OF "userId", tags ON threads FOR EACH ROW
-WHEN (OLD."userId" IS DISTINCT FROM NEW."userId" OR OLD.tags IS DISTINCT FROM NEW.tags)
-EXECUTE FUNCTION mark_thread_for_review()
 """,
 )
 

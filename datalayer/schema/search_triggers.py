@@ -9,17 +9,19 @@ thread, whose search indexes it first. See `search_index`.
 from datalayer.schema.chat import search_texts
 from datalayer.schema.ddl import follow
 
-FUNCTIONS_ON_POSTGRESQL = (
+# The conditions are in the function, as those of `review_triggers.STEPS_ON_POSTGRESQL`.
+MADE_ON_POSTGRESQL = (
     """
-CREATE OR REPLACE FUNCTION mark_thread_for_search() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION mark_new_thread() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO search_pending ("threadId", "userId") VALUES (NEW.id, NEW."userId");
-    IF TG_OP = 'UPDATE' AND OLD."userId" IS DISTINCT FROM NEW."userId" THEN
-        INSERT INTO search_pending ("threadId", "stepId", "userId")
-        SELECT NEW.id, s.id, NEW."userId" FROM steps s WHERE s."threadId" = NEW.id;
+    IF NEW.name <> '' THEN
+        INSERT INTO search_pending ("threadId", "userId") VALUES (NEW.id, NEW."userId");
     END IF;
     RETURN NULL;
 END $$
+""",
+    """
+CREATE OR REPLACE TRIGGER search_thread_made AFTER INSERT ON threads FOR EACH ROW EXECUTE FUNCTION mark_new_thread()
 """,
 )
 
@@ -27,17 +29,8 @@ _POSTGRESQL = (
     # New entries are collected in a list, which the indexer sorts into the index after each batch: sorting in a
     # thousand texts together takes a tenth of the time.
     "CREATE INDEX search_texts_words ON search_texts USING gin (words)",
-    *FUNCTIONS_ON_POSTGRESQL,
-    # The marks of steps are written by `step_made` and `step_changed` of `review_triggers`.
-    """
-CREATE TRIGGER search_thread_made AFTER INSERT ON threads FOR EACH ROW
-WHEN (NEW.name <> '') EXECUTE FUNCTION mark_thread_for_search()
-""",
-    """
-CREATE TRIGGER search_thread_changed AFTER UPDATE OF name, "userId" ON threads FOR EACH ROW
-WHEN (OLD.name IS DISTINCT FROM NEW.name OR OLD."userId" IS DISTINCT FROM NEW."userId")
-EXECUTE FUNCTION mark_thread_for_search()
-""",
+    *MADE_ON_POSTGRESQL,
+    # The other marks are written by `step_made`, `step_changed` and `thread_changed` of `review_triggers`.
 )
 
 _OF_STEP = """

@@ -44,7 +44,7 @@ class QueuedWrite:
     give_up: asyncio.TimerHandle | None = None
     settled: bool = False
     is_abandoned: bool = False
-    """Whether its caller was cancelled and another future stands in for the caller's."""
+    """Whether its caller was cancelled, and `done` is not the caller's any more."""
     is_undecided: bool = False
     """Whether its one statement ran, and its rows did not tell what became of the write."""
     then: Callable[[], None] | None = None
@@ -190,3 +190,27 @@ def _size(value: Any) -> int:
     if isinstance(value, dict):
         return sum(_size(key) + _size(inner) + 50 for key, inner in value.items())
     return sum(_size(inner) + 50 for inner in value) if isinstance(value, list) else 0
+
+
+def runs(writes: list[QueuedWrite]) -> list[tuple[bool, list[QueuedWrite]]]:
+    """Split into runs of steps and runs of other writes, as few as keep the order within each thread.
+
+    When many chats begin at once, their questions and their threads alternate; in the order of the calls, each would be
+    a transaction by itself. A write without a thread id keeps its place among all. True marks a run of steps.
+    """
+    found: list[tuple[bool, list[QueuedWrite]]] = []
+    earliest: dict[str, int] = {}
+    barrier = 0
+    for write in writes:
+        kind = isinstance(write.operation, StepWrite)
+        thread_id = write.thread_id
+        first = len(found) - 1 if thread_id is None else max(barrier, earliest.get(thread_id, 0))
+        at = next((number for number in range(max(first, 0), len(found)) if found[number][0] == kind), len(found))
+        if at == len(found):
+            found.append((kind, []))
+        found[at][1].append(write)
+        if thread_id is None:
+            barrier = at
+        else:
+            earliest[thread_id] = at
+    return found

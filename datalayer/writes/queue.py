@@ -1,9 +1,9 @@
 """The write queue: writes are applied in the order of the calls, and a failure reaches its own caller.
 
-Chainlit calls its data layer from tasks that nobody awaits, so the layer itself owns order and durability. `submit`
+Chainlit calls its data layer from tasks that nobody awaits, so the layer itself owns order and durability. `store`
 queues a write before its first await. One worker takes everything that waits and commits it: steps in one statement,
 other writes in one transaction. While that is in flight, the next writes gather. There is no timer: a lone write leaves
-immediately. If one call of the driver stores it, `submit` itself makes that call, and the worker is needed only if it
+immediately. If one call of the driver stores it, `store` itself makes that call, and the worker is needed only if it
 fails. A write that the database refuses is taken out of its batch, and the others are stored. While the database
 is unavailable the worker retries with growing pauses until it is back or the patience of the writes ends.
 `close` gives back what it could not store in time, so that it can be spooled. `admission` bounds the queue.
@@ -19,7 +19,6 @@ from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.concurrency import run_here
 from datalayer.database import Database
 from datalayer.dialects import SingleWrites
 from datalayer.dialects.lone import UNDECIDED, LoneStatement
@@ -29,7 +28,7 @@ from datalayer.records.usage import LlmCallWrite
 from datalayer.records.writes import OtherWrite, Recorded, StepWrite
 from datalayer.writes import apply as record_writes
 from datalayer.writes import calls, steps
-from datalayer.writes.admission import Admission, Operation, QueuedWrite, fail, rough_size
+from datalayer.writes.admission import Admission, Operation, QueuedWrite, fail, rough_size, runs
 
 logger = logging.getLogger(__name__)
 
@@ -83,36 +82,50 @@ class Writer:
         """The number of writes that are not stored yet."""
         return len(self._admission)
 
-    def submit(
-        self,
-        operation: Operation | Recorded,
-        thread_id: str | None = None,
-        then: Callable[[], None] | None = None,
-    ) -> asyncio.Future[Any]:
-        """Queue the operation now; the future gives its result after the commit.
+    async def store(
+        self, operation: Recorded, thread_id: str | None = None, then: Callable[[], None] | None = None
+    ) -> Any:
+        """Queue the operation now; gives its result after the commit. If it is alone, it is stored within this call.
+
+        A caller that is cancelled does not wait any longer; the operation is stored all the same.
 
         Args:
-            then: called when the write is stored or has failed, also if nobody waits for the future any more.
+            then: called when the write is stored or has failed, also if nobody waits for it any more.
 
         Raises:
-            StorageUnavailable: (in the future) the database stayed unavailable, the queue stayed full, or the writer is
-                closed.
-            DataLayerError: (in the future) whatever the operation raised.
+            StorageUnavailable: the database stayed unavailable, the queue stayed full, or the writer is closed.
+            DataLayerError: whatever the operation raised.
         """
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
-        if self._closing:
-            fail(done, StorageUnavailable("the data layer is closed"))
-            return done
-        if self._wrote is not None:
+        write = self._queued(operation, thread_id, then)
+        # When the last batch was shared, its callers come back together: the first of them must not leave alone.
+        is_lone = self._is_idle and not self._is_crowded and not self._closing
+        attempt = self._lone_attempt(write) if is_lone else None
+        if attempt is None:
+            self._enter(write)
+            return await write.done
+        return await self._store_alone(write, attempt)
+
+    def submit(self, operation: Operation | Recorded, thread_id: str | None = None) -> asyncio.Future[Any]:
+        """Queue the operation now; the future gives its result after the commit, or raises as `store`."""
+        write = self._queued(operation, thread_id)
+        self._enter(write)
+        return write.done
+
+    def _queued(
+        self, operation: Operation | Recorded, thread_id: str | None, then: Callable[[], None] | None = None
+    ) -> QueuedWrite:
+        if self._wrote is not None and not self._closing:
             then = _both(partial(self._wrote, acting_user.get()), then)
-        write = QueuedWrite(thread_id, operation, done, 0, loop.time(), then=then)
-        if self._is_idle and self._leaves_alone(write):
-            return done
-        write.size = rough_size(operation)
+        loop = asyncio.get_running_loop()
+        return QueuedWrite(thread_id, operation, loop.create_future(), 0, loop.time(), then=then)
+
+    def _enter(self, write: QueuedWrite) -> None:
+        if self._closing:
+            fail(write.done, StorageUnavailable("the data layer is closed"))
+            return
+        write.size = rough_size(write.operation)
         if self._admission.enter(write):
             self._wake_worker()
-        return done
 
     async def settled(self, thread_id: str | None = None) -> None:
         """Wait until everything queued now (for this thread, or all) is stored or has failed; five seconds at most."""
@@ -172,17 +185,6 @@ class Writer:
             return self._worker
         return self._alone.end() if self._alone is not None else None
 
-    def _leaves_alone(self, write: QueuedWrite) -> bool:
-        """Begin to store the write within this call; False if it has to go through the worker."""
-        # When the last batch was shared, its callers come back together: the first of them must not leave alone.
-        attempt = None if self._is_crowded else self._lone_attempt(write)
-        if attempt is None:
-            return False
-        self._alone = write
-        self._admission.take_alone(write)
-        run_here(attempt, self._end_alone)
-        return True
-
     def _lone_attempt(self, write: QueuedWrite) -> Coroutine[Any, Any, Any] | None:
         """What stores the write by itself, in one call of the driver; None if nothing does."""
         dialect = self._database.dialect
@@ -194,19 +196,35 @@ class Writer:
         statement = self._one_statement(write, single_writes)
         return None if statement is None else self._execute(write, statement, single_writes)
 
-    def _end_alone(self, result: Any, error: BaseException | None) -> None:
-        """The write is stored; or the worker carries on, with the error of the first attempt or on the longer way."""
-        write, self._alone = self._alone, None
-        if write is None or write.settled:
+    async def _store_alone(self, write: QueuedWrite, attempt: Coroutine[Any, Any, Any]) -> Any:
+        """Store the write in the caller's own task; what is left to do then is left to the worker."""
+        self._alone = write
+        self._admission.take_alone(write)
+        result, failure = UNDECIDED, None
+        try:
+            result = await attempt
+        except asyncio.CancelledError:
+            # The driver cancels the statement, and waits for that before the next one: the worker repeats it.
+            write.is_abandoned = True
+            self._end_alone(write, UNDECIDED, None)
+            raise
+        except Exception as error:  # noqa: BLE001  the worker decides
+            failure = error
+        self._end_alone(write, result, failure)
+        return await write.done
+
+    def _end_alone(self, write: QueuedWrite, result: Any, failure: Exception | None) -> None:
+        self._alone = None
+        if write.settled:
             # `close` did not wait for it any longer.
             return
-        if error is None and result is not UNDECIDED:
-            write.settle(result)
-            self._admission.release()
-            if len(self._admission):
-                self._start(self._work())
-        else:
-            self._start(self._carry_on(write, error if isinstance(error, Exception) else None))
+        if result is UNDECIDED:
+            self._start(self._carry_on(write, failure))
+            return
+        write.settle(result)
+        self._admission.release()
+        if len(self._admission):
+            self._start(self._work())
 
     async def _carry_on(self, write: QueuedWrite, error: Exception | None) -> None:
         """What `_work` would do after the first attempt at a write."""
@@ -235,7 +253,7 @@ class Writer:
     async def _work(self) -> None:
         while batch := self._admission.take(MOST_IN_ONE_TRANSACTION):
             self._is_crowded = len(batch) > 1
-            for are_steps, run in _runs(batch):
+            for are_steps, run in runs(batch):
                 await self._store(run, self._write_steps if are_steps else self._transact)
             self._admission.release()
 
@@ -369,27 +387,3 @@ def _both(first: Callable[[], None], second: Callable[[], None] | None) -> Calla
             second()
 
     return both
-
-
-def _runs(writes: list[QueuedWrite]) -> list[tuple[bool, list[QueuedWrite]]]:
-    """Split into runs of steps and runs of other writes, as few as keep the order within each thread.
-
-    When many chats begin at once, their questions and their threads alternate; in the order of the calls, each would be
-    a transaction by itself. A write without a thread id keeps its place among all. True marks a run of steps.
-    """
-    runs: list[tuple[bool, list[QueuedWrite]]] = []
-    earliest: dict[str, int] = {}
-    barrier = 0
-    for write in writes:
-        kind = isinstance(write.operation, StepWrite)
-        thread_id = write.thread_id
-        first = len(runs) - 1 if thread_id is None else max(barrier, earliest.get(thread_id, 0))
-        at = next((number for number in range(max(first, 0), len(runs)) if runs[number][0] == kind), len(runs))
-        if at == len(runs):
-            runs.append((kind, []))
-        runs[at][1].append(write)
-        if thread_id is None:
-            barrier = at
-        else:
-            earliest[thread_id] = at
-    return runs

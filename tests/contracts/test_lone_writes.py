@@ -58,8 +58,8 @@ async def test_every_write_of_one_statement_needs_no_task_beside_its_callers(lay
             "favourite": lambda: layer.set_step_favorite(written, True),
             "vote": lambda: layer.upsert_feedback(vote(written["id"], 1)),
             "withdrawal": lambda: layer.delete_feedback(kept),
-            "element": lambda: layer._writer.submit(element_write(drawing), thread_id),
-            "element's end": lambda: layer._writer.submit(end, thread_id),
+            "element": lambda: layer._writer.store(element_write(drawing), thread_id),
+            "element's end": lambda: layer._writer.store(end, thread_id),
             "step": lambda: layer.delete_step(other["id"]),
         }
         beside = {}

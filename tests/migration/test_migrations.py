@@ -49,6 +49,18 @@ SEVERAL_TRIGGERS = (
     WHEN (NEW.input <> '' OR NEW.output <> '') EXECUTE FUNCTION mark_step_for_search()""",
     """CREATE TRIGGER review_answer_made AFTER INSERT ON steps FOR EACH ROW
     WHEN (NEW.type = 'assistant_message') EXECUTE FUNCTION mark_for_review()""",
+    "DROP TRIGGER search_thread_made ON threads",
+    "DROP TRIGGER thread_changed ON threads",
+    "DROP FUNCTION mark_new_thread()",
+    "DROP FUNCTION mark_changed_thread()",
+    """CREATE FUNCTION mark_thread_for_search() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$""",
+    """CREATE FUNCTION mark_thread_for_review() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$""",
+    """CREATE TRIGGER search_thread_made AFTER INSERT ON threads FOR EACH ROW
+    WHEN (NEW.name <> '') EXECUTE FUNCTION mark_thread_for_search()""",
+    """CREATE TRIGGER search_thread_changed AFTER UPDATE OF name, "userId" ON threads FOR EACH ROW
+    WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION mark_thread_for_search()""",
+    """CREATE TRIGGER review_thread_changed AFTER UPDATE OF "userId", tags ON threads FOR EACH ROW
+    WHEN (OLD.tags IS DISTINCT FROM NEW.tags) EXECUTE FUNCTION mark_thread_for_review()""",
     """CREATE OR REPLACE FUNCTION skip_deleted_thread() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM threads t WHERE t.id = NEW.id FOR KEY SHARE;
@@ -89,6 +101,7 @@ STEPS = [
     "organize_threads",
     "keep_prompts",
     "mark_changed_steps_once",
+    "mark_changed_threads_once",
     "remember_facts",
     "complete_rows_of_older_versions",
 ]
@@ -183,12 +196,10 @@ async def test_a_database_without_marks_of_deleted_threads_gets_them(layer: Chai
     assert len((await layer.get_thread(kept))["steps"]) == 1
 
 
-async def test_a_database_with_several_triggers_for_a_step_gets_one_for_a_new_and_one_for_a_changed_step(
-    layer: ChainlitLayer, engine: str
-) -> None:
+async def test_a_database_with_several_triggers_for_a_change_gets_one(layer: ChainlitLayer, engine: str) -> None:
     if engine == "sqlite":
         pytest.skip("on SQLite, a trigger costs little")
-    names = ["mark_new_steps_once", "mark_changed_steps_once"]
+    names = ["mark_new_steps_once", "mark_changed_steps_once", "mark_changed_threads_once"]
     functions = text("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname")
     async with layer.database.read() as connection:
         whole, bodies = await connection.run_sync(described), (await connection.execute(functions)).all()
