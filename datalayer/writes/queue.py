@@ -105,14 +105,16 @@ class Writer:
             return await write.done
         return await self._store_alone(write, attempt)
 
-    def submit(self, operation: Operation | Recorded, thread_id: str | None = None) -> asyncio.Future[Any]:
+    def submit(
+        self, operation: Operation | Recorded, thread_id: str | None = None, then: Callable[[], None] | None = None
+    ) -> asyncio.Future[Any]:
         """Queue the operation now; the future gives its result after the commit, or raises as `store`."""
-        write = self._queued(operation, thread_id)
+        write = self._queued(operation, thread_id, then)
         self._enter(write)
         return write.done
 
     def _queued(
-        self, operation: Operation | Recorded, thread_id: str | None, then: Callable[[], None] | None = None
+        self, operation: Operation | Recorded, thread_id: str | None, then: Callable[[], None] | None
     ) -> QueuedWrite:
         if self._wrote is not None and not self._closing:
             then = _both(partial(self._wrote, acting_user.get()), then)
