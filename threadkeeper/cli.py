@@ -72,7 +72,7 @@ GROUPS = {
         "knowledge_app",
         "Add, list and remove what an assistant knows from, and train it.",
     ),
-    "projects": ("projects", "projects_app", "Add, change and list projects."),
+    "projects": ("projects", "projects_app", "Add, change, list and delete projects."),
     "jobs": ("jobs", "jobs_app", "List, show, cancel and retry jobs."),
     "limits": ("limits", "limits_app", "Limit the usage of users, projects and API keys, in tokens or dollars."),
     "keys": ("keys", "keys_app", "Make, list and revoke API keys for programs."),

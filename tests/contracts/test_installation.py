@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import insert
 
 from datalayer import AssistantSettings, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
@@ -10,6 +11,7 @@ from datalayer.cleaning import utc_now
 from datalayer.errors import Forbidden
 from datalayer.records.installation import FirstSteps
 from datalayer.records.usage import Limit
+from datalayer.schema.jobs import job_replicas
 from tests.support.calls import call
 from tests.support.records import new_id
 
@@ -50,12 +52,26 @@ async def test_the_page_of_the_first_steps_is_begun_seen_hidden_and_shown_again(
     assert (await layer.first_steps()).shown.keys() == {"begun_at", "seen_at"}
 
 
+async def test_the_engine_and_the_processes_with_a_job_are_told(layer: ChainlitLayer) -> None:
+    facts, dialect = await layer.database_facts(), layer.database.dialect
+    assert facts.version.startswith({"postgresql": "PostgreSQL 1", "sqlite": "SQLite 3."}[dialect.name])
+    assert facts.bytes > 100_000
+    assert await layer.replicas() == []
+    async with layer.database.write() as connection:
+        await connection.execute(insert(job_replicas).values(id=new_id(), name="box", seenAt=dialect.clock - 60))
+    (found,) = await layer.replicas()
+    assert found.name == "box"
+    assert 59 < found.seconds_ago < 600
+
+
 async def test_only_the_system_reads_and_notes_them(layer: ChainlitLayer) -> None:
     for refused in (
         layer.first_steps,
         lambda: layer.note_first_steps("seen"),
         lambda: layer.note_backup("/", files=0, size=0, by="ada"),
         lambda: layer.note_admin_act("add_user", "ada"),
+        layer.database_facts,
+        layer.replicas,
     ):
         with acting_as("ada"), pytest.raises(Forbidden):
             await refused()
