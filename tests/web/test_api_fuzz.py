@@ -13,7 +13,7 @@ from typing import Any, cast
 import httpx
 import pytest
 import requests
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, openapi
@@ -44,6 +44,7 @@ from threadkeeper.settings.report import shown_settings
 from threadkeeper.web.api import users
 from threadkeeper.web.api.routes import api_router
 from threadkeeper.web.auth.keys import KeyGate
+from threadkeeper.web.pages.dependencies import share
 from threadkeeper.web.pages.shell import PageWriter
 
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "6"))
@@ -104,19 +105,20 @@ async def api(
     register_takeouts(layer)
     with acting_as("ada"):
         _, secret = await layer.create_api_key("a program", KEY_SCOPES)
-    app = FastAPI(openapi_url=None)
-    router = api_router(
-        layer,
-        PageWriter(THEME),
-        KeyGate(layer),
+    shared = share(
+        layer=layer,
+        pages=PageWriter(THEME),
+        key_gate=KeyGate(layer),
         ask_thread=ask_thread,
         review_policy=ReviewPolicy(),
         knowledge_limits=KNOWLEDGE_LIMITS,
         knowledge_places=KNOWLEDGE_PLACES,
         webhook_places=KNOWLEDGE_PLACES,
         shown_settings=shown_settings,
+        asked_reasons=(),
     )
-    app.include_router(router)
+    app = FastAPI(openapi_url=None, dependencies=[Depends(shared)])
+    app.include_router(api_router())
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers={"x-api-key": secret}) as client:
         yield client

@@ -5,12 +5,15 @@ import hashlib
 import re
 from http.cookies import SimpleCookie
 
+import httpx
 import pytest
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import datalayer
 from tests.web.conftest import Serve, no_gate
+from threadkeeper.web.api.on_demand import ApiOnDemand
 from threadkeeper.web.mount import mount
 from threadkeeper.web.security import SecurityHeaders, page_policy
 
@@ -200,3 +203,24 @@ async def test_every_cookie_is_secure_if_the_chat_is_served_over_https(
     assert secure == {"one": served_over_https, "two": served_over_https, "three": True}
     assert all(value.lower().count("; secure") <= 1 for value in answer.headers.get_list("set-cookie"))
     assert "content-security-policy" in answer.headers
+
+
+async def test_applications_share_the_routes_made_on_demand_and_not_their_state() -> None:
+    built = []
+
+    def build() -> APIRouter:
+        router = APIRouter()
+
+        @router.get("/whose")
+        async def whose(request: Request) -> str:
+            return str(request.state.layer)
+
+        built.append(router)
+        return router
+
+    for name in ("one", "other"):
+        app = FastAPI()
+        app.router.routes.append(Route("/{path:path}", ApiOnDemand(build, layer=name)))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+            assert (await client.get("/whose")).json() == name
+    assert len(built) == 1

@@ -18,8 +18,8 @@ FOLDERS = ("usage", "review", "me", "assistants", "admin", "invitation")
 class PagesOnDemand(OnDemand, BaseRoute):
     """The routes whose paths begin with one of `FOLDERS`, below the root path."""
 
-    def __init__(self, build: Callable[[], APIRouter]) -> None:
-        super().__init__(build)
+    def __init__(self, build: Callable[[], APIRouter], **shared: object) -> None:
+        super().__init__(build, **shared)
         self._paths = re.compile(rf"{re.escape(root_path())}/({'|'.join(FOLDERS)})(/|$)")
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -31,4 +31,5 @@ class PagesOnDemand(OnDemand, BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         (pages,) = self.router.routes
+        self.share(scope)
         await pages.handle(scope, receive, send)

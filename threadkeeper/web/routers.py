@@ -72,68 +72,56 @@ def all_routers(
         system: what the page of the system shows of the settings.
     """
     pages = PageWriter(theme, time_zone=time_zone)
-    policy = review_policy or ReviewPolicy()
-    limits, places = knowledge_limits or LoadLimits(), knowledge_places or Places()
-    shared = share(
-        layer=layer,
-        pages=pages,
-        review_policy=policy,
-        assistant_owners=assistant_owners or {},
-        assistant_models=assistant_models,
-        try_assistant=try_assistant,
-        knowledge_limits=limits,
-        knowledge_places=places,
-        accounts=accounts or Authenticator(layer),
-        public_url=public_url,
-        first_start=FirstStart(layer),
-        system=system or System(),
-    )
-    of_the_chat = APIRouter(dependencies=[Depends(shared)])
+    shared: dict[str, object] = {
+        "layer": layer,
+        "pages": pages,
+        "review_policy": review_policy or ReviewPolicy(),
+        "knowledge_limits": knowledge_limits or LoadLimits(),
+        "knowledge_places": knowledge_places or Places(),
+    }
+    of_pages = shared | {
+        "assistant_owners": assistant_owners or {},
+        "assistant_models": assistant_models,
+        "try_assistant": try_assistant,
+        "accounts": accounts or Authenticator(layer),
+        "public_url": public_url,
+        "first_start": FirstStart(layer),
+        "system": system or System(),
+    }
+    of_programs = shared | {
+        "key_gate": key_gate or KeyGate(layer),
+        "ask_thread": ask_thread,
+        "webhook_places": webhook_places or Places(),
+        "shown_settings": shown_settings,
+        "asked_reasons": tuple(asked_reasons),
+    }
+    of_the_chat = APIRouter(dependencies=[Depends(share(**of_pages))])
     of_the_chat.include_router(page_api_router(asked_reasons))
     of_the_chat.include_router(chainlit_pages)
-
-    def build_pages() -> APIRouter:
-        from threadkeeper.web.admin import routes as admin  # noqa: PLC0415
-        from threadkeeper.web.assistants import routes as assistants  # noqa: PLC0415
-        from threadkeeper.web.assistants.knowledge import routes as knowledge  # noqa: PLC0415
-        from threadkeeper.web.me import exports, forks, history, invitation, password, prompts  # noqa: PLC0415
-        from threadkeeper.web.me import keys as own_keys  # noqa: PLC0415
-        from threadkeeper.web.me import routes as me  # noqa: PLC0415
-        from threadkeeper.web.me import threads as own_threads  # noqa: PLC0415
-        from threadkeeper.web.review import routes as review  # noqa: PLC0415
-        from threadkeeper.web.usage import routes as usage  # noqa: PLC0415
-
-        router = APIRouter(dependencies=[Depends(shared)])
-        of_me = (me, own_keys, own_threads, exports, forks, history, invitation, password, prompts)
-        for part in (usage, review, *of_me, assistants, knowledge, admin):
-            router.include_router(part.router)
-        return router
-
-    gate = key_gate or KeyGate(layer)
-
-    def build_api() -> APIRouter:
-        from threadkeeper.web.api.routes import api_router  # noqa: PLC0415
-
-        assert ask_thread is not None
-        return api_router(
-            layer,
-            pages,
-            gate,
-            ask_thread=ask_thread,
-            review_policy=policy,
-            knowledge_limits=limits,
-            knowledge_places=places,
-            webhook_places=webhook_places or Places(),
-            shown_settings=shown_settings,
-            asked_reasons=asked_reasons,
-        )
-
     return [
         health_router(layer, metrics_token=metrics_token),
         files_router(layer, redirect_seconds=redirect_seconds),
         pages.assets.router(),
-        *([api_on_demand(build_api)] if ask_thread else []),
-        PagesOnDemand(build_pages),
+        *([api_on_demand(**of_programs)] if ask_thread else []),
+        PagesOnDemand(_build_pages, **of_pages),
         of_the_chat,
         chainlit_router(),
     ]
+
+
+def _build_pages() -> APIRouter:
+    from threadkeeper.web.admin import routes as admin  # noqa: PLC0415
+    from threadkeeper.web.assistants import routes as assistants  # noqa: PLC0415
+    from threadkeeper.web.assistants.knowledge import routes as knowledge  # noqa: PLC0415
+    from threadkeeper.web.me import exports, forks, history, invitation, password, prompts  # noqa: PLC0415
+    from threadkeeper.web.me import keys as own_keys  # noqa: PLC0415
+    from threadkeeper.web.me import routes as me  # noqa: PLC0415
+    from threadkeeper.web.me import threads as own_threads  # noqa: PLC0415
+    from threadkeeper.web.review import routes as review  # noqa: PLC0415
+    from threadkeeper.web.usage import routes as usage  # noqa: PLC0415
+
+    router = APIRouter()
+    of_me = (me, own_keys, own_threads, exports, forks, history, invitation, password, prompts)
+    for part in (usage, review, *of_me, assistants, knowledge, admin):
+        router.include_router(part.router)
+    return router

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -20,6 +18,7 @@ class ApiOnDemand(OnDemand):
     redirects_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.share(scope)
         try:
             await self.router(scope, receive, send)
         except HTTPException as error:
@@ -29,8 +28,14 @@ class ApiOnDemand(OnDemand):
             await problem_of(error).response()(scope, receive, send)
 
 
-def api_on_demand(build: Callable[[], APIRouter]) -> APIRouter:
-    """The router of the API, for `mount`. `build` imports and makes `routes.api_router`."""
-    router, api = APIRouter(), ApiOnDemand(build)
+def api_on_demand(**shared: object) -> APIRouter:
+    """The router of the API, for `mount`. `shared` is what `routes.api_router` names."""
+    router, api = APIRouter(), ApiOnDemand(_build_api, **shared)
     router.routes.extend(Route(path, api, include_in_schema=False) for path in PATHS)
     return router
+
+
+def _build_api() -> APIRouter:
+    from threadkeeper.web.api.routes import api_router  # noqa: PLC0415
+
+    return api_router()

@@ -27,7 +27,7 @@ _storing: set[asyncio.Task[None]] = set()
 
 
 class ApiRoute(APIRoute):
-    """A route of the API. The state of the request has `layer` (`dependencies.share`)."""
+    """A route of the API. The state of the request has `layer`."""
 
     def most_bytes(self, _request: Request) -> int:
         """The largest body. It is asked for when the body is read: for a route without a model, after the caller is

@@ -263,7 +263,7 @@ def _too_many() -> KeyRefused:
 def Key(scope: KeyScope) -> Any:  # noqa: N802  it is used as `Depends` is
     """A dependency: the key of the request, which has this scope. Its user acts in the rest of the request.
 
-    The state of the request has the gate as `key_gate` (`dependencies.share`). For example:
+    The state of the request has the gate as `key_gate`. For example:
 
         async def read_threads(key: Annotated[ApiKey, Key("threads:read")]) -> Page: ...
     """

@@ -38,7 +38,7 @@ class TooLarge(InvalidInput):
 
 
 class PageRoute(APIRoute):
-    """The class of the routes that answer with a page. Needs `pages` of `dependencies.share`."""
+    """The class of the routes that answer with a page. The state of the request has `pages`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
