@@ -101,7 +101,7 @@ async def open_from_the_chat(visitor: Visitor) -> None:
 
 
 async def drawn(visitor: Visitor) -> None:
-    await expect(visitor.page.locator(".chart.js-plotly-plot")).to_have_count(4)
+    await expect(visitor.page.locator(".chart.js-plotly-plot")).to_have_count(5)
     await expect(visitor.page.locator(".chart .xtick").first).to_be_visible()
 
 
