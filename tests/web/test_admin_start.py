@@ -15,8 +15,9 @@ HTML = {"accept": "text/html"}
 async def test_a_new_operator_is_sent_to_the_first_steps_once(layer: ChainlitLayer, browser_of: Browser) -> None:
     await layer.note_first_steps("begun")
     visitor, uma, ada = [await browser_of(role) for role in (None, "user", "admin")]
-    assert (await visitor.get("/", headers=HTML)).headers["location"] == "/login?next=/admin/start"
+    assert (await visitor.get("/", headers=HTML)).headers["location"] == "/login?next=/admin"
     assert (await uma.get("/", headers=HTML)).status_code == HTTPStatus.OK
+    assert (await uma.get("/admin")).headers["location"] == "/"
     assert (await ada.get("/", headers=HTML)).headers["location"] == "/admin/start"
     page = await page_at(ada, "/admin/start")
     assert [item.one("h2").text for item in page.one("ol").all("li")] == [

@@ -246,7 +246,7 @@ WHO_MAY = {
     **{f"{method} /gateway/{{path:path}}": KEYS for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")},
     **{f"{method} /v1/{{path:path}}": KEYS for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")},
     # Sends to another page.
-    "GET /admin": ADMINS,
+    "GET /admin": PAGE,
     "GET /admin/start": ADMINS,
     "POST /admin/start/hide": ADMIN_FORM,
     "POST /admin/start/show": ADMIN_FORM,

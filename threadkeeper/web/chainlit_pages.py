@@ -49,8 +49,9 @@ async def open_home(request: Request, first_start: First) -> Response:
         person = person_at(request)
         is_for_them = (person is None or is_admin(person)) and "text/html" in request.headers.get("accept", "")
         if is_for_them and await first_start.is_due():
-            # After a login, Chainlit's page asks for no page: the login has to be told where to go.
-            address = PAGE if person else f"/login?next={root_path()}{PAGE}"
+            # After a login, Chainlit's page asks for no page: the login has to be told where to go. `/admin` sends
+            # others than admins to the chat.
+            address = PAGE if person else f"/login?next={root_path()}/admin"
             return RedirectResponse(address, HTTPStatus.SEE_OTHER)
     except DataLayerError:
         return await _page(request)

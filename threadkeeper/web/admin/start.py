@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from datalayer import SYSTEM, acting_as
 from datalayer.records.installation import FirstSteps
-from threadkeeper.web.auth.roles import Admin
+from threadkeeper.web.auth.roles import Admin, LoggedIn, is_admin
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
@@ -24,8 +24,11 @@ HasModel = Annotated[bool, Depends(_has_model)]
 
 
 @router.get("/admin")
-async def read_admin(_person: Admin, layer: Layer, has_model: HasModel) -> Response:
-    """Go to the first steps until they are done or hidden, and then to the people."""
+async def read_admin(person: LoggedIn, layer: Layer, has_model: HasModel) -> Response:
+    """Go to the first steps until they are done or hidden, and then to the people. Others go to the chat: the first
+    visitor of a new installation is sent here through the login, and need not be its admin."""
+    if not is_admin(person):
+        return redirect_to("/")
     with acting_as(SYSTEM):
         steps = await layer.first_steps()
     is_over = "hidden_at" in steps.shown or all(done for _, done in _steps(steps, has_model))
