@@ -172,6 +172,8 @@ class AppServer:
     async def add_user(self, identifier: str, password: str, role: str = "user") -> str:
         """Add an account. Returns its id."""
         async with self.layer() as layer:
+            # Whoever signs in first goes to the chat, and not to the first steps of a new installation.
+            await layer.note_first_steps("seen")
             return (await layer.add_account(identifier, await self.hashed(password), role)).id
 
     async def hashed(self, password: str) -> str:
