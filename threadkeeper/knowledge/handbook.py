@@ -22,10 +22,12 @@ SLUG = "handbook"
 PAGES = (
     "README.md",
     "docs/handbook_zh-CN.md",
+    "docs/admin.md",
     "docs/adopting.md",
     "docs/assistants.md",
     "docs/fetching.md",
     "docs/files.md",
+    "docs/import.md",
     "docs/knowledge.md",
     "docs/models.md",
     "docs/operation.md",
@@ -33,6 +35,7 @@ PAGES = (
     "docs/promises.md",
     "docs/review.md",
     "docs/settings.md",
+    "docs/threads.md",
     "docs/usage.md",
 )
 SETTINGS = AssistantSettings(
