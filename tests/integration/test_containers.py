@@ -39,12 +39,13 @@ def build(root: Path) -> None:
         if sources[0].startswith("--from"):
             continue
         for source in sources:
-            found = ROOT / source
-            assert found.exists(), f"the Dockerfile copies {source}"
-            if found.is_dir():
-                shutil.copytree(found, root / target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(found, root / target)
+            copied = [*ROOT.glob(source)]
+            assert copied, f"the Dockerfile copies {source}"
+            for found in copied:
+                if found.is_dir():
+                    shutil.copytree(found, root / target, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy(found, root / target)
 
 
 def contents(root: Path) -> dict[str, int]:
