@@ -50,7 +50,9 @@ async def test_chunks_of_the_worker_are_those_of_this_process_and_an_idle_worker
     try:
         (found,), _ = await worker.ask(asked)
         chunks = split(text, ChunkSettings(40, 8, 12))
-        assert [(*chunk[:3], tuple(map(tuple, chunk[3])), chunk[4]) for chunk in found] == [astuple(chunk) for chunk in chunks]
+        assert [(*chunk[:3], tuple(map(tuple, chunk[3])), chunk[4]) for chunk in found] == [
+            astuple(chunk) for chunk in chunks
+        ]
         assert len(chunks[0].windows) > 2
         await until(lambda: worker.process_id is None)
         assert len((await worker.ask(asked))[0][0]) == len(chunks)
