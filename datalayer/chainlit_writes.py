@@ -24,11 +24,11 @@ from chainlit.user import User as ChainlitUser
 from datalayer.accounts.accounts import new_user
 from datalayer.chainlit_dicts import element_of, step_of
 from datalayer.cleaning import clean_id, clean_json, clean_text, clean_thread, known_id, utc_now
-from datalayer.errors import Forbidden, InvalidRecord, NotFound
+from datalayer.errors import InvalidRecord, NotFound
 from datalayer.files.content import content_of
 from datalayer.files.element_files import ElementFiles
 from datalayer.ownership import acting_user, recorded
-from datalayer.records.chat import Feedback, User
+from datalayer.records.chat import Feedback, User, is_shared
 from datalayer.records.writes import (
     ElementDeletion,
     FavoriteMark,
@@ -104,8 +104,8 @@ class ChainlitWrites(ElementFiles, BaseDataLayer):
         """
         owner_id = None if user_id is None else self._user_id(user_id)
         record = clean_thread(thread_id, name=name, user_id=owner_id, metadata=metadata, tags=tags)
-        if metadata and metadata.get("is_shared") and await self._is_copy(record.id):
-            raise Forbidden("a copy of another user's thread cannot be shared")
+        if is_shared(metadata):
+            await self._demand_shareable(record.id, metadata)
         await self._write("thread", ThreadWrite(record, utc_now(), *_acting()))
 
     async def replace_thread_name(self, thread_id: str, expected: str | None, name: str) -> bool:
@@ -215,9 +215,12 @@ class ChainlitWrites(ElementFiles, BaseDataLayer):
         """
         return clean_id(user_id, "user id")
 
-    async def _is_copy(self, _thread_id: str) -> bool:
-        """Whether the thread is a reviewer's copy of another user's."""
-        return False
+    async def _demand_shareable(self, _thread_id: str, _metadata: Mapping[str, Any] | None) -> None:
+        """Require that the thread, which these metadata share, is no reviewer's copy of another user's.
+
+        Raises:
+            Forbidden: it is one.
+        """
 
     # Shared by the methods above
 

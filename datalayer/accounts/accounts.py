@@ -18,6 +18,7 @@ from datalayer.history.user_names import stored_name
 from datalayer.records.audit import AuditAction
 from datalayer.records.chat import ROLES, Account, User
 from datalayer.store import DataStore
+from datalayer.writes.repeats import repeatable
 
 
 class Accounts(DataStore):
@@ -104,6 +105,7 @@ class Accounts(DataStore):
         if role is not None and role not in ROLES:
             raise InvalidRecord(f"the role must be one of {', '.join(ROLES)}")
         name, now = clean_text(identifier), utc_now()
+        left: list[Account | None] = []
 
         async def change(connection: AsyncConnection) -> None:
             await users.demand(connection, name, only_if)
@@ -119,8 +121,13 @@ class Accounts(DataStore):
                 await note_account(connection, "disable_user" if disabled else "enable_user", by, user_id)
             if password_hash is not None:
                 await self._put_password(connection, name, password_hash, now, by)
+            if only_if is not None:
+                left.append(await users.account(connection, name))
 
-        await self._writer.submit(change)
+        async def is_as_left(connection: AsyncConnection) -> bool:
+            return only_if is not None and await users.account(connection, name) == left[-1]
+
+        await self._writer.submit(repeatable(change, is_as_left))
 
     async def _put_password(
         self, connection: AsyncConnection, name: str, password_hash: str, now: str, by: str | None
@@ -157,12 +164,14 @@ class Accounts(DataStore):
 
 
 async def demand_other_admin(connection: AsyncConnection, identifier: str) -> None:
-    """Require that an enabled admin is left without this user. The admins are locked until the transaction ends.
+    """Require that an enabled admin is left without this user. The admins are locked until the transaction ends, unless
+    the user is none of them.
 
     Raises:
         InvalidRecord: the user is the only one.
     """
-    if await users.admins(connection, lock=True) == [await stored_name(connection, identifier)]:
+    stored = await stored_name(connection, identifier)
+    if stored in await users.admins(connection) and await users.admins(connection, lock=True) == [stored]:
         raise InvalidRecord(f"nothing was changed for {identifier!r}, the only admin: make another user an admin first")
 
 

@@ -19,11 +19,12 @@ from datalayer.history.threads import get as thread_of
 from datalayer.history.threads import lock
 from datalayer.history.threads import owner as owner_of
 from datalayer.history.user_names import stored_name
-from datalayer.ownership import Actor, acting_user, demand_write, recorded
+from datalayer.ownership import SYSTEM, Actor, acting_user, demand_write, recorded
 from datalayer.records.chat import Receipt, Thread, User
 from datalayer.schema.chat import threads
 from datalayer.store import DataStore
 from datalayer.writes.apply import demand
+from datalayer.writes.repeats import deletion
 
 MOST_THREADS = 100
 """Deleted at once by `delete_threads`."""
@@ -105,11 +106,12 @@ class Erasure(DataStore):
         Args:
             identifier: of the user.
             by: the admin in whose name it is done, for a row in the audit and for the receipt; None adds no row.
+                Without a name, the system deletes even the only admin.
             only_if: what the stored user must be like, in the same transaction.
 
         Raises:
             RecordChanged: it is not.
-            InvalidRecord: `by` is given, and the user is the only admin.
+            InvalidRecord: the user is the only admin.
             NotFound: neither the user nor a thread of theirs exists.
             Forbidden: the acting user is someone else.
         """
@@ -119,7 +121,7 @@ class Erasure(DataStore):
         user_id: list[str | None] = []
 
         async def remove(connection: AsyncConnection) -> Removal:
-            if by is not None:
+            if by is not None or actor is not SYSTEM:
                 await demand_other_admin(connection, identifier)
             await users.demand(connection, identifier, only_if)
             found, removed = await remove_user(connection, identifier)
@@ -133,19 +135,13 @@ class Erasure(DataStore):
         return await self._receipt("user", next((one for one in user_id if one), None), identifier, deleted_by, removed)
 
     async def _remove(self, remove: Callable[[AsyncConnection], Awaitable[Removal]], unknown: str) -> Removal:
-        tried: list[Removal] = []
-
         async def operation(connection: AsyncConnection) -> Removal:
             removed = await remove(connection)
             if not any(removed.rows.values()):
-                if not tried:
-                    raise NotFound(unknown)
-                # An earlier attempt was committed, and its connection was lost before the answer came.
-                return tried[-1]
-            tried.append(removed)
+                raise NotFound(unknown)
             return removed
 
-        removed: Removal = await self._writer.submit(operation)
+        removed: Removal = await self._writer.submit(deletion(operation))
         return removed
 
     async def _receipt(

@@ -13,9 +13,11 @@ from datalayer.cleaning import clean_text, clean_thread, known_id, utc_now
 from datalayer.conditions import Condition
 from datalayer.errors import InvalidRecord
 from datalayer.history import feedback, users
+from datalayer.history.copying import demand_shareable
 from datalayer.history.excerpts import excerpt, marked
 from datalayer.history.removed_answers import ANSWER
 from datalayer.history.search import WANTED, wanted
+from datalayer.history.threads import get as thread_of
 from datalayer.ownership import acting_user, may_write, recorded
 from datalayer.records.chat import Feedback, FoundThread, Thread
 from datalayer.records.writes import ThreadWrite, VoteWrite
@@ -23,6 +25,7 @@ from datalayer.schema.chat import feedback_changes, feedbacks, search_texts, ste
 from datalayer.store import DataStore
 from datalayer.thought import speech_of
 from datalayer.writes.apply import apply, demand
+from datalayer.writes.repeats import repeatable
 
 _MOST_THREADS = 100
 _LENGTH = 160
@@ -51,19 +54,25 @@ class OwnThreads(DataStore):
         Raises:
             NotFound: the thread does not exist.
             RecordChanged: it is another.
-            Forbidden: it belongs to someone else.
+            Forbidden: it belongs to someone else, or is a copy, and would be shared.
         """
         record = clean_thread(thread_id, name=name, metadata=metadata, tags=tags)
         actor = acting_user.get()
         write = ThreadWrite(record, utc_now(), *recorded(actor))
+        left: list[Thread | None] = []
 
         async def change(connection: AsyncConnection) -> None:
             await demand(connection, record.id, actor)
             await demand_thread(connection, record.id, only_if)
+            await demand_shareable(connection, record.id, metadata)
             await apply(connection, self.database.dialect, write)
+            left.append(await thread_of(connection, record.id))
+
+        async def is_as_left(connection: AsyncConnection) -> bool:
+            return await thread_of(connection, record.id) == left[-1]
 
         await self._writer.settled(record.id)
-        await self._writer.submit(change, record.id, self._note_write)
+        await self._writer.submit(repeatable(change, is_as_left), record.id, self._note_write)
 
     async def vote_on_answer(self, answer_id: str, value: int, *, thread_id: str | None = None) -> str | None:
         """Vote on an answer of an own thread; returns the step that has the vote.

@@ -20,6 +20,7 @@ from datalayer.records.chat import User
 from datalayer.records.people import Invitation, ListedUser, ListedUserPage
 from datalayer.schema.chat import users
 from datalayer.store import DataStore
+from datalayer.writes.repeats import repeatable
 
 LARGEST_PAGE = 200
 
@@ -117,6 +118,8 @@ class People(DataStore):
         demand_system(acting_user.get(), "an invitation")
         digest, dialect = invitations.hash_of(clean_text(secret)), self.database.dialect
 
+        invited: list[Invitation] = []
+
         async def accept(connection: AsyncConnection) -> Invitation:
             now = utc_now()
             found = await invitations.find(connection, digest, now)
@@ -124,9 +127,14 @@ class People(DataStore):
                 raise NotFound("the invitation does not exist: it has ended, or it is used")
             await user_rows.set_password(connection, dialect, found.user_id, password_hash, now)
             await end_logins_of(connection, found.user_id, now)
+            invited.append(found)
             return found
 
-        accepted: Invitation = await self._writer.submit(accept)
+        async def is_accepted(connection: AsyncConnection) -> bool:
+            found = await user_rows.account(connection, invited[-1].identifier)
+            return found is not None and found.password_hash == password_hash
+
+        accepted: Invitation = await self._writer.submit(repeatable(accept, is_accepted))
         return accepted
 
     async def end_logins_of_user(self, identifier: str, *, by: str | None = None) -> None:

@@ -38,6 +38,7 @@ from datalayer.records.usage import (
 from datalayer.review import audit
 from datalayer.store import DataStore
 from datalayer.usage.cleaning import clean_call
+from datalayer.writes.repeats import deletion, repeatable
 
 DEFAULT_PROJECT = "default"
 """The slug of the project of the chat's own calls."""
@@ -174,12 +175,19 @@ class Billing(DataStore):
         """
         demand_system(acting_user.get(), "the change of projects")
         cleaned = clean_project(project)
+        left: list[Project | None] = []
 
         async def put(connection: AsyncConnection) -> str:
             await projects.demand(connection, cleaned.slug, only_if)
-            return await projects.upsert(connection, self.database.dialect, cleaned)
+            project_id = await projects.upsert(connection, self.database.dialect, cleaned)
+            if only_if is not None:
+                left.append(await projects.get(connection, cleaned.slug))
+            return project_id
 
-        stored: str = await self._writer.submit(put)
+        async def is_as_left(connection: AsyncConnection) -> bool:
+            return only_if is not None and await projects.get(connection, cleaned.slug) == left[-1]
+
+        stored: str = await self._writer.submit(repeatable(put, is_as_left))
         return replace(cleaned, id=stored)
 
     async def delete_project(
@@ -215,7 +223,7 @@ class Billing(DataStore):
             )
             return deleted
 
-        done: DeletedProject = await self._writer.submit(remove)
+        done: DeletedProject = await self._writer.submit(deletion(remove))
         return done
 
     async def project_id(self, slug: str) -> str | None:
@@ -263,15 +271,21 @@ class Billing(DataStore):
         """
         demand_system(acting_user.get(), "the change of limits")
         cleaned = clean_limit(limit)
+        left: list[Limit | None] = []
 
         async def put(connection: AsyncConnection) -> str:
             await limits.demand(connection, cleaned.id, only_if)
             limit_id = await limits.put(connection, cleaned)
             amount = plain_amount(cleaned.amount)
             await _note(connection, "put_limit", by, limit=limit_id, amount=amount, unit=cleaned.unit)
+            if only_if is not None:
+                left.append(await limits.get(connection, cleaned.id))
             return limit_id
 
-        stored: str = await self._writer.submit(put)
+        async def is_as_left(connection: AsyncConnection) -> bool:
+            return only_if is not None and await limits.get(connection, cleaned.id) == left[-1]
+
+        stored: str = await self._writer.submit(repeatable(put, is_as_left))
         return replace(cleaned, id=stored)
 
     async def remove_limit(
@@ -291,7 +305,7 @@ class Billing(DataStore):
             await limits.remove(connection, known)
             await _note(connection, "remove_limit", by, limit=known)
 
-        await self._writer.submit(remove)
+        await self._writer.submit(deletion(remove))
 
     async def limit_standings(
         self, user_id: str | None, project_id: str | None, key_id: str | None = None, *, zone: str

@@ -33,6 +33,12 @@ async def list_all(connection: AsyncConnection) -> list[Limit]:
     return [record_of(Limit, usage_limits, row) for row in (await connection.execute(statement)).mappings()]
 
 
+async def get(connection: AsyncConnection, limit_id: str, *, lock: bool = False) -> Limit | None:
+    statement = select(*_COLUMNS).where(usage_limits.c.id == limit_id)
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).mappings().first()
+    return None if row is None else record_of(Limit, usage_limits, row)
+
+
 async def demand(connection: AsyncConnection, limit_id: str, only_if: Condition[Limit] | None) -> None:
     """Require that the limit is as the condition wants it, and lock it.
 
@@ -41,9 +47,7 @@ async def demand(connection: AsyncConnection, limit_id: str, only_if: Condition[
         RecordChanged: it is another.
     """
     if only_if is not None:
-        statement = select(*_COLUMNS).where(usage_limits.c.id == limit_id).with_for_update()
-        row = (await connection.execute(statement)).mappings().first()
-        found = None if row is None else record_of(Limit, usage_limits, row)
+        found = await get(connection, limit_id, lock=True)
         demand_unchanged(found, only_if, f"the limit {limit_id}")
 
 

@@ -40,6 +40,10 @@ async def list_all(connection: AsyncConnection) -> list[Project]:
     ]
 
 
+async def get(connection: AsyncConnection, slug: str) -> Project | None:
+    return next((one for one in await list_all(connection) if one.slug == slug), None)
+
+
 async def demand(connection: AsyncConnection, slug: str, only_if: Condition[Project] | None) -> None:
     """Require that the project is as the condition wants it, and lock it.
 
@@ -49,8 +53,7 @@ async def demand(connection: AsyncConnection, slug: str, only_if: Condition[Proj
     """
     if only_if is not None:
         await connection.execute(select(projects.c.id).where(projects.c.slug == slug).with_for_update())
-        found = next((one for one in await list_all(connection) if one.slug == slug), None)
-        demand_unchanged(found, only_if, f"the project {slug}")
+        demand_unchanged(await get(connection, slug), only_if, f"the project {slug}")
 
 
 async def id_of(connection: AsyncConnection, slug: str) -> str | None:
@@ -100,7 +103,9 @@ async def remove(
         NotFound: there is no such project.
         Forbidden: the actor may not delete it.
     """
-    known = await id_of(connection, slug)
+    # Locked first: a key that is made at the same time is either revoked here, or finds no project.
+    held = select(projects.c.id).where(projects.c.slug == slug).with_for_update()
+    known: str | None = (await connection.execute(held)).scalar()
     if known is None:
         raise NotFound(f"there is no project {slug!r}")
     may = select(projects.c.id).where(projects.c.id == known, projects_deletable_by(kind_of(actor)))

@@ -13,12 +13,16 @@ from sqlalchemy import RowMapping, and_, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
-from datalayer.errors import NotFound
+from datalayer.errors import Forbidden, NotFound
+from datalayer.records.chat import is_shared
 from datalayer.schema.chat import elements, steps, threads
+from datalayer.schema.review import thread_origins
 
 _AT_ONCE = 500
-# In the metadata of a notice: it says that the thread is temporary, which a copy is not.
-_TEMPORARY = "temporary"
+TEMPORARY_NOTICE = "threadkeeper:temporary_notice"
+"""The key in the metadata of a notice that says that the thread is temporary, which a copy is not."""
+# The metadata by which such a notice was known before.
+_EARLIER_NOTICE = {"status": "notice", "temporary": True}
 # Metadata that belongs to the original's owner.
 NOT_COPIED = {"is_shared", "shared_at"}
 
@@ -40,6 +44,7 @@ async def copy_thread(
     title_ending: str = "",
     shown_metadata: Collection[str] | None = None,
     until: str | None = None,
+    copy_id: str | None = None,
 ) -> ThreadCopy:
     """Copy the thread for a user (id and identifier).
 
@@ -48,6 +53,7 @@ async def copy_thread(
         shown_metadata: the keys of the steps' metadata that the user may see. The copy then gets no other metadata, and
             neither the tags nor the settings of the thread. None copies everything but the sharing.
         until: the id of a step: later steps, and their elements, are left out.
+        copy_id: the id of the copy; by default a new one.
 
     Raises:
         NotFound: there is no such thread, or no such step in it.
@@ -58,11 +64,11 @@ async def copy_thread(
     if original is None:
         raise NotFound(f"the thread {thread_id} does not exist")
     of_thread = (await connection.execute(select(steps).where(steps.c.threadId == thread_id))).mappings().all()
-    found = [row for row in of_thread if not (row["metadata"] or {}).get(_TEMPORARY)]
+    found = [row for row in of_thread if not _is_temporary_notice(row["metadata"] or {})]
     if until is not None:
         found = _until(found, until)
     new_ids: dict[str, str] = {row["id"]: str(uuid.uuid4()) for row in found}
-    copy_id, now = str(uuid.uuid4()), utc_now()
+    copy_id, now = copy_id or str(uuid.uuid4()), utc_now()
     title, metadata = original["name"], original["metadata"] or {}
     if title and not title.endswith(title_ending):
         title += title_ending
@@ -80,6 +86,21 @@ async def copy_thread(
         await connection.execute(insert(steps), copied[at : at + _AT_ONCE])
     await _copy_elements(connection, thread_id, copy_id, new_ids, all_of_them=until is None)
     return ThreadCopy(copy_id, now, new_ids)
+
+
+async def demand_shareable(connection: AsyncConnection, thread_id: str, metadata: Mapping[str, Any] | None) -> None:
+    """Require that the metadata do not share a reviewer's copy of another user's thread.
+
+    Raises:
+        Forbidden: they do.
+    """
+    copied = select(thread_origins.c.threadId).where(thread_origins.c.threadId == thread_id)
+    if is_shared(metadata) and (await connection.execute(copied)).first() is not None:
+        raise Forbidden("a copy of another user's thread cannot be shared")
+
+
+def _is_temporary_notice(metadata: Mapping[str, Any]) -> bool:
+    return bool(metadata.get(TEMPORARY_NOTICE)) or _EARLIER_NOTICE.items() <= metadata.items()
 
 
 def _until(found: Sequence[RowMapping], step_id: str) -> list[RowMapping]:

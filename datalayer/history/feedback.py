@@ -81,10 +81,15 @@ async def give_reasons(
 
 
 async def remove_with_steps(
-    connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str], *, now: str
+    connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str], *, now: str, thread_id: str | None = None
 ) -> None:
-    """Delete the votes on removed steps; the last history row of each holds its whole state."""
-    withdrawal = delete(feedbacks).where(feedbacks.c.forId.in_(step_ids)).returning(feedbacks)
+    """Delete the votes on removed steps; the last history row of each holds its whole state.
+
+    Args:
+        thread_id: only votes in this thread.
+    """
+    chosen = [feedbacks.c.forId.in_(step_ids)] + ([] if thread_id is None else [feedbacks.c.threadId == thread_id])
+    withdrawal = delete(feedbacks).where(*chosen).returning(feedbacks)
     rows = [
         {
             **{name: row[name] for name in ("forId", "threadId", "userId", "value", "comment", "reasons")},

@@ -168,7 +168,8 @@ async def admins(connection: AsyncConnection, *, lock: bool = False) -> list[str
     """
     statement = select(users.c.identifier).where(users.c.role == "admin", users.c.disabledAt.is_(None))
     if lock:
-        statement = statement.with_for_update()
+        # Rows that name them, such as votes and threads, are stored meanwhile.
+        statement = statement.with_for_update(key_share=True)
     return list((await connection.execute(statement.order_by(users.c.identifier))).scalars())
 
 

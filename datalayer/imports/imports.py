@@ -16,6 +16,7 @@ from datalayer.imports import storing
 from datalayer.ownership import acting_user, demand_write, may_write
 from datalayer.records.imports import ImportedFile, ImportedThread
 from datalayer.store import DataStore
+from datalayer.writes.repeats import repeatable
 
 MOST_THREADS_ASKED = 500
 _BYTES = "application/octet-stream"
@@ -46,12 +47,14 @@ class Imports(DataStore):
 
         Raises:
             Forbidden: the acting user is not the owner.
-            InvalidRecord: an id is no UUID, or there are files and no blob store.
+            InvalidRecord: an id is no UUID, a vote or a file belongs to no message of the thread, an earlier version is
+                of a message in another thread, or there are files and no blob store.
             NotFound: the owner does not exist.
             BlobError: a file cannot be stored.
         """
         demand_write(acting_user.get(), imported.thread.user_identifier, "the imported thread")
         thread_id = clean_id(imported.thread.id, "thread id")
+        storing.demand_own_messages(imported)
         if thread_id in await self.existing_threads([thread_id]):
             return False
         stored: dict[str, dict[str, Any]] = {}
@@ -60,11 +63,14 @@ class Imports(DataStore):
         async def store(connection: AsyncConnection) -> bool:
             return await storing.store(connection, dialect, imported, stored)
 
+        async def is_there(connection: AsyncConnection) -> bool:
+            return await storing.is_owned(connection, imported)
+
         try:
             for one in imported.files:
                 if one.content is not None:
                     await self._store_imported_file(one, thread_id, stored)
-            is_new: bool = await self._writer.submit(store, thread_id)
+            is_new: bool = await self._writer.submit(repeatable(store, is_there), thread_id)
         except BaseException:
             await self._forget_imported_files(thread_id, stored)
             raise

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_json, utc_now
+from datalayer.cleaning import clean_id, clean_json, utc_now
 from datalayer.dialects import Dialect
-from datalayer.errors import NotFound
+from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import deletion_marks, feedback, file_outbox, users
 from datalayer.history.removed_answers import IS_LAST_VOTE
 from datalayer.records.imports import ImportedThread
@@ -46,6 +46,29 @@ async def versions_of(connection: AsyncConnection, thread_ids: Sequence[str]) ->
     return found
 
 
+def demand_own_messages(imported: ImportedThread) -> None:
+    """Require that votes and files belong to messages, or earlier versions, of the imported thread.
+
+    Raises:
+        InvalidRecord: they do not, or an id is not a UUID.
+    """
+    own = {clean_id(one.id, "step id") for one in imported.steps}
+    own |= {clean_id(one.step_id, "step id of a version") for one in imported.versions}
+    for vote in imported.votes:
+        if clean_id(vote.for_id, "step id of a vote") not in own:
+            raise InvalidRecord(f"the vote {vote.id} is not on a message of the imported thread")
+    for element in (one.element for one in imported.files):
+        if element.for_id is not None and clean_id(element.for_id, "step id of an element") not in own:
+            raise InvalidRecord(f"the element {element.id} is not of a message of the imported thread")
+
+
+async def is_owned(connection: AsyncConnection, imported: ImportedThread) -> bool:
+    """Whether the thread exists and belongs to its owner."""
+    owner = await users.get(connection, imported.thread.user_identifier or "")
+    found = await connection.execute(select(threads.c.userId).where(threads.c.id == imported.thread.id))
+    return owner is not None and found.scalar() == owner.id
+
+
 async def store(
     connection: AsyncConnection, dialect: Dialect, imported: ImportedThread, files: Mapping[str, Mapping[str, Any]]
 ) -> bool:
@@ -56,6 +79,7 @@ async def store(
 
     Raises:
         NotFound: its owner does not exist.
+        InvalidRecord: an earlier version is of a message in another thread.
     """
     thread = imported.thread
     owner = await users.get(connection, thread.user_identifier or "")
@@ -67,14 +91,20 @@ async def store(
     made = dialect.insert(threads).values(**values).on_conflict_do_nothing().returning(threads.c.id)
     if (await connection.execute(made)).first() is None:
         return False
-    await _insert(connection, steps, [_STATES | given(step, steps) for step in imported.steps])
+    here = {"threadId": thread.id}
+    await _insert(connection, steps, [_STATES | given(step, steps) | here for step in imported.steps])
+    versioned = {one.step_id for one in imported.versions}
+    elsewhere = select(steps.c.id).where(steps.c.id.in_(versioned), steps.c.threadId != thread.id).limit(1)
+    if (other := (await connection.execute(elsewhere)).scalar()) is not None:
+        raise InvalidRecord(f"the message {other} with an earlier version is in another thread")
     # The file is as old as it is stored here, for the retention of files.
     nothing = {"objectKey": None, "byteSize": None, "sha256": None, "createdAt": utc_now()}
-    rows = [given(one.element, elements) | nothing | dict(files.get(one.element.id, {})) for one in imported.files]
+    rows = [
+        given(one.element, elements) | nothing | dict(files.get(one.element.id, {})) | here for one in imported.files
+    ]
     await _insert(connection, elements, rows)
     versions = [
-        given(one, step_versions) | {"threadId": thread.id, "change": one.change, "output": one.output}
-        for one in imported.versions
+        given(one, step_versions) | here | {"change": one.change, "output": one.output} for one in imported.versions
     ]
     await _insert(connection, step_versions, versions)
     for vote in imported.votes:
@@ -83,7 +113,7 @@ async def store(
     there = {step.id for step in imported.steps}
     gone = [vote.for_id for vote in imported.votes if vote.for_id not in there]
     if gone:
-        await feedback.remove_with_steps(connection, dialect, gone, now=utc_now())
+        await feedback.remove_with_steps(connection, dialect, gone, now=utc_now(), thread_id=thread.id)
     await file_outbox.forget(connection, [one["objectKey"] for one in files.values()])
     # Removed answers have no step, so no trigger marks them.
     await feedback.mark_answers(connection, [thread.id])

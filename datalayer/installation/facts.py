@@ -22,8 +22,13 @@ _OF_DATABASE = {
 }
 
 
-async def get(connection: AsyncConnection, name: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = (await connection.execute(select(_facts.value).where(_facts.name == name))).scalar()
+async def held(connection: AsyncConnection, dialect: Dialect, name: str) -> dict[str, Any]:
+    """The value, empty at first, locked until the transaction ends: of two changes at once, none is lost."""
+    empty = dialect.insert(installation_facts).values(name=name, value={}, changedAt=utc_now())
+    await connection.execute(empty.on_conflict_do_nothing())
+    found: dict[str, Any] = (
+        await connection.execute(select(_facts.value).where(_facts.name == name).with_for_update())
+    ).scalar_one()
     return found
 
 

@@ -42,7 +42,7 @@ class Installation(DataStore):
         dialect = self.database.dialect
 
         async def change(connection: AsyncConnection) -> None:
-            value = await facts.get(connection, facts.FIRST_STEPS) or {}
+            value = await facts.held(connection, dialect, facts.FIRST_STEPS)
             value = {name: at for name, at in value.items() if (what, name) != ("shown", "hidden_at")}
             if what != "shown":
                 value.setdefault(f"{what}_at", utc_now())

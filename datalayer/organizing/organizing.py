@@ -1,5 +1,6 @@
 """The order of the acting user's threads: lists of them, pins, the archive, folders by tag, and deletion of several."""
 
+import uuid
 from collections.abc import Collection
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +13,7 @@ from datalayer.ownership import acting_user, recorded
 from datalayer.records.chat import Folder, OwnThreadPage, Thread, ThreadChoice
 from datalayer.records.writes import ThreadWrite
 from datalayer.store import DataStore
+from datalayer.writes.repeats import repeatable
 
 MOST_THREADS = 100
 MOST_TAGS = 100
@@ -92,13 +94,16 @@ class Organizing(DataStore):
             Forbidden: the thread belongs to someone else.
         """
         known, step, ending = clean_id(thread_id, "thread id"), clean_id(step_id, "step id"), clean_text(title_ending)
-        actor = acting_user.get()
+        actor, fork_id = acting_user.get(), str(uuid.uuid4())
 
         async def fork(connection: AsyncConnection) -> str:
-            return await rows.fork(connection, known, step, actor, ending)
+            return await rows.fork(connection, known, step, actor, ending, fork_id=fork_id)
+
+        async def is_there(connection: AsyncConnection) -> bool:
+            return await threads.get(connection, fork_id) is not None
 
         await self._contents_settled(known)
-        forked: str = await self._writer.submit(fork)
+        forked: str = await self._writer.submit(repeatable(fork, is_there))
         self.search_indexer.note()
         self.answer_follower.note()
         return forked

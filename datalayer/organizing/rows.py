@@ -66,8 +66,10 @@ async def tag(connection: AsyncConnection, tags: Mapping[str, Sequence[str]]) ->
         await connection.execute(update(threads).where(threads.c.id.in_(thread_ids)).values(tags=list(chosen) or None))
 
 
-async def fork(connection: AsyncConnection, thread_id: str, step_id: str, actor: Actor, title_ending: str) -> str:
-    """Copy the thread as far as this step for its owner.
+async def fork(
+    connection: AsyncConnection, thread_id: str, step_id: str, actor: Actor, title_ending: str, *, fork_id: str
+) -> str:
+    """Copy the thread as far as this step for its owner, as a thread with the given id.
 
     Raises:
         NotFound: there is no such thread, or no such step in it.
@@ -79,15 +81,17 @@ async def fork(connection: AsyncConnection, thread_id: str, step_id: str, actor:
         raise NotFound(f"the thread {thread_id} does not exist")
     demand_write(actor, original.userIdentifier, "the thread")
     owner = original.userId, original.userIdentifier
-    copy = await copy_thread(connection, thread_id, owner, title_ending=title_ending, until=step_id)
+    copy = await copy_thread(connection, thread_id, owner, title_ending=title_ending, until=step_id, copy_id=fork_id)
     about = {
         **{key: value for key, value in (original.metadata or {}).items() if key not in NOT_COPIED},
         FORKED_FROM: {"thread": thread_id, "step": step_id},
     }
     await connection.execute(update(threads).where(threads.c.id == copy.thread_id).values(metadata=about))
-    # What a reviewer copied of another user's is bound to its original, also in a fork.
-    origin = select(thread_origins.c.reviewerId).where(thread_origins.c.threadId == thread_id)
+    # What a reviewer copied of another user's is bound to what was copied, also in a fork, which outlives the copy.
+    copied = thread_origins.c.originalId, thread_origins.c.reviewerId
+    origin = select(*copied).where(thread_origins.c.threadId == thread_id)
     if (reviewed := (await connection.execute(origin)).first()) is not None:
-        values = {"threadId": copy.thread_id, "originalId": thread_id, "reviewerId": reviewed.reviewerId}
-        await connection.execute(insert(thread_origins).values(**values, createdAt=copy.created_at))
+        bound = {"originalId": reviewed.originalId, "reviewerId": reviewed.reviewerId}
+        values = {"threadId": copy.thread_id, "createdAt": copy.created_at, **bound}
+        await connection.execute(insert(thread_origins).values(values))
     return copy.thread_id

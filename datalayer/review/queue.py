@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     Select,
     Text,
     and_,
@@ -32,7 +33,7 @@ from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.records.review import ItemReason, ReviewerProgress, ReviewItem, Sampled
 from datalayer.review.questions import question_before
-from datalayer.schema.chat import threads, users
+from datalayer.schema.chat import Identifier, threads, users
 from datalayer.schema.review import IS_OPEN, answers, review_items, verdicts
 
 MOST_WANTED = 20
@@ -167,7 +168,9 @@ async def listed(
         conditions.append(review_items.c.threadId == thread_id)
     if after is not None:
         place = tuple_(held, review_items.c.createdAt, review_items.c.stepId)
-        conditions.append(place > tuple_(*(literal(value) for value in after)))
+        is_others, created_at, step_id = after
+        behind = tuple_(literal(is_others, Integer), literal(created_at, Text), literal(step_id, Identifier))
+        conditions.append(place > behind)
     statement = _listed(and_(*conditions)).order_by(*order, review_items.c.stepId).limit(limit)
     rows = (await connection.execute(statement)).all()
     questions = await _questions(connection, [row.stepId for row in rows]) if excerpts and rows else {}

@@ -1,15 +1,15 @@
 """Copies of threads, in which reviewers work out better answers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_id, clean_text, known_id
+from datalayer.history.copying import demand_shareable
 from datalayer.records.review import CopiedAnswer, ThreadOrigin
 from datalayer.review import access, audit, copies
 from datalayer.review.base import ReviewStore
-from datalayer.schema.review import thread_origins
 
 
 class Takeovers(ReviewStore):
@@ -85,11 +85,5 @@ class Takeovers(ReviewStore):
             lambda connection, reviewer: copies.link(connection, known, better, original, reviewer.named[0])
         )
 
-    async def _is_copy(self, thread_id: str) -> bool:
-        """Whether the thread is a copy. No role is checked."""
-        copied = select(thread_origins.c.threadId).where(thread_origins.c.threadId == thread_id)
-
-        async def find(connection: AsyncConnection) -> bool:
-            return (await connection.execute(copied)).first() is not None
-
-        return await self.database.query(find)
+    async def _demand_shareable(self, thread_id: str, metadata: Mapping[str, Any] | None) -> None:
+        await self.database.query(lambda connection: demand_shareable(connection, thread_id, metadata))

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import datalayer
-from datalayer import Forbidden, Limit, Project, RecordChanged, acting_as
+from datalayer import Forbidden, Limit, NotFound, Project, RecordChanged, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.support.records import new_id, thread, user_id
+from tests.support.records import listed, new_id, step, thread, user_id
 
 
 async def one_of_two(one: Awaitable[Any], other: Awaitable[Any]) -> None:
@@ -46,6 +46,41 @@ async def test_of_two_changes_at_once_one_finds_another_record(layer: ChainlitLa
         ))  # fmt: skip
     finally:
         await second.close()
+
+
+async def test_what_is_repeated_after_a_lost_answer_is_done_once(layer: ChainlitLayer) -> None:
+    submit = layer._writer.submit
+
+    async def twice(work: Any, *others: Any) -> Any:
+        await submit(work, *others)
+        return await submit(work, *others)
+
+    layer._writer.submit = twice  # type: ignore[method-assign, assignment]
+    project = await layer.put_project(Project(new_id(), "One", "one"))
+    await layer.put_project(replace(project, name="Two"), only_if=lambda found: found.name == "One")
+    limit = await layer.put_limit(Limit(new_id(), "users", None, "day", "tokens", Decimal(1)))
+    await layer.put_limit(replace(limit, amount=Decimal(2)), only_if=lambda found: found.amount == 1)
+    owner = await user_id(layer, "alice")
+    await layer.change_account("alice", role="reviewer", only_if=lambda found: found.role == "user")
+    thread_id, first = await thread(layer, owner, name="Before"), step("")
+    await layer.create_step(first | {"threadId": thread_id})
+    await layer.change_thread(thread_id, name="After", only_if=lambda found: found.name == "Before")
+    fork = await layer.fork_thread(thread_id, first["id"])
+    imported = datalayer.Thread(new_id(), user_identifier="alice")
+    assert await layer.import_thread(datalayer.ImportedThread(imported))
+    assert not await layer.import_thread(datalayer.ImportedThread(imported))
+    assert set(await listed(layer, owner)) == {thread_id, fork, imported.id}
+    _, secret = await layer.invite("alice", seconds=60)
+    assert (await layer.accept_invitation(secret, "hash")).identifier == "alice"
+    with pytest.raises(NotFound):
+        await layer.accept_invitation(secret, "hash")
+    assert (await layer.delete_project("one", only_if=lambda found: found.name == "Two")).slug == "one"
+    await layer.remove_limit(limit.id, only_if=lambda found: found.amount == 2)
+    await layer.delete_thread_with_receipt(thread_id, only_if=lambda found: found.name == "After")
+    assert (await layer.delete_user("alice", only_if=lambda found: found.role == "reviewer")).id == owner
+    for deletion in (layer.delete_project("one"), layer.remove_limit(limit.id), layer.delete_user("alice")):
+        with pytest.raises(NotFound):
+            await deletion
 
 
 async def test_nothing_is_deleted_that_is_not_as_the_condition_wants_it(layer: ChainlitLayer) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 import datalayer
-from datalayer import ImportedThread, Thread, User, acting_as
+from datalayer import Element, ImportedFile, ImportedThread, Step, StepVersion, Thread, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_time
 from datalayer.schema.chat import feedback_changes, threads
@@ -30,7 +30,7 @@ from tests.support.exports import (
     own,
     zipped,
 )
-from tests.support.records import listed, new_id, opened, user_id
+from tests.support.records import listed, new_id, opened, step, thread, user_id, vote
 from threadkeeper.importing import package
 from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage
@@ -152,6 +152,34 @@ async def test_only_the_own_history_is_imported(layer: ChainlitLayer, ada: User,
     assert await layer.existing_threads([thread.thread.id, new_id(), "?"]) == {thread.thread.id}
     with pytest.raises(datalayer.InvalidRecord):
         await layer.existing_threads([new_id() for _ in range(501)])
+
+
+async def test_an_import_changes_nothing_in_threads_of_others(layer: ChainlitLayer, ada: User) -> None:
+    bob = await user_id(layer, "bob")
+    with acting_as("bob"):
+        theirs, said = await thread(layer, bob), new_id()
+        await layer.create_step(step(theirs, "An answer", id=said, type="assistant_message"))
+        await layer.upsert_feedback(vote(said, 1, "good"))
+        before = await layer.get_thread(theirs)
+    cast = datalayer.Feedback(new_id(), said, 0)
+    earlier = StepVersion(said, "removed", "assistant_message", "Assistant", "?", None, "2026-01-01T00:00:00.000000Z")
+    for foreign in (
+        {"votes": (cast,)},
+        {"files": (ImportedFile(Element(new_id(), for_id=said)),)},
+        {"versions": (earlier,), "votes": (cast,)},
+    ):
+        own = Thread(new_id(), user_identifier="ada")
+        with acting_as("ada"), pytest.raises(datalayer.InvalidRecord):
+            await layer.import_thread(ImportedThread(own, **foreign))  # type: ignore[arg-type]
+        assert await layer.get_thread_head(own.id) is None
+    moved = (Step(new_id(), theirs, "ada", "user_message", output="mine"),)
+    element = Element(new_id(), theirs, name="mine")
+    with acting_as("ada"):
+        await layer.import_thread(ImportedThread(own, moved, files=(ImportedFile(element),)))
+        found = await layer.get_thread(own.id)
+    assert [one["id"] for one in found["steps"] + found["elements"]] == [moved[0].id, element.id]
+    with acting_as("bob"):
+        assert await layer.get_thread(theirs) == before
 
 
 @pytest.mark.parametrize(

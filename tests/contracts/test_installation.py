@@ -1,11 +1,12 @@
 """The first steps of an installation, its latest backup, and the audit of what admins do with it."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import insert
 
-from datalayer import AssistantSettings, acting_as
+from datalayer import AssistantSettings, acting_as, create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.errors import Forbidden
@@ -49,6 +50,16 @@ async def test_the_page_of_the_first_steps_is_begun_seen_hidden_and_shown_again(
     await layer.note_first_steps("hidden")
     assert (await layer.first_steps()).shown.keys() == {"begun_at", "seen_at", "hidden_at"}
     await layer.note_first_steps("shown")
+    assert (await layer.first_steps()).shown.keys() == {"begun_at", "seen_at"}
+
+
+async def test_two_first_steps_at_once_are_both_kept(layer: ChainlitLayer, database_url: str) -> None:
+    second = create_data_layer(database_url)
+    try:
+        await asyncio.gather(layer.note_first_steps("seen"), second.note_first_steps("hidden"))
+        await asyncio.gather(layer.note_first_steps("shown"), second.note_first_steps("begun"))
+    finally:
+        await second.close()
     assert (await layer.first_steps()).shown.keys() == {"begun_at", "seen_at"}
 
 

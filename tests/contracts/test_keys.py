@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 import datalayer
 from datalayer import (
@@ -30,6 +30,7 @@ from datalayer.schema.keys import api_key_rates, api_keys, api_replies
 from datalayer.schema.review import audit_entries
 from tests.support.calls import call
 from tests.support.counted import counted
+from tests.support.patience import until
 from tests.support.records import new_id, thread, user_id
 
 
@@ -41,6 +42,26 @@ async def alice(layer: ChainlitLayer) -> str:
 async def made(layer: ChainlitLayer, identifier: str = "alice", **fields: Any) -> tuple[ApiKey, str]:
     with acting_as(identifier):
         return await layer.create_api_key(**{"name": "a program", "scopes": ["threads:read"], **fields})
+
+
+async def test_a_key_that_gets_a_project_while_it_is_deleted_is_revoked_too(layer: ChainlitLayer, alice: str) -> None:
+    project = await layer.put_project(Project(new_id(), "Research", "research", owner="alice"))
+    key, _ = await made(layer)
+    async with layer.database.write() as connection:
+        await connection.execute(update(api_keys).where(api_keys.c.id == key.id).values(projectId=project.id))
+        deletion = asyncio.create_task(layer.delete_project("research"))
+        if layer.database.dialect.name == "postgresql":
+            waits = text(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+
+            async def is_waiting() -> bool:
+                # Within a transaction, the view stays as it was first read.
+                async with layer.database.read() as other:
+                    return bool((await other.execute(waits)).scalar())
+
+            await until(is_waiting)
+    assert (await deletion).keys == (key.id,)
 
 
 async def test_a_key_is_found_by_its_secret_which_is_stored_nowhere(layer: ChainlitLayer, alice: str) -> None:

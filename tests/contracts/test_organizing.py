@@ -9,6 +9,7 @@ from datalayer import Folder, ThreadChoice, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.errors import Forbidden, InvalidRecord, NotFound
+from datalayer.history.copying import TEMPORARY_NOTICE
 from tests.contracts.test_elements import text_element
 from tests.support.counted import counted
 from tests.support.records import listed, new_id, step, thread, user_id
@@ -112,22 +113,32 @@ async def test_a_fork_has_the_messages_and_files_up_to_one(layer: ChainlitLayer)
         said = [
             step(original, "one", createdAt="2026-01-01T00:00:01Z", metadata={"favorite": True}),
             run,
-            step(original, "temporary", createdAt="2026-01-01T00:00:03Z", metadata={"temporary": True}),
-            step(original, "two", type="assistant_message", createdAt="2026-01-01T00:00:04Z", parentId=run["id"]),
+            step(original, "notice", createdAt="2026-01-01T00:00:03Z", metadata={TEMPORARY_NOTICE: True}),
+            step(
+                original, "earlier", createdAt="2026-01-01T00:00:03Z", metadata={"status": "notice", "temporary": True}
+            ),
+            step(
+                original,
+                "two",
+                type="assistant_message",
+                createdAt="2026-01-01T00:00:04Z",
+                parentId=run["id"],
+                metadata={"temporary": True},
+            ),
             step(original, "three", createdAt="2026-01-01T00:00:05Z"),
         ]
         for one in said:
             await layer.create_step(one)
-        for number in (0, 4):
+        for number in (0, 5):
             await layer.create_element(text_element(original, said[number]["id"], f"file {number}"))
-        forked = await layer.fork_thread(original, said[3]["id"], title_ending=" (fork)")
+        forked = await layer.fork_thread(original, said[4]["id"], title_ending=" (fork)")
         found = await layer.get_thread(forked)
         assert [one["output"] for one in found["steps"]] == ["one", "", "two"]
         assert found["steps"][2]["parentId"] == found["steps"][1]["id"]
         assert not {one["id"] for one in found["steps"]} & {one["id"] for one in said}
         (element,) = found["elements"]
         assert element["forId"] == found["steps"][0]["id"]
-        origin = {"thread": original, "step": said[3]["id"]}
+        origin = {"thread": original, "step": said[4]["id"]}
         assert found["metadata"] == {"chat_profile": "travel", "key": 1, "forked_from": origin}
         assert (found["name"], found["tags"]) == ("Trip (fork)", ["travel"])
         head = await head_of(layer, forked)

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, update
 
-from datalayer import InvalidRecord, NotFound, acting_as
+from datalayer import InvalidRecord, NotFound, Receipt, acting_as, create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.errors import Forbidden
+from datalayer.history.users import admins
 from datalayer.records.chat import Login
 from datalayer.schema.chat import users
 from datalayer.schema.people import invitations
 from tests.support.calls import call
 from tests.support.counted import counted
-from tests.support.records import thread
+from tests.support.records import thread, user_id
 
 SINCE = "2020-01-01T00:00:00.000000Z"
 
@@ -131,6 +132,31 @@ async def test_the_only_admin_stays_one(layer: ChainlitLayer) -> None:
         with pytest.raises(InvalidRecord, match=f"{left.upper()!r}, the only admin|{left!r}, the only admin"):
             await refused
     assert await layer.admins() == [left]
+
+
+async def test_of_two_admins_who_delete_themselves_at_once_one_stays(layer: ChainlitLayer, database_url: str) -> None:
+    second = create_data_layer(database_url)
+
+    async def leave(which: ChainlitLayer, name: str) -> Receipt:
+        with acting_as(name):
+            return await which.delete_user(name)
+
+    try:
+        for name in ("ada", "bob"):
+            await layer.add_account(name, "hash", "admin")
+        done = await asyncio.gather(leave(layer, "ada"), leave(second, "bob"), return_exceptions=True)
+        assert [type(one) for one in done if isinstance(one, Exception)] == [InvalidRecord], done
+        assert len(await layer.admins()) == 1
+        # While the admins are held, what names them is stored.
+        if layer.database.dialect.name == "postgresql":
+            (left,) = await layer.admins()
+            left_id = await user_id(layer, left)
+            async with layer.database.write() as connection:
+                assert await admins(connection, lock=True) == [left]
+                async with asyncio.timeout(20):
+                    await thread(second, left_id)
+    finally:
+        await second.close()
 
 
 async def test_acts_of_an_admin_leave_rows_in_the_audit_that_owners_do_not_see_as_looks(layer: ChainlitLayer) -> None:

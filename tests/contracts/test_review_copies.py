@@ -120,9 +120,26 @@ async def test_a_copy_is_not_shared(layer: ChainlitLayer) -> None:
         origin = await layer.take_over(turn.thread)
         with pytest.raises(datalayer.Forbidden):
             await layer.update_thread(origin.thread_id, metadata={"is_shared": True})
+        with pytest.raises(datalayer.Forbidden):
+            await layer.change_thread(origin.thread_id, metadata={"is_shared": True}, only_if=lambda _: True)
         await layer.update_thread(origin.thread_id, metadata={"is_shared": False}, name="mine")
     with datalayer.acting_as("bob"):
         assert await layer.get_thread(origin.thread_id) is None
+
+
+async def test_a_fork_of_a_copy_outlives_the_copy_but_not_the_original(layer: ChainlitLayer) -> None:
+    turn = await talk(layer)
+    with reviewing():
+        origin = await layer.take_over(turn.thread)
+        copied = (await layer.get_thread(origin.thread_id))["steps"][0]["id"]
+        fork = await layer.fork_thread(origin.thread_id, copied)
+        with pytest.raises(datalayer.Forbidden):
+            await layer.update_thread(fork, metadata={"is_shared": True})
+        await layer.delete_thread_with_receipt(origin.thread_id)
+        assert await layer.get_thread(fork) is not None
+    with datalayer.acting_as("alice"):
+        await layer.delete_thread_with_receipt(turn.thread)
+    assert await layer.get_thread(fork) is None
 
 
 async def test_an_owner_known_by_identifier_only_sees_who_read_the_thread(layer: ChainlitLayer) -> None:

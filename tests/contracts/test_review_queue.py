@@ -13,6 +13,7 @@ from datalayer.cleaning import utc_now
 from datalayer.records.review import AnswerFilter, ReviewItem, Sampled, Verdict
 from datalayer.review import access
 from datalayer.review import verdicts as review_verdicts
+from datalayer.review.queue_api import queue_cursor
 from datalayer.schema.review import review_items
 from tests.support.records import step
 from tests.support.reviewing import account, reviewing, talk
@@ -303,6 +304,10 @@ async def test_locked_items_are_listed_first_in_a_long_queue(layer: ChainlitLaye
         assert item is not None
         assert item.step_id == last.answer
         assert [one.step_id for one in await layer.list_queue(limit=1)] == [last.answer]
+        queue = await layer.list_queue()
+        for at, one in enumerate(queue):
+            behind = await layer.list_queue(cursor=queue_cursor(one, "rita"))
+            assert [each.step_id for each in behind] == [each.step_id for each in queue[at + 1 :]]
     with reviewing("rob"):
         assert (await layer.list_queue(limit=1))[0].step_id != last.answer
     assert len(await layer.list_queue()) == 4, "the system has no locked items"

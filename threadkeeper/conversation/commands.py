@@ -8,14 +8,13 @@ from chainlit.types import CommandDict
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
+from datalayer.history.copying import TEMPORARY_NOTICE
 from threadkeeper.chat.wording import say
 from threadkeeper.conversation.notices import notice
 from threadkeeper.program_turns import TEMPORARY_SECONDS
 
 logger = logging.getLogger(__name__)
 
-TEMPORARY = "temporary"
-"""The key by which the notice is known: a copy of the thread, which is kept, goes without it."""
 _SHOWN_CHARACTERS = 80
 
 
@@ -56,7 +55,7 @@ async def begin_thread(
     if question.command == temporary_name(language):
         # Stored before the page asks for the list of threads again.
         await layer.make_temporary(thread_id, TEMPORARY_SECONDS)
-        await notice(say("notice_temporary", language), **{TEMPORARY: True}).send()
+        await notice(say("notice_temporary", language), **{TEMPORARY_NOTICE: True}).send()
     await offer_commands(prompts, language, begins=False)
 
 

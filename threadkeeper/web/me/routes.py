@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from datalayer import SYSTEM, Account, BlobNotFound, Job, LimitStanding, Login, acting_as
+from datalayer import SYSTEM, Account, BlobNotFound, InvalidRecord, Job, LimitStanding, Login, acting_as
 from datalayer.billing.billing import DEFAULT_PROJECT
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, clean_time, known_id, name_key, utc_now
@@ -20,7 +20,7 @@ from datalayer.records.audit import Look, LookPage
 from datalayer.records.review_statistics import Satisfaction
 from threadkeeper.jobs.takeouts import KEPT_SECONDS, TAKEOUT
 from threadkeeper.web.auth.gate import Person, login_at
-from threadkeeper.web.auth.roles import LoggedIn, is_admin
+from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.auth.tokens import clear_login_cookie
 from threadkeeper.web.me.browsers import browser_name
 from threadkeeper.web.me.keys import offered, own_keys
@@ -145,9 +145,11 @@ async def log_out_everywhere(request: Request, _person: LoggedIn, _form: Form, l
 async def delete_me(request: Request, person: LoggedIn, form: Form, layer: Layer, pages: Pages) -> Response:
     if not hmac.compare_digest(form.one("confirm", longest=1_000).strip().encode(), person.identifier.encode()):
         raise InvalidInput("me_delete_wrong")
-    if is_admin(person) and await layer.admins() == [person.identifier]:
-        raise InvalidInput("me_delete_only_admin")
-    receipt = await layer.delete_user(person.identifier)
+    try:
+        receipt = await layer.delete_user(person.identifier)
+    except InvalidRecord:
+        # Everything else is checked before.
+        raise InvalidInput("me_delete_only_admin") from None
     response = receipt_page(request, pages, "me/deleted.html", receipt, person=None)
     clear_login_cookie(request, response)
     return response

@@ -1,0 +1,49 @@
+"""Operations that stay right if the queue repeats them.
+
+The queue runs an operation again if its transaction was committed, but the connection was lost before the answer came.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from datalayer.errors import NotFound
+
+T = TypeVar("T")
+_Operation = Callable[[AsyncConnection], Awaitable[T]]
+
+
+def deletion(remove: _Operation[T]) -> _Operation[T]:
+    """The deletion, which raises NotFound if there is nothing to delete; repeated, it gives its result again."""
+    results: list[T] = []
+
+    async def operation(connection: AsyncConnection) -> T:
+        try:
+            result = await remove(connection)
+        except NotFound:
+            if not results:
+                raise
+            return results[-1]
+        results.append(result)
+        return result
+
+    return operation
+
+
+def repeatable(change: _Operation[T], is_done: _Operation[bool]) -> _Operation[T]:
+    """The change; repeated, it gives its result again if the change is found to be done.
+
+    Args:
+        is_done: whether the database is as the last attempt left it. It is asked only after such an attempt.
+    """
+    results: list[T] = []
+
+    async def operation(connection: AsyncConnection) -> T:
+        if results and await is_done(connection):
+            return results[-1]
+        result = await change(connection)
+        results.append(result)
+        return result
+
+    return operation
