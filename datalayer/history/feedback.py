@@ -88,8 +88,10 @@ async def remove_with_steps(
     Args:
         thread_id: only votes in this thread.
     """
-    chosen = [feedbacks.c.forId.in_(step_ids)] + ([] if thread_id is None else [feedbacks.c.threadId == thread_id])
-    withdrawal = delete(feedbacks).where(*chosen).returning(feedbacks)
+    chosen = delete(feedbacks).where(feedbacks.c.forId.in_(step_ids))
+    if thread_id is not None:
+        chosen = chosen.where(feedbacks.c.threadId == thread_id)
+    withdrawal = chosen.returning(feedbacks)
     rows = [
         {
             **{name: row[name] for name in ("forId", "threadId", "userId", "value", "comment", "reasons")},
