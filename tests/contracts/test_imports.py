@@ -170,7 +170,7 @@ async def test_an_import_changes_nothing_in_threads_of_others(layer: ChainlitLay
     ):
         own = Thread(new_id(), user_identifier="ada")
         with acting_as("ada"), pytest.raises(datalayer.InvalidRecord):
-            await layer.import_thread(ImportedThread(own, **foreign))  # type: ignore[arg-type]
+            await layer.import_thread(ImportedThread(own, **foreign))
         assert await layer.get_thread_head(own.id) is None
     moved = (Step(new_id(), theirs, "ada", "user_message", output="mine"),)
     element = Element(new_id(), theirs, name="mine")
