@@ -102,6 +102,18 @@ class Imports(DataStore):
             for one in own
         ]
 
+    async def threads_to_export(self, user_id: str) -> list[str]:
+        """The ids of all threads of the user that are not temporary, last activity first: as they are now.
+
+        Args:
+            user_id: the acting user's id; of another user's threads, there are none.
+        """
+        known, actor = known_id(user_id), acting_user.get()
+        if known is None:
+            return []
+        await self._writer.settled()
+        return await self.database.query(lambda connection: storing.ids_of_user(connection, known, actor))
+
     async def keep_import(self, content: AsyncIterable[bytes], seconds: float) -> str:
         """Store an uploaded export; returns its key in the file store. It is deleted after so many seconds.
 

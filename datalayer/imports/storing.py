@@ -12,8 +12,9 @@ from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import deletion_marks, feedback, file_outbox, users
 from datalayer.history.removed_answers import IS_LAST_VOTE
+from datalayer.ownership import Actor, kind_of, readable_by
 from datalayer.records.imports import ImportedThread
-from datalayer.schema.chat import elements, feedback_changes, steps, threads
+from datalayer.schema.chat import IS_TEMPORARY, elements, feedback_changes, steps, threads
 from datalayer.schema.review import step_versions
 from datalayer.schema.rows import given
 
@@ -24,6 +25,13 @@ _STATES = {"disableFeedback": False, "streaming": False, "isError": False}
 async def existing(connection: AsyncConnection, thread_ids: Collection[str]) -> set[str]:
     """The ids of those threads that exist, whoever owns them."""
     return set((await connection.execute(select(threads.c.id).where(threads.c.id.in_(thread_ids)))).scalars())
+
+
+async def ids_of_user(connection: AsyncConnection, user_id: str, actor: Actor) -> list[str]:
+    """The ids of the user's threads that the actor may read, last activity first; temporary ones are left out."""
+    listed = select(threads.c.id).where(threads.c.userId == user_id, ~IS_TEMPORARY, readable_by(kind_of(actor)))
+    order = listed.order_by(threads.c.updatedAt.desc(), threads.c.id.desc())
+    return list((await connection.execute(order, {"actor": actor})).scalars())
 
 
 async def versions_of(connection: AsyncConnection, thread_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

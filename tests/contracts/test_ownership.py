@@ -160,6 +160,7 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "get_thread_head": lambda a: a.layer.get_thread_head(a.thread),
     "get_threads": lambda a: a.layer.get_threads([a.thread]),
     "export_threads": lambda a: a.layer.export_threads([a.thread]),
+    "threads_to_export": lambda a: a.layer.threads_to_export(a.user),
     "get_thread_author": lambda a: a.layer.get_thread_author(a.thread),
     "get_element": lambda a: a.layer.get_element(a.thread, a.element.id),
     "open_element": lambda a: opened(a.layer, a.thread, a.element.id),

@@ -11,7 +11,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from tests.contracts.test_imports import ada, compare, imported, of_user
 from tests.support.exports import PNG, chatgpt
 from tests.support.pages import read_page
-from tests.support.records import step, thread, user_id
+from tests.support.records import new_id, step, thread, user_id
 from threadkeeper.exporting import export as exporting
 from threadkeeper.exporting.export import FORMATS, export
 
@@ -37,6 +37,22 @@ async def test_a_json_export_comes_back_as_it_was(layer: ChainlitLayer, ada: Use
     for thread_id, wanted in zip(await of_user(layer, eve), chatgpt.EXPORT.threads, strict=True):
         await compare(layer, eve, thread_id, wanted)
     assert (await imported(layer, eve, path)).existing == 3, "twice is once"
+
+
+async def test_a_thread_that_goes_on_during_the_export_is_in_it(
+    layer: ChainlitLayer, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "_AT_ONCE", 1)
+    parts = []
+    with acting_as("ada"):
+        ids = [await thread(layer, ada.id, name) for name in ("first", "second", "third")]
+        await layer.organize_threads(ids[1:2], is_archived=True)
+        await layer.make_temporary(new_id(), 60)
+        assert await layer.threads_to_export(ada.id) == ids[::-1]
+        async for part in export(layer, ada.id, "openai"):
+            parts.append(json.loads(part)["id"])
+            await layer.create_step(step(ids[0], "more"))
+    assert parts == ids[::-1]
 
 
 async def test_each_format_has_the_thread_and_runs_nothing(

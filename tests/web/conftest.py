@@ -181,6 +181,7 @@ def whole_app(
     extra_routers: list[APIRouter],
     review_policy: ReviewPolicy,
     webhook_places: Places,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> FastAPI:
     monkeypatch.setattr("chainlit.data._data_layer", layer)
@@ -191,7 +192,7 @@ def whole_app(
     register_answers(layer, ask_thread)
     register_webhooks(layer, webhook_places)
     register_takeouts(layer)
-    register_imports(layer)
+    register_imports(layer, tmp_path / "imports")
     ours = all_routers(
         layer,
         ask_thread=ask_thread,

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import func, select
 
 from datalayer import User
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_in
+from datalayer.schema.chat import blob_deletions
 from tests.contracts.test_imports import compare, of_user
 from tests.support.exports import chatgpt
 from tests.support.job_process import TIMES
@@ -68,7 +71,7 @@ async def test_a_history_is_looked_through_and_imported(
         refused = await rita.post(f"{ADDRESS}/{job.id}/{act}", data={"form_token": other})
         assert refused.status_code == 404, "it is not hers"
 
-    assert (await sent(uma, looked)).status_code == 303
+    assert [(await sent(uma, looked)).status_code for _ in range(2)] == [303, 303], "twice is once"
     done = await state(uma, "Your threads")
     assert done.one("a", class_="button").attributes["href"] == "/me/threads"
     ids = await of_user(layer, people["user"])
@@ -76,9 +79,21 @@ async def test_a_history_is_looked_through_and_imported(
         await compare(layer, people["user"], thread_id, wanted)
     assert await listed(layer, people["user"].id, search=export.word) == ids[:1], "of the oldest thread"
     # The upload is not needed any more.
-    assert [one async for one in layer.blobs.list("imports/")] == []
+    async with layer.database.read() as connection:
+        due = (await connection.execute(select(func.min(blob_deletions.c.dueAt)))).scalar_one()
+    assert due < utc_in(3_700)
+    (first,) = [one.key async for one in layer.blobs.list("imports/")]
     await uploaded(uma, export.write(tmp_path))
     assert "There is nothing new to import." in (await state(uma, "what is in it")).text
+    # Nobody has two uploads, and the one that was replaced cannot be imported.
+    (second,) = [one.key async for one in layer.blobs.list("imports/")]
+    assert first != second
+    newest, _, check = (await layer.list_jobs()).jobs
+    own = (await page_at(uma, ADDRESS)).all("input", name="form_token")[0].attributes["value"]
+    await layer.blobs.delete(second)
+    for job in (check, newest):
+        refused = await uma.post(f"{ADDRESS}/{job.id}/start", data={"form_token": own})
+        assert (refused.status_code, "This upload was deleted." in refused.text) == (400, True)
 
 
 async def test_what_cannot_be_imported_is_said(
@@ -95,6 +110,7 @@ async def test_what_cannot_be_imported_is_said(
     layer.run_jobs(TIMES)
     await uploaded(uma, path)
     assert "Nothing in the file is in a known format." in (await state(uma, "could not be imported")).text
+    assert [one async for one in layer.blobs.list("imports/")] == [], "nor is what was cancelled before kept"
     page = await page_at(uma, ADDRESS)
     token = page.all("input", name="form_token")[0].attributes["value"]
     assert (await uma.post(ADDRESS, data={"form_token": token})).status_code == 400, "no file"

@@ -11,7 +11,6 @@ from datalayer import acting_as
 from datalayer.accounts.accounts import Accounts
 from datalayer.files.files import Files
 from datalayer.imports.imports import Imports
-from datalayer.organizing.organizing import Organizing
 from threadkeeper.commands.terminal import end, settings_or_end, with_layer
 from threadkeeper.exporting.export import export
 
@@ -31,7 +30,7 @@ class Format(StrEnum):
     openai = "openai"
 
 
-class _Store(Accounts, Files, Imports, Organizing):
+class _Store(Accounts, Files, Imports):
     pass
 
 

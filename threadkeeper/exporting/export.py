@@ -1,12 +1,13 @@
 """Exports one thread or all threads of the acting user, as a stream: a few threads at a time are in memory."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from datalayer import BlobNotFound, Element, OpenBlob, OwnThreadPage, ThreadChoice
+from datalayer import BlobNotFound, Element, OpenBlob
 from threadkeeper.exporting import html, markdown
 from threadkeeper.exporting.messages import said_in
 
@@ -22,7 +23,6 @@ LARGEST_FILE = 5 * 1024 * 1024
 MOST_FILES_BYTES = 50 * 1024 * 1024
 """Bytes of all files within one thread."""
 JSON_FORMAT, JSON_VERSION = "threadkeeper-threads", 1
-_PAGE = 100
 _AT_ONCE = 10
 _ROLES = {"question": "user", "answer": "assistant"}
 
@@ -30,9 +30,7 @@ _ROLES = {"question": "user", "answer": "assistant"}
 class ExportStore(Protocol):
     """What an export needs of the data layer."""
 
-    async def own_threads(
-        self, user_id: str, which: ThreadChoice = ..., *, cursor: str | None = None, limit: int = 50
-    ) -> OwnThreadPage: ...
+    async def threads_to_export(self, user_id: str) -> list[str]: ...
     async def export_threads(self, thread_ids: Sequence[str]) -> list[dict[str, Any]]: ...
     async def open_element(self, thread_id: str, element_id: str) -> tuple[Element, OpenBlob] | None: ...
 
@@ -71,56 +69,54 @@ async def export(
     Args:
         user_id: the acting user's id.
         thread_format: one of `FORMATS`.
-        thread_ids: only these threads; by default all that are not temporary. Those of others are left out.
+        thread_ids: only these threads; by default all of now that are not temporary. Those of others are left out.
     """
+    # Each thread is written in a thread of the process, because a long one takes the CPU for a while.
     threads = _threads(store, user_id, thread_ids)
     match thread_format:
         case "markdown":
             async for thread in threads:
-                yield markdown.written(thread).encode()
+                yield await asyncio.to_thread(_as_markdown, thread)
         case "html":
             yield html.HEAD.encode()
             async for thread in threads:
-                yield html.written(thread, await Contents(store).of(thread, only_pictures=True)).encode()
+                contents = await Contents(store).of(thread, only_pictures=True)
+                yield await asyncio.to_thread(_as_html, thread, contents)
             yield html.FOOT.encode()
         case "json":
             yield f'{{"format": "{JSON_FORMAT}", "version": {JSON_VERSION}, "threads": ['.encode()
-            between = "\n"
+            between = b"\n"
             async for thread in threads:
-                described = _described(thread, await Contents(store).of(thread, only_pictures=False))
-                yield f"{between}{json.dumps(described, ensure_ascii=False)}".encode()
-                between = ",\n"
+                contents = await Contents(store).of(thread, only_pictures=False)
+                yield between + await asyncio.to_thread(_as_json, thread, contents)
+                between = b",\n"
             yield b"\n]}\n"
         case "openai":
             async for thread in threads:
-                yield f"{json.dumps(_messages(thread), ensure_ascii=False)}\n".encode()
+                yield await asyncio.to_thread(_as_messages, thread)
         case _:
             raise ValueError(thread_format)
 
 
 async def _threads(store: ExportStore, user_id: str, thread_ids: Sequence[str] | None) -> AsyncIterator[dict[str, Any]]:
-    async for ids in _ids(store, user_id, thread_ids):
-        for at in range(0, len(ids), _AT_ONCE):
-            for thread in await store.export_threads(ids[at : at + _AT_ONCE]):
-                yield thread
+    # All ids at once: the list by last activity changes while its owner chats.
+    ids = await store.threads_to_export(user_id) if thread_ids is None else thread_ids
+    for at in range(0, len(ids), _AT_ONCE):
+        for thread in await store.export_threads(ids[at : at + _AT_ONCE]):
+            yield thread
 
 
-async def _ids(store: ExportStore, user_id: str, thread_ids: Sequence[str] | None) -> AsyncIterator[Sequence[str]]:
-    if thread_ids is not None:
-        yield thread_ids
-        return
-    cursor = None
-    while True:
-        page = await store.own_threads(user_id, ThreadChoice(is_archived=None), cursor=cursor, limit=_PAGE)
-        yield [thread.id for thread in page.threads]
-        cursor = page.next_cursor
-        if cursor is None:
-            return
+def _as_markdown(thread: Mapping[str, Any]) -> bytes:
+    return markdown.written(thread).encode()
 
 
-def _described(thread: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
+def _as_html(thread: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:
+    return html.written(thread, contents).encode()
+
+
+def _as_json(thread: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:
     """The thread as JSON: without keys of the file store, and with the files as base64."""
-    return {
+    described = {
         **thread,
         "elements": [
             {name: value for name, value in element.items() if name not in ("objectKey", "chainlitKey", "path")}
@@ -128,14 +124,16 @@ def _described(thread: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict
             for element in thread["elements"]
         ],
     }
+    return json.dumps(described, ensure_ascii=False).encode()
 
 
-def _messages(thread: Mapping[str, Any]) -> dict[str, Any]:
-    """The questions and answers, as OpenAI's API takes them. Thoughts, tools and files are no part of it."""
+def _as_messages(thread: Mapping[str, Any]) -> bytes:
+    """A line with questions and answers, as OpenAI's API takes them. Thoughts, tools and files are no part of it."""
     said = [one for one in said_in(thread) if one.kind in _ROLES and one.text]
-    return {
+    found = {
         "id": thread["id"],
         "title": thread["name"],
         "created_at": thread["createdAt"],
         "messages": [{"role": _ROLES[one.kind], "content": one.text} for one in said],
     }
+    return f"{json.dumps(found, ensure_ascii=False)}\n".encode()

@@ -7,6 +7,7 @@ only itself.
 
 import asyncio
 import logging
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -111,16 +112,16 @@ async def run_import(
         reader, entries = await asyncio.to_thread(reader_of, package, by_day=by_day)
         found = _Import(store, user, reader.source, opener_of(package), dry_run=dry_run)
         found.expired_before = expired_before
-        conversations = reader.read(package, entries)
+        conversations = _Conversations(reader.read(package, entries))
         try:
             # Parsing takes the CPU, so it is done in a thread.
-            while (one := await asyncio.to_thread(next, conversations, None)) is not None:
+            while (one := await asyncio.to_thread(conversations.next)) is not None:
                 await found.take(one)
                 if progressed is not None:
                     await progressed(found.report)
             return await found.ended()
         finally:
-            await asyncio.to_thread(_close, conversations)
+            await asyncio.to_thread(conversations.close)
     finally:
         package.close()
 
@@ -213,7 +214,22 @@ class _Import:
         report.expiring += bool(self.expired_before and ended and ended < self.expired_before)
 
 
-def _close(conversations: Iterator[Read]) -> None:
-    close = getattr(conversations, "close", None)
-    if close is not None:
-        close()
+class _Conversations:
+    """What a reader gives, read in threads.
+
+    An import that is cancelled leaves a thread that still reads; what it reads cannot be closed before it has ended.
+    """
+
+    def __init__(self, given: Iterator[Read]) -> None:
+        self._given = given
+        self._is_read = threading.Lock()
+
+    def next(self) -> Read | None:
+        with self._is_read:
+            return next(self._given, None)
+
+    def close(self) -> None:
+        close = getattr(self._given, "close", None)
+        if close is not None:
+            with self._is_read:
+                close()

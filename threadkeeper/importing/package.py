@@ -4,11 +4,13 @@ Nothing is unpacked, so the name of an entry cannot lead to another path. Entrie
 one record at a time, so memory does not depend on the size of the export.
 """
 
+import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeAlias
 
@@ -20,6 +22,14 @@ MOST_BYTES = 64 * 1024**3
 LARGEST_RECORD = 64 * 1024 * 1024
 """Bytes of one conversation, which is whole in memory."""
 LARGEST_OBJECT = 64 * 1024 * 1024
+DEEPEST = 3_000
+"""Levels of JSON within each other. A message of LibreChat's nested form is two."""
+# The parser keeps the names above each open level: that many bytes of them at most.
+_MOST_PATHS = 64 * 1024 * 1024
+# Of a ZIP's list of entries, which `zipfile` has whole in memory: a third of a kilobyte for each.
+_MOST_LISTED = 64 * 1024 * 1024
+_ENTRY_MARK = b"PK\x01\x02"
+_ZIP64_END = 76
 _LOOKED_AT = 2 * 1024 * 1024
 _DEEPEST_PATH = 5
 # Text shrinks to about a tenth. A large entry that shrinks to a two-hundredth is a ZIP bomb.
@@ -27,6 +37,10 @@ _MOST_SHRUNK = 200
 _SMALL_BYTES = 16 * 1024 * 1024
 _ENCRYPTED = 0x1
 _BOM = b"\xef\xbb\xbf"
+_STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
+_NO_BRACKETS = bytes(byte for byte in range(256) if not _STEPS[byte])
+
+_TOO_MANY = f"the export has more than {MOST_ENTRIES} entries"
 
 Shape: TypeAlias = frozenset[str]
 """The paths of the keys at the beginning of a JSON file, as in `item.mapping`; `item` is a record of an array."""
@@ -50,7 +64,9 @@ class Package:
         self._entries: dict[str, Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
         try:
             for path in paths:
-                if zipfile.is_zipfile(path):
+                with readable(path.name):
+                    is_archive = zipfile.is_zipfile(path)
+                if is_archive:
                     self._add_archive(path)
                 else:
                     path.open("rb").close()
@@ -64,10 +80,13 @@ class Package:
         for archive in self._archives:
             archive.close()
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The names of the entries, sorted."""
         return sorted(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
 
     def size(self, name: str) -> int:
         """The bytes of the entry, unpacked."""
@@ -92,6 +111,23 @@ class Package:
         for name in self.names:
             found.setdefault(PurePosixPath(name).name, name)
         return found
+
+    @cached_property
+    def by_last_parts(self) -> dict[str, str]:
+        """The entries by their names without folders but the last one; the first of those with the same one."""
+        found: dict[str, str] = {}
+        for name in self.names:
+            found.setdefault("/".join(name.rsplit("/", 2)[-2:]), name)
+        return found
+
+    def check_record(self, names: Iterable[str]) -> None:
+        """Of one conversation that is in several entries: of those that exist.
+
+        Raises:
+            BadPackage: together they are too large.
+        """
+        if sum(self.size(name) for name in names if name in self) > LARGEST_RECORD:
+            raise BadPackage(f"its rows have more than {LARGEST_RECORD // 1024**2} MiB")
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -147,6 +183,7 @@ class Package:
 
     def _add_archive(self, path: Path) -> None:
         with readable(path.name):
+            _check_list(path)
             archive = zipfile.ZipFile(path)
         self._archives.append(archive)
         packed = 0
@@ -168,23 +205,45 @@ class Package:
 
     def _check_total(self) -> None:
         if len(self._entries) > MOST_ENTRIES:
-            raise BadPackage(f"the export has more than {MOST_ENTRIES} entries")
+            raise BadPackage(_TOO_MANY)
         if sum(map(self.size, self._entries)) > MOST_BYTES:
             raise BadPackage(f"the export has more than {MOST_BYTES // 1024**3} GiB when unpacked")
 
 
+def _check_list(path: Path) -> None:
+    """Refuse a ZIP with too many entries before `zipfile` makes objects of them.
+
+    The number at the end of their list may be a lie, so the marks in the list are counted, too.
+    """
+    with path.open("rb") as stream:
+        # What ZipFile itself reads, with the numbers of ZIP64 if there are any: another reading could be deceived.
+        end = zipfile._EndRecData(stream)  # type: ignore[attr-defined]
+        if end is None:
+            return
+        entries, size, at = end[4], end[5], end[9]
+        if max(entries - MOST_ENTRIES, size - _MOST_LISTED) <= 0:
+            # The end of ZIP64 lies between the list and the end.
+            stream.seek(max(at - size - _ZIP64_END, 0))
+            entries = stream.read(size + _ZIP64_END).count(_ENTRY_MARK)
+            if entries <= MOST_ENTRIES:
+                return
+    raise BadPackage(_TOO_MANY)
+
+
 class _Counted:
-    """A stream that ends the reading of a record that is too large."""
+    """A stream that ends the reading of a record that is too large, or of values that are nested too deeply."""
 
     def __init__(self, stream: IO[bytes], most: int) -> None:
         self._stream, self._most, self._count = stream, most, 0
         self._is_first = True
+        self._levels = _Levels()
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._stream.read(size)
         self._count += len(chunk)
         if self._count > self._most:
             raise BadPackage(f"a record has more than {self._most // 1024**2} MiB")
+        self._levels.follow(chunk)
         if self._is_first and chunk:
             self._is_first, chunk = False, _without_bom(chunk)
         return chunk
@@ -194,17 +253,69 @@ class _Counted:
 
 
 class _Beginning:
-    """The first bytes of a stream."""
+    """The first bytes of a stream. Values that are nested too deeply end it."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
         self._stream, self._left, self._is_first = stream, size, True
+        self._levels = _Levels()
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._stream.read(min(size, self._left) if size >= 0 else self._left)
         self._left -= len(chunk)
+        self._levels.follow(chunk)
         if self._is_first and chunk:
             self._is_first, chunk = False, _without_bom(chunk)
         return chunk
+
+
+class _Levels:
+    """Counts the open levels of JSON by the brackets outside of its strings, because ijson has no limit.
+
+    ijson keeps for each open level all names above it, so a small file of many levels, or of some with a long name,
+    would take all memory. A pass over the bytes costs a third of the parsing; events in Python cost two times it.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        # Whether the chunk before ended within a string, and the bytes of that string so far.
+        self._is_within, self._length = False, 0
+        # The bytes of a string at the end of it, which is a name if a colon follows.
+        self._ended = 0
+        self._escape = b""
+        self._longest_name = len("item")
+
+    def follow(self, chunk: bytes) -> None:
+        """The next bytes.
+
+        Raises:
+            BadPackage: they are nested too deeply.
+        """
+        text = (self._escape + chunk).replace(rb"\\", b"__").replace(rb"\"", b"__")
+        self._escape = b"\\" if text.endswith(b"\\") else b""
+        parts = text.removesuffix(b"\\").split(b'"')
+        if self._is_within:
+            parts.insert(0, b"")
+        elif first := parts[0].lstrip()[:1]:
+            self._longest_name = max(self._longest_name, self._ended if first == b":" else 0)
+            self._ended = 0
+        # Every second part is a string now.
+        length, before = 0, self._length
+        for at in range(1, len(parts), 2):
+            length, before = before + len(parts[at]), 0
+            if length > self._longest_name and at + 1 < len(parts) and parts[at + 1].lstrip()[:1] == b":":
+                self._longest_name = length
+        self._is_within = len(parts) % 2 == 0
+        self._length = length if self._is_within else 0
+        if len(parts) > 1:
+            self._ended = 0 if self._is_within or parts[-1].strip() else length
+        brackets = b"".join(parts[::2]).translate(None, _NO_BRACKETS)
+        opened = brackets.count(b"[") + brackets.count(b"{")
+        most = min(DEEPEST, math.isqrt(2 * _MOST_PATHS // self._longest_name))
+        # Most chunks need no look at their brackets one by one.
+        depths = accumulate(map(_STEPS.__getitem__, brackets), initial=self._depth)
+        if self._depth + opened > most and max(depths) > most:
+            raise BadPackage("its values are nested too deeply")
+        self._depth += 2 * opened - len(brackets)
 
 
 def _without_bom(chunk: bytes) -> bytes:

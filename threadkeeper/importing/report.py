@@ -39,7 +39,8 @@ def lines_of(report: Report, *, is_dry_run: bool) -> Iterator[str]:
     would = "Would import" if is_dry_run else "Imported"
     yield f"{would} {report.new} threads. {report.existing} exist already."
     if report.expiring:
-        yield f"{report.expiring} of them are older than RETENTION_DAYS: the next run of the retention deletes them."
+        old = "older than RETENTION_THREADS_DAYS: the next run of the retention deletes them"
+        yield f"{report.expiring} of them are {old}."
     for key, count in sorted(report.left_out.items()):
         yield f"Left out: {count} {_LEFT_OUT.get(key, key.replace('_', ' '))}."
     if report.failed:

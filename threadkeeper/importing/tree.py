@@ -74,11 +74,13 @@ def tree_of(conversation: Conversation) -> Tree:
 def _unique(messages: Sequence[Message]) -> list[Message]:
     """The messages, each with an id of its own; of those with the same one, the first keeps it."""
     seen: set[str] = set()
+    # The number that each id was given last: counting from the start each time would take its square.
+    last: dict[str, int] = {}
     for one in messages:
-        given, again = one.id, 1
+        given = one.id
         while one.id in seen:
-            again += 1
-            one.id = f"{given}#{again}"
+            last[given] = last.get(given, 1) + 1
+            one.id = f"{given}#{last[given]}"
         seen.add(one.id)
     return list(messages)
 

@@ -1,11 +1,14 @@
 """The job that imports the uploaded export of another chat for its user, or first looks what is in it.
 
-The upload is a file in the store, which the outbox of files deletes after a day. The job reads a copy of it on disk, so
-that the file can be read in any order. A job that was interrupted begins again, and passes over what is stored.
+The upload is a file in the store, which the outbox of files deletes after a day, or sooner: when it is imported, is
+nothing that can be imported, or when its user uploads another one. The job reads a copy of it on disk, so that the file
+can be read in any order. A job that was interrupted begins again, and passes over what is stored.
 """
 
 import asyncio
+import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,14 +25,23 @@ if TYPE_CHECKING:
 IMPORT = "import"
 KEPT_SECONDS = 24 * 3600.0
 """For how long an upload is kept."""
+_LEFT_SECONDS = 3600.0
+"""For how long it is kept after it was imported."""
 IMPORTS_AT_ONCE = 1
 """Each reads with the CPU of one core."""
+_PREFIX = "import-"
 GONE = "gone"
 """The error of a job whose upload was deleted."""
 
 
-def register_imports(layer: "ChainlitLayer", retention_days: int | None = None) -> None:
-    """`retention_days`: after which threads are deleted, so that the page can say so."""
+def register_imports(layer: "ChainlitLayer", copies: Path, retention_days: int | None = None) -> None:
+    """Register the kind.
+
+    Args:
+        layer: whose threads these become.
+        copies: the folder for the copies of uploads, as large as they are. It is made if it is missing.
+        retention_days: after which threads are deleted, so that the page can say so.
+    """
 
     async def bring(context: JobContext) -> dict[str, Any]:
         account = await layer.get_account(context.owner) if context.owner is not None else None
@@ -41,7 +53,8 @@ def register_imports(layer: "ChainlitLayer", retention_days: int | None = None) 
             await context.progress(report.conversations + report.failed, total)
 
         key = str(context.arguments["key"])
-        with tempfile.TemporaryDirectory(prefix="import-") as folder:
+        await asyncio.to_thread(_make_room, copies)
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=copies) as folder:
             path = Path(folder) / "export"
             try:
                 blob = await layer.blobs.open(key)
@@ -61,13 +74,29 @@ def register_imports(layer: "ChainlitLayer", retention_days: int | None = None) 
                 )
             except BadPackage as error:
                 text = str(error)
+                # Nobody can use it.
+                await layer.file_deleter.delete([key], None)
                 raise JobFailed(f"{text[:1].upper()}{text[1:]}.") from error
         await context.progress(report.conversations + report.failed, report.conversations + report.failed)
         if not context.arguments["dry_run"]:
-            await layer.file_deleter.delete([key], None)
+            # Not at once: if this process dies before the end is stored, the job begins again.
+            await context.keep_file(key, _LEFT_SECONDS)
         return report.as_json()
 
     layer.register_job(IMPORT, bring, at_once=IMPORTS_AT_ONCE)
+
+
+def _make_room(copies: Path) -> None:
+    """Make the folder, and delete what processes that were killed have left in it."""
+    copies.mkdir(parents=True, exist_ok=True)
+    for left in copies.glob(f"{_PREFIX}*"):
+        try:
+            # Another process may have made it, and read it still.
+            if left.stat().st_mtime < time.time() - KEPT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        except FileNotFoundError:
+            # Its own process has deleted it.
+            continue
 
 
 async def _copy(chunks: AsyncIterator[bytes], path: Path) -> None:

@@ -24,7 +24,7 @@ from threadkeeper.settings.settings import Settings
 def register_jobs(layer: ChainlitLayer, settings: Settings, model: Model, knowledge: KnowledgeOnDemand) -> None:
     register_retention(layer, settings.retention_days, settings.retention_every_hours, settings.usage_payload_days)
     register_takeouts(layer)
-    register_imports(layer, settings.retention_days.get("threads"))
+    register_imports(layer, settings.data_dir.absolute() / "imports", settings.retention_days.get("threads"))
     if dump_line(settings) is None:
         register_backups(layer, settings.resolved_database_url, settings.data_dir.absolute() / "backups")
     register_titles(layer, model, settings.title_model)

@@ -15,14 +15,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from threadkeeper.importing.files import entry_attachment
-from threadkeeper.importing.model import Attachment, BadConversation, Conversation, Message, Read
-from threadkeeper.importing.package import BadPackage, Package, Shape
+from threadkeeper.importing.model import Attachment, BadConversation, Conversation, Message, Read, Unreadable
+from threadkeeper.importing.package import LARGEST_RECORD, BadPackage, Package, Shape
 from threadkeeper.importing.values import each, items, mapping, moment, text
 
 _ENGLISH = "Prompted "
 _SAMPLE = 300
 _FEWEST = 4
 _MOST_OF = 0.8
+# Of a message or a file besides its texts, about.
+_BYTES_EACH = 1000
 _END_OF_WORDS = re.compile(r".*[\s:：]", re.DOTALL)
 
 
@@ -96,11 +98,22 @@ def _days(found: Iterator[Read]) -> Iterator[Read]:
     """The conversations of each day as one."""
     times: Counter[str] = Counter()
     for day, group in groupby(found, _day):
-        listed = [*group]
         if not day:
-            yield from listed
+            yield from group
             continue
         times[day] += 1
+        listed: list[Read] = []
+        size = 0
+        for one in group:
+            size += _size(one)
+            # What is too large is read to its end, and not kept.
+            if size <= LARGEST_RECORD:
+                listed.append(one)
+            else:
+                listed.clear()
+        if size > LARGEST_RECORD:
+            yield Unreadable(day, f"The day has more than {LARGEST_RECORD // 1024**2} MiB.")
+            continue
         # An export that is not sorted has a day in several places.
         whole = Conversation(day if times[day] == 1 else f"{day} #{times[day]}", day)
         of_day = [one for one in listed if isinstance(one, Conversation)]
@@ -114,6 +127,12 @@ def _days(found: Iterator[Read]) -> Iterator[Read]:
         if whole.messages:
             whole.current = whole.messages[-1].id
         yield whole
+
+
+def _size(one: Read) -> int:
+    """About the bytes of a conversation in memory."""
+    messages = one.messages if isinstance(one, Conversation) else ()
+    return _BYTES_EACH + sum(len(said.text) + _BYTES_EACH * (1 + len(said.files)) for said in messages)
 
 
 def _day(one: Read) -> str:

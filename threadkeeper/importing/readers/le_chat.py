@@ -101,7 +101,7 @@ def _files(package: Package, stem: str, message: Mapping[str, Any]) -> Iterator[
         name = text(file.get("name")) or "file"
         file_id = text(file.get("id")) or f"{message.get('id')}/{at}"
         folder = f"{stem}-files/{name}"
-        entry = next((entry for entry in package.names if entry == folder or entry.endswith(f"/{folder}")), None)
+        entry = package.by_last_parts.get(folder)
         yield entry_attachment(package, file_id, name, entry) if entry else Attachment(file_id, name)
 
 

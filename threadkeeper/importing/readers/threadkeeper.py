@@ -31,6 +31,7 @@ from threadkeeper.importing.values import each, items, mapping, moment, number, 
 FORMAT = "threadkeeper-threads"
 """The `format` of a JSON export."""
 VERSION = 1
+_ROWS = ("steps", "elements", "feedbacks", "feedback_changes", "step_versions")
 _KINDS: dict[str, Kind] = {"user_message": "question", "assistant_message": "answer", "run": "hidden"}
 
 
@@ -58,10 +59,10 @@ def _takeout(package: Package, entry: str) -> Iterator[Read]:
     for listed in map(mapping, package.records(entry, "threads.item")):
         folder = text(listed.get("folder"))
         try:
+            package.check_record(f"{folder}{name}" for name in ("thread.json", *(f"{rows}.jsonl" for rows in _ROWS)))
             thread = {**mapping(package.object(f"{folder}thread.json"))}
             steps, elements, votes, changes, versions = (
-                [mapping(row) for row in package.lines(f"{folder}{name}.jsonl")]
-                for name in ("steps", "elements", "feedbacks", "feedback_changes", "step_versions")
+                [mapping(row) for row in package.lines(f"{folder}{name}.jsonl")] for name in _ROWS
             )
         except (BadPackage, KeyError) as error:
             yield Unreadable(folder, f"It cannot be read: {error}.")
@@ -148,7 +149,7 @@ def _files(found: Conversation, elements: Iterable[Any], package: Package | None
         name, mime = text(element.get("name")) or "file", text(element.get("mime")) or UNKNOWN
         file = Attachment(text(element.get("id")), name, mime)
         entry, content = text(element.get("file")), text(element.get("content"))
-        if package is not None and entry in package.names:
+        if package is not None and entry in package:
             file = replace(entry_attachment(package, file.id, name, entry, mime), name=name, mime=mime)
         elif content:
             try:

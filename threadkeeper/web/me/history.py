@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.datastructures import UploadFile
 
-from datalayer import Job
+from datalayer import BlobNotFound, Job
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import clean_text, clean_time, utc_now
+from datalayer.cleaning import clean_text, clean_time, utc_in, utc_now
 from threadkeeper.jobs.imports import GONE, IMPORT, KEPT_SECONDS
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.pages.dependencies import Layer, Pages
@@ -52,9 +52,7 @@ ExportForm = Annotated[Upload, Depends(_uploaded)]
 @router.get(ADDRESS)
 async def read_import(*, request: Request, person: LoggedIn, layer: Layer, pages: Pages, zone: Zone) -> Response:
     job = await _newest(layer)
-    ends = None
-    if job is not None and job.ended_at:
-        ends = clean_time(datetime.fromisoformat(job.ended_at) + timedelta(seconds=KEPT_SECONDS), "end")
+    ends = None if job is None else _due(job)
     values = {
         "job": job,
         "is_check": job is not None and bool(job.arguments["dry_run"]),
@@ -72,13 +70,23 @@ async def read_import(*, request: Request, person: LoggedIn, layer: Layer, pages
 async def upload_export(person: LoggedIn, form: ExportForm, layer: Layer) -> Response:
     if not form.files:
         raise InvalidInput("import_no_file")
-    job = await _newest(layer)
-    if job is not None and not job.is_finished:
+    before = await _newest(layer)
+    if before is not None and not before.is_finished:
         raise InvalidInput("import_is_running")
     (file,) = form.files
+    until = utc_in(KEPT_SECONDS)
     key = await layer.keep_import(_chunks(file), KEPT_SECONDS)
     name = clean_text(file.filename or "")[:_LONGEST_NAME]
-    await _start(layer, person.id, {"key": key, "name": name, "dry_run": True, "by_day": form.fields.has("by_day")})
+    by_day = form.fields.has("by_day")
+    arguments = {"key": key, "name": name, "until": until, "dry_run": True, "by_day": by_day}
+    job = await _start(layer, person.id, arguments)
+    if job.arguments["key"] != key:
+        # Another upload of this user was faster.
+        await layer.file_deleter.delete([key], None)
+        raise InvalidInput("import_is_running")
+    if before is not None:
+        # A user has one upload.
+        await layer.file_deleter.delete([before.arguments["key"]], None)
     return redirect_to(ADDRESS)
 
 
@@ -87,6 +95,12 @@ async def start_import(person: LoggedIn, _form: Form, layer: Layer, job_id: str)
     job = await _own(layer, job_id)
     if job.state != "done" or not job.arguments["dry_run"]:
         raise HTTPException(404)
+    newest, key = await _newest(layer), job.arguments["key"]
+    if newest is not None and newest.id != job.id and newest.arguments["key"] == key:
+        # The button was pressed twice.
+        return redirect_to(ADDRESS)
+    if newest is None or newest.id != job.id or not await _is_stored(layer, key):
+        raise InvalidInput("import_gone")
     total = job.result["conversations"] + job.result["failed"]
     await _start(layer, person.id, {**job.arguments, "dry_run": False, "total": total})
     return redirect_to(ADDRESS)
@@ -98,9 +112,23 @@ async def cancel_import(_person: LoggedIn, _form: Form, layer: Layer, job_id: st
     return redirect_to(ADDRESS)
 
 
-async def _start(layer: ChainlitLayer, user_id: str, arguments: Mapping[str, Any]) -> None:
+async def _start(layer: ChainlitLayer, user_id: str, arguments: Mapping[str, Any]) -> Job:
     # The key of the user: one at a time.
-    await layer.start_job(IMPORT, arguments, key=user_id)
+    return await layer.start_job(IMPORT, arguments, key=user_id)
+
+
+def _due(job: Job) -> str | None:
+    """When the upload of the job is deleted."""
+    kept = datetime.fromisoformat(job.created_at) + timedelta(seconds=KEPT_SECONDS)
+    return job.arguments.get("until") or clean_time(kept, "end")
+
+
+async def _is_stored(layer: ChainlitLayer, key: str) -> bool:
+    try:
+        async with await layer.blobs.open(key, 0, 1):
+            return True
+    except BlobNotFound:
+        return False
 
 
 async def _newest(layer: ChainlitLayer) -> Job | None:

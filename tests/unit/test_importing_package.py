@@ -1,0 +1,179 @@
+"""Files that would take all memory or time are refused before they do, and a reader that is cancelled is closed."""
+
+import asyncio
+import io
+import json
+import os
+import struct
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datalayer import User
+from tests.support.exports import gemini, zipped
+from threadkeeper.importing import importer, package
+from threadkeeper.importing.importer import Store, run_import
+from threadkeeper.importing.model import Conversation, Message, Read, Unreadable
+from threadkeeper.importing.package import DEEPEST, BadPackage, Package
+from threadkeeper.importing.readers import gemini as of_gemini
+from threadkeeper.importing.readers.gemini import Gemini
+from threadkeeper.importing.readers.threadkeeper import Threadkeeper
+from threadkeeper.importing.tree import tree_of
+from threadkeeper.jobs.imports import KEPT_SECONDS, _make_room
+
+NESTED = "nested too deeply"
+VALUES = st.recursive(
+    st.none() | st.text('a"\\[{]}:, é', max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('b"\\[}', max_size=3), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def opened(folder: Path, content: bytes) -> Package:
+    path = folder / "export"
+    path.write_bytes(content)
+    return Package([path])
+
+
+def nested(name: str, levels: int, value: Any = None) -> bytes:
+    """A value below so many levels with this name."""
+    return (f"{{{json.dumps(name)} : " * levels + json.dumps(value) + "}" * levels).encode()
+
+
+def test_json_is_read_to_a_bounded_depth(tmp_path: Path) -> None:
+    (found,) = opened(tmp_path, b"[" * DEEPEST + b"]" * DEEPEST).records("export")
+    assert isinstance(found, list)
+    deep = opened(tmp_path, b'[{"a":1},' + b"[" * DEEPEST)
+    assert deep.shapes == {}
+    with pytest.raises(BadPackage, match=NESTED):
+        [*deep.records("export")]
+    # Long names above many levels take as much memory as very many levels; long texts do not.
+    assert [*opened(tmp_path, nested("a", 50, "[" * 100_000)).records("export", "")]
+    for name in ("n" * 100_000, "\\" * 50_000, '"' * 50_000):
+        with pytest.raises(BadPackage, match=NESTED):
+            [*opened(tmp_path, nested(name, 50)).records("export", "")]
+
+
+@given(VALUES, st.integers(1, 9))
+def test_only_brackets_outside_of_strings_are_levels(value: Any, size: int) -> None:
+    text = json.dumps(value).encode()
+    depth = levels(value)
+
+    def follow(most: int) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(package, "DEEPEST", most)
+            counted = package._Levels()
+            for at in range(0, len(text), size):
+                counted.follow(text[at : at + size])
+
+    follow(depth)
+    if depth:
+        with pytest.raises(BadPackage, match=NESTED):
+            follow(depth - 1)
+
+
+def levels(value: Any) -> int:
+    if not isinstance(value, list | dict):
+        return 0
+    return 1 + max(map(levels, value.values() if isinstance(value, dict) else value), default=0)
+
+
+@pytest.mark.parametrize("kind", ["true", "lie", "zip64"])
+def test_a_zip_of_too_many_entries_is_refused_before_its_list_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    if kind == "zip64":
+        monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(4):
+            archive.writestr(f"{number}.json", b"[]")
+    content = file.getvalue()
+    assert (b"PK\x06\x06" in content) == (kind == "zip64")
+    if kind == "lie":
+        content = content[:-14] + struct.pack("<HH", 1, 1) + content[-10:]
+    monkeypatch.setattr(package, "MOST_ENTRIES", 4)
+    assert len(opened(tmp_path, content).names) == 4
+    for name, most in (("MOST_ENTRIES", 3), ("_MOST_LISTED", 100)):
+        with monkeypatch.context() as patch:
+            patch.setattr(package, name, most)
+            patch.setattr(zipfile.ZipFile, "__init__", lambda *_: pytest.fail("it is read"))
+            with pytest.raises(BadPackage, match="entries"):
+                opened(tmp_path, content)
+
+
+def test_a_takeout_with_a_thread_that_is_too_large_gives_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries: dict[str, Any] = {"manifest.json": {"entries": [], "threads": [{"folder": "a/"}, {"folder": "b/"}]}}
+    for folder, count in (("a/", 30), ("b/", 3)):
+        entries[f"{folder}thread.json"] = {"id": folder, "userId": "u"}
+        rows = [{"id": f"s{number}", "type": "user_message", "output": "hello"} for number in range(count)]
+        entries[f"{folder}steps.jsonl"] = "\n".join(map(json.dumps, rows)).encode()
+    read = opened(tmp_path, zipped(entries))
+    monkeypatch.setattr(package, "LARGEST_RECORD", 1_000)
+    large, small = Threadkeeper().read(read, ["manifest.json"])
+    assert isinstance(large, Unreadable)
+    assert (large.name, "rows" in large.reason) == ("a/", True)
+    assert isinstance(small, Conversation)
+    assert len(small.messages) == 3
+
+
+def test_a_day_of_gemini_that_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Package([gemini.EXPORT.write(tmp_path)])
+    monkeypatch.setattr(of_gemini, "LARGEST_RECORD", 10_000)
+    days = [*Gemini(by_day=True).read(read, [*read.shapes])]
+    assert [one.name for one in days if isinstance(one, Unreadable)] == ["2025-03-02"]
+    assert [one.id for one in days if isinstance(one, Conversation)] == ["2025-03-01", "2025-03-02 #2"]
+
+
+def test_many_messages_with_the_same_id_are_read_in_time() -> None:
+    begun = time.process_time()
+    tree = tree_of(Conversation("c", messages=[Message("m", None, "question") for _ in range(20_000)]))
+    assert time.process_time() - begun < 10
+    ids = [group.question.id for group in tree.groups if group.question is not None]
+    assert len({*ids}) == 19_999
+
+
+async def test_an_import_can_be_cancelled_while_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_end, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        source = "slow"
+
+        def read(self, _package: Package, _entries: list[str]) -> Iterator[Read]:
+            try:
+                begun.set()
+                may_end.wait(60)
+                yield Conversation("c")
+            finally:
+                closed.set()
+
+    monkeypatch.setattr(importer, "reader_of", lambda *_, **__: (Slow(), []))
+    path = tmp_path / "export"
+    path.write_bytes(b"[]")
+    task = asyncio.create_task(run_import(cast(Store, None), [path], User("u", "ada", {}, None)))
+    await asyncio.to_thread(begun.wait, 60)
+    task.cancel()
+    # It waits until the thread has read.
+    await asyncio.wait([task], timeout=0.1)
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert closed.is_set()
+
+
+def test_copies_of_killed_processes_are_deleted(tmp_path: Path) -> None:
+    copies = tmp_path / "imports"
+    for name in ("import-old", "import-new"):
+        (copies / name).mkdir(parents=True)
+    os.utime(copies / "import-old", (time.time() - KEPT_SECONDS - 60,) * 2)
+    _make_room(copies)
+    assert [one.name for one in copies.iterdir()] == ["import-new"]
