@@ -131,7 +131,7 @@ def test_a_day_of_gemini_that_is_too_large_is_named(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(of_gemini, "LARGEST_RECORD", 10_000)
     days = [*Gemini(by_day=True).read(read, [*read.shapes])]
     assert [one.name for one in days if isinstance(one, Unreadable)] == ["2025-03-02"]
-    assert [one.id for one in days if isinstance(one, Conversation)] == ["2025-03-01", "2025-03-02 #2"]
+    assert [one.id for one in days if isinstance(one, Conversation)] == ["2025-03-01", "2025-03-01 #2"]
 
 
 def test_many_messages_with_the_same_id_are_read_in_time() -> None:
