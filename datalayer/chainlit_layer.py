@@ -9,6 +9,7 @@ from chainlit.step import StepDict
 from chainlit.types import PageInfo, PaginatedResponse, Pagination, ThreadDict, ThreadFilter
 from chainlit.user import PersistedUser
 
+from datalayer import cursors
 from datalayer.accounts.accounts import Accounts
 from datalayer.accounts.erasure import Erasure
 from datalayer.accounts.logins import Logins
@@ -159,6 +160,40 @@ class ChainlitLayer(
         await self._writer.settled()
         found = await steps.favorites(self.database, known, actor=actor)
         return [cast(StepDict, step_dict_of(step, vote)) for step, vote in found]
+
+    async def page_of_favorites(
+        self, user_id: str, *, cursor: str | None = None, limit: int = 20
+    ) -> tuple[list[StepDict], str | None]:
+        """A page of `get_favorite_steps`, and the cursor of the next one.
+
+        Args:
+            user_id: the acting user's id; of another user's threads, there are none.
+            cursor: that of the page before.
+            limit: at most so many, at least 1.
+
+        Raises:
+            InvalidRecord: the cursor or the limit is not valid.
+        """
+        actor, known = acting_user.get(), known_id(user_id)
+        if limit < 1:
+            raise InvalidRecord("`limit` must be at least 1")
+        after = None if cursor is None else tuple(cursors.decode(cursor, clean_text, known_id))
+        if known is None:
+            return [], None
+        await self._writer.settled()
+        # One more than requested shows whether there is a next page.
+        found = await steps.favorites(self.database, known, actor=actor, most=limit + 1, after=cast(Any, after))
+        page = [cast(StepDict, step_dict_of(step, vote)) for step, vote in found[:limit]]
+        last = found[limit - 1][0] if len(found) > limit else None
+        return page, None if last is None else cursors.encode(last["createdAt"] or "", last["id"])
+
+    async def has_message(self, thread_id: str, step_id: str) -> bool:
+        """Whether a thread of the acting user has this question or answer."""
+        thread, step = known_id(thread_id), known_id(step_id)
+        if thread is None or step is None:
+            return False
+        await self._writer.settled(thread)
+        return await steps.is_message(self.database, thread, step, actor=acting_user.get())
 
     # Elements
 

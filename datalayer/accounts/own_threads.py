@@ -13,6 +13,7 @@ from datalayer.cleaning import clean_text, clean_thread, known_id, utc_now
 from datalayer.conditions import Condition
 from datalayer.errors import InvalidRecord
 from datalayer.history import feedback, users
+from datalayer.history import threads as threads_of
 from datalayer.history.copying import demand_shareable
 from datalayer.history.excerpts import excerpt, marked
 from datalayer.history.removed_answers import ANSWER
@@ -42,30 +43,38 @@ class OwnThreads(DataStore):
         name: str | None = None,
         metadata: dict[str, Any] | None = None,
         tags: list[str] | None = None,
-        only_if: Condition[Thread],
+        is_pinned: bool | None = None,
+        is_archived: bool | None = None,
+        only_if: Condition[Thread] | None = None,
     ) -> None:
-        """As `update_thread`, if the thread is as the condition wants it: both in one transaction.
+        """As `update_thread` and `organize_threads`, if the thread is as the condition wants it: in one transaction.
 
         Args:
             thread_id: of a thread that exists.
             name, metadata, tags: as for `update_thread`.
-            only_if: what it must be like.
+            is_pinned, is_archived: as for `organize_threads`.
+            only_if: what it must be like; None for any.
 
         Raises:
             NotFound: the thread does not exist.
             RecordChanged: it is another.
             Forbidden: it belongs to someone else, or is a copy, and would be shared.
+            InvalidRecord: it is to be both pinned and archived.
         """
+        if is_pinned and is_archived:
+            raise InvalidRecord("a thread is either pinned or archived")
         record = clean_thread(thread_id, name=name, metadata=metadata, tags=tags)
         actor = acting_user.get()
-        write = ThreadWrite(record, utc_now(), *recorded(actor))
+        now = utc_now()
+        write = ThreadWrite(record, now, *recorded(actor))
         left: list[Thread | None] = []
 
         async def change(connection: AsyncConnection) -> None:
             await demand(connection, record.id, actor)
-            await demand_thread(connection, record.id, only_if)
+            await demand_thread(connection, record.id, only_if or (lambda _: True))
             await demand_shareable(connection, record.id, metadata)
             await apply(connection, self.database.dialect, write)
+            await threads_of.mark(connection, [record.id], now, is_pinned=is_pinned, is_archived=is_archived)
             left.append(await thread_of(connection, record.id))
 
         async def is_as_left(connection: AsyncConnection) -> bool:

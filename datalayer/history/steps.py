@@ -5,15 +5,20 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    Integer,
     Select,
+    Text,
     TextClause,
     and_,
     bindparam,
     delete,
+    func,
     insert,
     literal,
+    literal_column,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,7 +29,7 @@ from datalayer.dialects import Dialect
 from datalayer.history import feedback
 from datalayer.history.elements import goes_with_step
 from datalayer.history.file_outbox import queue_files
-from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
+from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by, writable_by
 from datalayer.records.chat import Feedback, Step
 from datalayer.schema.chat import Identifier, elements, feedbacks, steps, threads
 from datalayer.schema.review import answers, review_pending, step_versions
@@ -45,11 +50,23 @@ SHOWN = tuple(
 
 
 async def favorites(
-    database: Database, user_id: str, *, actor: Actor = SYSTEM
+    database: Database,
+    user_id: str,
+    *,
+    actor: Actor = SYSTEM,
+    most: int | None = None,
+    after: tuple[str, str] | None = None,
 ) -> list[tuple[dict[str, Any], Feedback | None]]:
-    """The user's favourite steps by column name, newest first, each with the user's vote."""
+    """The user's favourite steps by column name, newest first, each with the user's vote.
+
+    Args:
+        most: at most so many; None for all.
+        after: the time ("" without one) and the id of a step: only those behind it.
+    """
+    moment, last = after or (None, None)
     rows = await database.fetch(
-        _favorites(database.dialect.is_favorite, kind_of(actor)), {"user_id": user_id, "actor": actor}
+        _favorites(database.dialect.is_favorite, kind_of(actor), is_page=most is not None, behind=after is not None),
+        {"user_id": user_id, "actor": actor, "most": most, "moment": moment, "last": last},
     )
     size = len(SHOWN)
     return [
@@ -59,14 +76,44 @@ async def favorites(
 
 
 @lru_cache
-def _favorites(is_favorite: TextClause, actor: Actor) -> Select[Any]:
+def _favorites(is_favorite: TextClause, actor: Actor, *, is_page: bool, behind: bool) -> Select[Any]:
     user_id = bindparam("user_id", type_=Identifier, required=True)
-    return (
+    # Another program may have stored steps without a time; they are the last ones, on both engines.
+    moment = func.coalesce(steps.c.createdAt, literal_column("''"))
+    found = (
         select(*(steps.c[name] for name in SHOWN), *columns(Feedback, feedbacks, "feedback_"))
         .join(threads, threads.c.id == steps.c.threadId)
         .join(feedbacks, and_(feedbacks.c.forId == steps.c.id, feedbacks.c.userId == user_id), isouter=True)
         .where(threads.c.userId == user_id, readable_by(actor), is_favorite)
-        .order_by(steps.c.createdAt.desc(), steps.c.id.desc())
+        .order_by(moment.desc(), steps.c.id.desc())
+    )
+    if behind:
+        place = tuple_(
+            bindparam("moment", type_=Text, required=True), bindparam("last", type_=Identifier, required=True)
+        )
+        found = found.where(tuple_(moment, steps.c.id) < place)
+    if is_page:
+        found = found.limit(bindparam("most", type_=Integer, required=True))
+    return found
+
+
+async def is_message(database: Database, thread_id: str, step_id: str, *, actor: Actor) -> bool:
+    """Whether a thread of the actor has this message, of a person or of a model."""
+    values = {"thread_id": thread_id, "step_id": step_id, "actor": actor}
+    return bool(await database.fetch(_message(kind_of(actor)), values))
+
+
+@lru_cache
+def _message(actor: Actor) -> Select[Any]:
+    return (
+        select(steps.c.id)
+        .join(threads, threads.c.id == steps.c.threadId)
+        .where(
+            steps.c.id == bindparam("step_id", type_=Identifier, required=True),
+            steps.c.threadId == bindparam("thread_id", type_=Identifier, required=True),
+            steps.c.type.in_([literal_column("'user_message'"), literal_column("'assistant_message'")]),
+            writable_by(actor, threads.c.userIdentifier),
+        )
     )
 
 

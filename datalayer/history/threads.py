@@ -1,6 +1,6 @@
 """Threads: creation, pages by last activity, names, owners, deletion."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    case,
     exists,
     literal_column,
     or_,
@@ -69,6 +70,29 @@ async def replace_name(connection: AsyncConnection, thread_id: str, expected: st
     same = threads.c.name.is_(None) if expected is None else threads.c.name == expected
     statement = update(threads).where(threads.c.id == thread_id, same).values(name=name)
     return bool((await connection.execute(statement)).rowcount)
+
+
+async def mark(
+    connection: AsyncConnection,
+    thread_ids: Collection[str],
+    now: str,
+    *,
+    is_pinned: bool | None,
+    is_archived: bool | None,
+) -> None:
+    """Pin or archive threads, or undo it; None leaves it as it is. What is so already stays, with its time."""
+    moments: dict[str, str | None] = {}
+    if is_pinned is not None:
+        moments |= {"pinnedAt": now if is_pinned else None} | ({"archivedAt": None} if is_pinned else {})
+    if is_archived is not None:
+        moments |= {"archivedAt": now if is_archived else None} | ({"pinnedAt": None} if is_archived else {})
+    if not moments:
+        return
+    values: dict[str, Any] = {
+        name: None if moment is None else case((threads.c[name].is_(None), moment), else_=threads.c[name])
+        for name, moment in moments.items()
+    }
+    await connection.execute(update(threads).where(threads.c.id.in_(thread_ids)).values(values))
 
 
 async def owner(connection: AsyncConnection, thread_id: str) -> tuple[bool, str | None]:

@@ -132,17 +132,11 @@ class Organizing(DataStore):
         if is_pinned and is_archived:
             raise InvalidRecord("a thread is either pinned or archived")
         ids, actor, now = _known(thread_ids), acting_user.get(), utc_now()
-        marks: dict[str, str | None] = {}
-        if is_pinned is not None:
-            marks |= {"pinnedAt": now if is_pinned else None} | ({"archivedAt": None} if is_pinned else {})
-        if is_archived is not None:
-            marks |= {"archivedAt": now if is_archived else None} | ({"pinnedAt": None} if is_archived else {})
         added, removed = _tags(add_tags), _tags(remove_tags)
 
         async def organize(connection: AsyncConnection) -> tuple[str, ...]:
             own = await rows.lock_own(connection, ids, actor)
-            if marks:
-                await rows.mark(connection, list(own), marks)
+            await threads.mark(connection, list(own), now, is_pinned=is_pinned, is_archived=is_archived)
             changed = {one: _with_tags(before, added, removed) for one, before in own.items()}
             await rows.tag(connection, {one: tags for one, tags in changed.items() if tags != list(own[one])})
             return tuple(own)

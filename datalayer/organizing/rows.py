@@ -1,11 +1,10 @@
 """SQL of the order among a user's threads."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
-from sqlalchemy import Executable, bindparam, case, func, insert, select, true, update
+from sqlalchemy import Executable, bindparam, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.database import Database
@@ -46,15 +45,6 @@ async def lock_own(connection: AsyncConnection, thread_ids: Sequence[str], actor
     found = select(*columns).where(threads.c.id.in_(thread_ids)).order_by(threads.c.id).with_for_update()
     rows = (await connection.execute(found)).all()
     return {thread_id: tags or () for thread_id, owner, tags in rows if may_write(actor, owner)}
-
-
-async def mark(connection: AsyncConnection, thread_ids: Collection[str], marks: Mapping[str, str | None]) -> None:
-    """Set or clear times. A time that is there already stays."""
-    values: dict[str, Any] = {
-        name: None if moment is None else case((threads.c[name].is_(None), moment), else_=threads.c[name])
-        for name, moment in marks.items()
-    }
-    await connection.execute(update(threads).where(threads.c.id.in_(thread_ids)).values(values))
 
 
 async def tag(connection: AsyncConnection, tags: Mapping[str, Sequence[str]]) -> None:

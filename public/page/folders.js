@@ -10,6 +10,11 @@ let section = null;
 // The newest request; the answers to those before it are not shown.
 let asked = 0;
 let pinned = new Set();
+// When it was last asked, in milliseconds, and the names of the threads that the server told since.
+let askedAt = 0;
+let waiting = null;
+const told = new Map();
+const QUIET = 10_000;
 
 /** Close Chainlit's menu or dialog that is open, as a click beside it does. */
 const close = () => document.body.dispatchEvent(new PointerEvent("pointerdown", { bubbles: true }));
@@ -57,6 +62,9 @@ const folderChoice = (folders, chosen, words) => {
 
 const refresh = async () => {
   const number = ++asked;
+  askedAt = Date.now();
+  clearTimeout(waiting);
+  waiting = null;
   const chosen = sessionStorage.getItem(CHOSEN) ?? "";
   const [{ texts: words }, bar] = await Promise.all([
     texts(),
@@ -99,6 +107,18 @@ const refresh = async () => {
 
 const show = () => refresh().catch((error) => console.warn("Threadkeeper's page script:", error));
 
+/** Another tab may have changed something: ask at once, but not again within a few seconds. */
+const showSoon = () => {
+  waiting ??= setTimeout(show, Math.max(0, askedAt + QUIET - Date.now()));
+};
+
+/** The server tells the name of a thread: a new thread can be in a folder, and a pinned one can have another name. */
+const hear = ({ thread, name }) => {
+  if (told.get(thread) === name) return;
+  told.set(thread, name);
+  show();
+};
+
 const place = () => {
   const content = document.querySelector('[data-sidebar="content"]:has(#thread-history)');
   if (!content || content.contains(section)) return;
@@ -128,7 +148,15 @@ const addActs = async (menu) => {
         return;
       }
       close();
-      await ask("PUT", `page/threads/${id}/marks`, marks);
+      try {
+        await ask("PUT", `page/threads/${id}/marks`, marks);
+      } catch {
+        section?.querySelector(".threadkeeper-problem")?.remove();
+        const problem = make("p", "threadkeeper-problem", words.marks_failed ?? "");
+        problem.setAttribute("role", "alert");
+        section?.append(problem);
+        return;
+      }
       // Chainlit's list leaves it out when it is read again.
       if (marks.is_archived) item.hidden = true;
       show();
@@ -169,6 +197,8 @@ export const watchFolders = () => {
   }).observe(document.body, { childList: true });
   addEventListener("threadkeeper-moved", markCurrent);
   // Another tab, or another page of ours, may have changed them.
-  document.addEventListener("visibilitychange", () => section && !document.hidden && show());
-  addEventListener("message", ({ source, data }) => source === window && data?.threadkeeper && section && show());
+  document.addEventListener("visibilitychange", () => section && !document.hidden && showSoon());
+  addEventListener("message", ({ source, data }) => {
+    if (source === window && data?.threadkeeper && section) hear(data.threadkeeper);
+  });
 };

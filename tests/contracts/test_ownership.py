@@ -149,6 +149,10 @@ async def own_threads(alices: Belongings) -> Any:
     return (await alices.layer.own_threads(alices.user)).threads
 
 
+async def favorites(alices: Belongings) -> Any:
+    return (await alices.layer.page_of_favorites(alices.user))[0]
+
+
 async def folders(alices: Belongings) -> Any:
     with datalayer.acting_as("alice"):
         await alices.layer.organize_threads([alices.thread], add_tags=["a folder"])
@@ -169,6 +173,8 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "own_threads": own_threads,
     "folders": folders,
     "get_favorite_steps": lambda a: a.layer.get_favorite_steps(a.user),
+    "page_of_favorites": favorites,
+    "has_message": lambda a: a.layer.has_message(a.thread, a.step["id"]),
     "get_call": lambda a: a.layer.get_call(a.call),
     "calls_of_step": lambda a: a.layer.calls_of_step(a.thread, a.step["id"]),
     "list_calls": calls_listed,

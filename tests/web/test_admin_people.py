@@ -104,7 +104,12 @@ async def test_limits_of_ones_own_are_set_shown_and_removed(
     for amount, unit, period in (("nothing", "tokens", "day"), ("-1", "tokens", "day"), ("1", "euros", "day")):
         refused = await posted(ada, page, f"{here}/limits", amount=amount, unit=unit, period=period)
         assert refused.status_code == 400
-    done = await posted(ada, page, f"{here}/limits", amount="2.50", unit="dollars", period="month")
+    ada.headers["accept-language"] = "de"
+    for amount in ("2.50", "1,000"):
+        refused = await posted(ada, page, f"{here}/limits", amount=amount, unit="dollars", period="month")
+        assert (refused.status_code, "Schreiben Sie sie wie 1234,5." in refused.text) == (400, True)
+    done = await posted(ada, page, f"{here}/limits", amount="2,50", unit="dollars", period="month")
+    del ada.headers["accept-language"]
     assert done.headers["location"] == f"{here}?saved=1#limits"
     page = await page_at(ada, here)
     limits = page.one("section", id="limits")

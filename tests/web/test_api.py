@@ -113,6 +113,10 @@ async def test_prompts_are_kept_changed_and_deleted(program_of: Program) -> None
     assert shared.status_code == 403
     changed = (await program.put(f"/prompts/{made['id']}", json={"name": "brief", "text": "Be brief."})).json()
     assert (await program.get("/prompts")).json() == {"data": [changed]}
+    once = {"Idempotency-Key": "prompt-1"}
+    first, again = [await program.post("/prompts", json={"name": "once", "text": "x"}, headers=once) for _ in range(2)]
+    assert (again.status_code, again.json()) == (201, first.json()), "it is not made twice"
+    assert (await program.delete(f"/prompts/{first.json()['id']}")).status_code == 204
     for wrong in (new_id(), "no-id"):
         assert (await program.put(f"/prompts/{wrong}", json={"name": "x", "text": "y"})).status_code == 404
         assert (await program.delete(f"/prompts/{wrong}")).status_code == 404

@@ -103,6 +103,15 @@ async def test_messages_are_marked_as_favourites(program_of: Program) -> None:
     (found,) = (await program.get("/favorites")).json()["data"]
     assert found == {"thread_id": thread_id, "message": turn["question"] | {"is_favorite": True}}
     assert (await other.get("/favorites")).json()["data"] == []
+    answer = address.replace(turn["question"]["id"], turn["answer"]["id"])
+    assert (await program.put(answer)).status_code == 204
+    assert problem(await program.put(answer.replace(thread_id, new_id()))) == (404, "not-found")
+    first = (await program.get("/favorites", params={"limit": 1})).json()
+    rest = (await program.get("/favorites", params={"limit": 1, "cursor": first["next_cursor"]})).json()
+    marked = [one["message"]["id"] for one in first["data"] + rest["data"]]
+    assert (marked, rest["next_cursor"]) == ([turn["answer"]["id"], turn["question"]["id"]], None)
+    assert problem(await program.get("/favorites", params={"cursor": new_id()})) == (422, "invalid")
+    assert (await program.delete(answer)).status_code == 204
     assert (await program.delete(address)).status_code == 204
     assert (await program.get("/favorites")).json()["data"] == []
 

@@ -1,6 +1,7 @@
 """The page at `/me/threads`, and what the script of the chat's page gets for the side bar."""
 
 import httpx
+import pytest
 
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
@@ -8,6 +9,7 @@ from tests.support.pages import Element
 from tests.support.records import step, thread
 from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import Browser
+from threadkeeper.web.me import forks
 
 ADDRESS = "/me/threads"
 
@@ -34,6 +36,9 @@ async def test_threads_are_found_organized_and_deleted(
     (link,) = page.all("a", rel="next")
     assert titles(await page_at(uma, link.attributes["href"])) == ["More 0", "First <b>", "Second 第二"]
     assert titles(await page_at(uma, f"{ADDRESS}?q=kangaroo")) == ["First <b>"]
+
+    enter = page.one("form", class_="threads").all("button")[0].attributes["value"]
+    assert enter == "tag", "the key Enter presses the first button; the form has one field, that of the folder"
 
     answer = await posted(uma, page, ADDRESS, act="pin", thread=[first, second, foreign])
     assert answer.headers["location"] == ADDRESS
@@ -91,7 +96,7 @@ async def test_the_side_bar_gets_pins_and_folders(
 
 
 async def test_a_thread_is_forked_at_a_message(
-    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser
+    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with acting_as("uma"):
         own = await thread(layer, people["user"].id, "Trip <b>")
@@ -103,6 +108,14 @@ async def test_a_thread_is_forked_at_a_message(
     page = await page_at(uma, f"{ADDRESS}/{own}/fork")
     buttons = page.all("button", name="step")
     assert len(buttons) == 3, "the newest message is first"
+    monkeypatch.setattr(forks, "MESSAGES_A_PAGE", 2)
+    first = await page_at(uma, f"{ADDRESS}/{own}/fork")
+    (following,) = first.all("a", rel="next")
+    rest = await page_at(uma, following.attributes["href"])
+    newer, older = (first.all("button", name="step"), rest.all("button", name="step"))
+    assert (len(newer), len(older)) == (2, 1)
+    assert [one.attributes["value"] for one in newer + older] == [one.attributes["value"] for one in buttons]
+    assert not rest.all("a", rel="next")
     answer = await posted(uma, page, f"{ADDRESS}/{own}/fork", step=buttons[1].attributes["value"])
     forked = await layer.get_thread(answer.headers["location"].removeprefix("/thread/"))
     *said, told = [one["output"] for one in forked["steps"]]

@@ -69,6 +69,9 @@ def test_numbers_are_written_as_in_the_language() -> None:
     assert (formats.money(amount, german), formats.count(12345, german)) == ("1.234,50\xa0$", "12.345")
     assert (formats.money(amount, Say("zh-CN")), formats.money(amount, Say("ja"))) == ("$1,234.50", "$1,234.50")
     assert (formats.short_count(832_000, german), formats.short_count(1_250_000, german)) == ("832k", "1,25M")
+    large = [formats.short_count(2_345_678_901, one) for one in (german, french, Say("ja"))]
+    assert large == ["2,35\xa0Mrd.", "2,35\xa0Md", "23.46億"]
+    assert (formats.score(0.5, german), formats.score(0.5, say), formats.score(None, say)) == ("0,50", "0.50", None)
     assert (formats.percent(0.004, german), formats.seconds(2.04, german)) == ("0,4\xa0%", "2,0 s")
     assert (formats.count(12345, french), formats.percent(0.5, french)) == ("12\u202f345", "50\xa0%")
     assert formats.size(1_500, german) == "1,5 kB"

@@ -1,5 +1,6 @@
 """Numbers and plural forms as a language has them, by the Unicode consortium's data (CLDR) in Babel."""
 
+import re
 from collections.abc import Callable, Container
 from decimal import Decimal
 from functools import cache
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from babel import Locale
+
+_DIGITS_OF_THOUSAND = 3
 
 
 def number(value: int | float | Decimal, language: str, *, digits: int | None = None) -> str:
@@ -21,6 +24,34 @@ def number(value: int | float | Decimal, language: str, *, digits: int | None = 
 
     pattern = None if digits is None else f"#,##0.{'0' * digits}".rstrip(".")
     return format_decimal(value, format=pattern, locale=locale(language))
+
+
+def compact(value: int, language: str) -> str:
+    """A large number with the language's word for its size: 2.35B in English, 2,35 Mrd. in German."""
+    from babel.numbers import format_compact_decimal  # noqa: PLC0415
+
+    return format_compact_decimal(value, locale=locale(language), fraction_digits=2)
+
+
+def parsed(text: str, language: str) -> Decimal:
+    """The number that a reader wrote as the language has it: 1,234.5 in English, 1.234,5 in German.
+
+    Raises:
+        ValueError: it is no number, is written otherwise, or can mean a thousand times as much: 1.000 in English.
+    """
+    from babel.numbers import parse_decimal  # noqa: PLC0415
+
+    point, group = separators(language)
+    if group.isspace():
+        # Keyboards have one kind of space, and the language has another.
+        text = re.sub(r"(?<=\d)\s(?=\d)", group, text)
+    found = re.fullmatch(rf"-?(?P<whole>\d[\d{re.escape(group)}]*)(?:{re.escape(point)}(?P<decimals>\d+))?", text)
+    if found is None:
+        raise ValueError("it is no number")
+    whole, decimals = found["whole"], found["decimals"] or ""
+    if len(decimals) == _DIGITS_OF_THOUSAND and len(whole) <= _DIGITS_OF_THOUSAND and whole != "0":
+        raise ValueError("its separator can be one of decimals or of thousands")
+    return parse_decimal(text, locale=locale(language), strict=True)
 
 
 def percentage(part: float, language: str, *, digits: int = 0) -> str:

@@ -21,6 +21,7 @@ from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
 from threadkeeper.web.pages.receipts import receipt_page
+from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.zone import Zone
 
 UNITS: tuple[Literal["tokens", "dollars"], ...] = ("tokens", "dollars")
@@ -106,13 +107,13 @@ async def end_logins(person: Admin, _form: Form, layer: Layer, user_id: str) -> 
 
 
 @router.post("/admin/people/{user_id}/limits")
-async def put_limit(person: Admin, form: Form, layer: Layer, user_id: str) -> Response:
+async def put_limit(request: Request, person: Admin, form: Form, layer: Layer, user_id: str) -> Response:
     found = await known_user(layer, user_id)
     unit = next((one for one in UNITS if one == form.one("unit")), None)
     period = next((one for one in PERIODS if one == form.one("period")), None)
     if unit is None or period is None:
         raise InvalidInput("bad_choice", value=f"{form.one('unit')} {form.one('period')}"[:60])
-    amount = form.amount("amount")
+    amount = form.amount("amount", speaker(request).language)
     try:
         with acting_as(SYSTEM):
             limit = Limit(str(uuid.uuid4()), "user", found.user.id, period, unit, amount)

@@ -1,17 +1,17 @@
 """Messages once more: edit a question, write its answer anew, continue an incomplete answer, mark favourites."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
 
-from datalayer import ApiKey
+from datalayer import ApiKey, InvalidRecord
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.messages import STREAMED, StreamedTurn, checked, end_of, refusal
 from threadkeeper.web.api.once import Once, note_done
-from threadkeeper.web.api.paging import Cursor, Limit, page_of
-from threadkeeper.web.api.problems import not_found
+from threadkeeper.web.api.paging import Cursor, Limit
+from threadkeeper.web.api.problems import invalid, not_found
 from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute
 from threadkeeper.web.api.shapes import (
     AnewAnswer,
@@ -22,7 +22,7 @@ from threadkeeper.web.api.shapes import (
     Turn,
     message_of,
 )
-from threadkeeper.web.api.threads import demand_own_thread, own_whole_thread
+from threadkeeper.web.api.threads import demand_own_thread
 from threadkeeper.web.pages.dependencies import Layer
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
@@ -99,29 +99,27 @@ async def _answered(
 @router.get("/favorites")
 async def list_favorites(caller: Reader, layer: Layer, cursor: Cursor = None, limit: Limit = 20) -> FavoritePage:
     """The messages that the user marked as favourites, newest first."""
-    found = await layer.get_favorite_steps(caller.user_id)
-    page, following = page_of(found, lambda one: str(one["id"]), cursor, limit)
+    try:
+        page, following = await layer.page_of_favorites(caller.user_id, cursor=cursor, limit=limit)
+    except InvalidRecord:
+        raise invalid("query.cursor", "it is not the `next_cursor` of a page") from None
     shown = [Favorite(thread_id=str(one["threadId"]), message=message_of(one, one.get("feedback"))) for one in page]
     return FavoritePage(data=shown, next_cursor=following)
 
 
 @router.put("/threads/{thread_id}/messages/{message_id}/favorite", status_code=204)
-async def mark_favorite(caller: Writer, layer: Layer, thread_id: str, message_id: str) -> None:
+async def mark_favorite(_caller: Writer, layer: Layer, thread_id: str, message_id: str) -> None:
     """Mark a message as a favourite."""
-    await layer.set_step_favorite(await _message(caller, layer, thread_id, message_id), True)
+    await _mark(layer, thread_id, message_id, True)
 
 
 @router.delete("/threads/{thread_id}/messages/{message_id}/favorite", status_code=204)
-async def unmark_favorite(caller: Writer, layer: Layer, thread_id: str, message_id: str) -> None:
+async def unmark_favorite(_caller: Writer, layer: Layer, thread_id: str, message_id: str) -> None:
     """Take the mark away."""
-    await layer.set_step_favorite(await _message(caller, layer, thread_id, message_id), False)
+    await _mark(layer, thread_id, message_id, False)
 
 
-async def _message(caller: Caller, layer: Layer, thread_id: str, message_id: str) -> Mapping[str, Any]:
-    """The StepDict of a message in a thread of the caller's user."""
-    thread = await own_whole_thread(layer, caller, thread_id)
-    of_people = ("user_message", "assistant_message")
-    found = next((one for one in thread["steps"] if one["id"] == message_id and one["type"] in of_people), None)
-    if found is None:
+async def _mark(layer: Layer, thread_id: str, message_id: str, is_favorite: bool) -> None:
+    if not await layer.has_message(thread_id, message_id):
         raise not_found("message")
-    return dict(found)
+    await layer.set_step_favorite({"id": message_id, "threadId": thread_id}, is_favorite)

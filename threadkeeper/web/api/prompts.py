@@ -48,7 +48,7 @@ async def list_prompts(_caller: Reader, layer: Layer) -> ShownPrompts:
 async def create_prompt(request: Request, _caller: Writer, layer: Layer, given: NewPrompt) -> ShownPrompt:
     """Keep a prompt."""
     made = await _put(layer, given, None)
-    note_done(request, made.id)
+    note_done(request)
     return made
 
 

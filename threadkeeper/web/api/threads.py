@@ -146,14 +146,15 @@ async def change_thread(
         checked_metadata(merged)
     if given.is_pinned and given.is_archived:
         raise invalid("body.is_archived", "a thread is either pinned or archived")
-    only_if = matching(if_match, _etag_of_record)
-    changes: dict[str, Any] = {"name": given.name, "metadata": metadata, "tags": given.tags}
-    if only_if is None:
-        await layer.update_thread(found.id, **changes)
-    else:
-        await layer.change_thread(found.id, **changes, only_if=only_if)
-    if given.is_pinned is not None or given.is_archived is not None:
-        await layer.organize_threads([found.id], is_pinned=given.is_pinned, is_archived=given.is_archived)
+    await layer.change_thread(
+        found.id,
+        name=given.name,
+        metadata=metadata,
+        tags=given.tags,
+        is_pinned=given.is_pinned,
+        is_archived=given.is_archived,
+        only_if=matching(if_match, _etag_of_record),
+    )
     changed = await own_thread(layer, caller, thread_id)
     response.headers["ETag"] = etag_of(changed)
     return changed

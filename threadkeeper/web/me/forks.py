@@ -2,9 +2,9 @@
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import known_id, utc_now
@@ -18,21 +18,40 @@ from threadkeeper.web.pages.zone import Zone
 
 _SHOWN_CHARACTERS = 300
 _MESSAGES = ("user_message", "assistant_message")
+MESSAGES_A_PAGE = 50
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/me/threads/{thread_id}/fork")
 async def choose_message(
-    *, request: Request, person: LoggedIn, layer: Layer, pages: Pages, zone: Zone, thread_id: str
+    *,
+    request: Request,
+    person: LoggedIn,
+    layer: Layer,
+    pages: Pages,
+    zone: Zone,
+    thread_id: str,
+    before: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Response:
     known = known_id(thread_id)
     thread: Mapping[str, Any] | None = None if known is None else await layer.get_thread(known)
     # The layer also gives shared threads of others.
     if thread is None or thread["userIdentifier"] != person.identifier:
         raise HTTPException(404)
-    messages = [step for step in thread["steps"] if _is_said(step)]
-    values = {"thread": thread, "messages": [_shown(step) for step in reversed(messages)]}
+    messages = [step for step in reversed(thread["steps"]) if _is_said(step)]
+    first = 0
+    if before is not None:
+        # A message that was deleted meanwhile leads back to the newest ones.
+        first = next((at for at, step in enumerate(messages, 1) if step["id"] == before), 0)
+    page = messages[first : first + MESSAGES_A_PAGE]
+    values = {
+        "thread": thread,
+        "messages": [_shown(step) for step in page],
+        "is_first": first == 0,
+        "next_cursor": page[-1]["id"] if first + MESSAGES_A_PAGE < len(messages) else None,
+        "rows_a_page": MESSAGES_A_PAGE,
+    }
     return pages.page(request, "me/fork.html", values, person=person, zone=zone)
 
 

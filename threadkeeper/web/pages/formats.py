@@ -19,10 +19,11 @@ from datalayer.cleaning import clean_time, utc_now
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, UsageTotals
 from threadkeeper.language.catalogue import PAGES
-from threadkeeper.language.numbers import dollars, number, percentage
+from threadkeeper.language.numbers import compact, dollars, number, percentage
 from threadkeeper.web.pages.sentences import Say
 
 _MINUTE = 60.0
+_BILLION = 10**9
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n|:?\s*<(?=[A-Z]\w*(?:Error|Exception)\b)")
 _LONGEST_SENTENCE = 300
 
@@ -62,8 +63,10 @@ def count(value: int | None, say: Say) -> str | None:
 
 
 def short_count(value: int, say: Say) -> str:
-    """At most four digits and a letter, for large type."""
-    for size, letter in ((1_000_000_000, "B"), (1_000_000, "M"), (10_000, "k")):
+    """A few digits and a letter, for large type; from 10⁹ on the language's own word, as "B" is not 10⁹ in most."""
+    if value >= _BILLION:
+        return compact(value, say.language)
+    for size, letter in ((1_000_000, "M"), (10_000, "k")):
         if value >= size:
             units = value / (1_000 if letter == "k" else size)
             return number(round(units, 1 if units >= 100 else 2), say.language) + letter
@@ -84,6 +87,11 @@ def speed(tokens_per_second: float | None, say: Say) -> str | None:
     if tokens_per_second is None:
         return None
     return number(tokens_per_second, say.language, digits=1 if tokens_per_second < 10 else 0)
+
+
+def score(value: float | None, say: Say) -> str | None:
+    """A score, a threshold or a kappa, with two decimals."""
+    return None if value is None else number(value, say.language, digits=2)
 
 
 def percent(part: float | None, say: Say) -> str | None:
@@ -162,7 +170,7 @@ def for_templates() -> SimpleNamespace:
 
         return formatted
 
-    of_language = (money, count, short_count, seconds, speed, percent, size)
+    of_language = (money, count, short_count, seconds, speed, score, percent, size)
     others = (cost, cost_of_call, moment, ago, day_of, first_sentence, named)
     functions = {one.__name__: in_language(one) for one in of_language}
     return SimpleNamespace(**functions, **{one.__name__: one for one in others})

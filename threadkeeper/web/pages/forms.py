@@ -5,7 +5,7 @@ No other site can read or guess the token, so forms posted from other sites are 
 """
 
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated
 from urllib.parse import parse_qsl
 
@@ -13,6 +13,7 @@ from fastapi import Depends, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
 from datalayer.cleaning import clean_text
+from threadkeeper.language.numbers import parsed, separators
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.pages.failures import InvalidInput
 from threadkeeper.web.pages.form_token import TOKEN_FIELD, is_from_this_login
@@ -83,7 +84,7 @@ class Posted:
         return [clean_text(value).replace("\r\n", "\n") for value in values]
 
     def number(self, name: str, *, least: float, most: float) -> float:
-        """The number in a field.
+        """The number in a field of the type `number`, of which browsers send 1234.5 in every language.
 
         Raises:
             InvalidInput: it is not a number, or out of bounds.
@@ -97,20 +98,17 @@ class Posted:
             raise InvalidInput("bad_number", value=text, least=f"{least:g}", most=f"{most:g}")
         return value
 
-    def amount(self, name: str) -> Decimal:
-        """The decimal number in a field.
+    def amount(self, name: str, language: str) -> Decimal:
+        """The number in a text field, written as in the reader's language.
 
         Raises:
-            InvalidInput: it is not a finite number.
+            InvalidInput: it is not a number, or not clearly one.
         """
         text = self.one(name, longest=40).strip()
         try:
-            value = Decimal(text)
-        except InvalidOperation:
-            raise InvalidInput("bad_decimal", value=text) from None
-        if not value.is_finite():
-            raise InvalidInput("bad_decimal", value=text)
-        return value
+            return parsed(text, language)
+        except ValueError:
+            raise InvalidInput("bad_decimal", value=text, example=f"1234{separators(language)[0]}5") from None
 
 
 async def read_form(request: Request, *, most_bytes: int = LARGEST_FORM, most_fields: int = _MOST_FIELDS) -> Posted:
