@@ -61,6 +61,14 @@ async def threads_are_pinned_and_archived(visitor: Visitor, at_work: str, travel
     await expect(page.locator(f"#thread-{at_work}")).to_be_visible()
     await expect(page.locator(f"#thread-{travel}")).to_have_count(0)
 
+    await page.route("**/page/threads/*/marks", lambda route: route.abort())
+    with visitor.watch.expecting("ERR_FAILED"):
+        await page.locator(f"#thread-{at_work}").hover()
+        await page.locator(f"#thread-{at_work} #thread-options").click()
+        await menu.get_by_role("menuitem", name="Unpin").click()
+        await expect(own.get_by_role("alert")).to_have_text("The thread could not be changed. Please try again.")
+    await page.unroute("**/page/threads/*/marks")
+
     await own.get_by_role("link", name="Minutes of the meeting").click()
     await page.wait_for_url(f"**/thread/{at_work}")
     await expect(own.get_by_role("link", name="Minutes of the meeting")).to_have_attribute("aria-current", "page")
