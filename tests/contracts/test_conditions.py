@@ -44,9 +44,10 @@ async def test_of_two_changes_at_once_one_finds_another_record(layer: ChainlitLa
             which.change_thread(thread_id, name=name, only_if=lambda found: found.name == "Before")
             for which, name in zip(both, ("After", "Later"), strict=True)
         ))  # fmt: skip
+        acts: list[dict[str, Any]] = [{"is_pinned": True}, {"is_archived": True}]
         await one_of_two(*(
             which.change_thread(thread_id, **marks, only_if=lambda found: not (found.pinned_at or found.archived_at))
-            for which, marks in zip(both, ({"is_pinned": True}, {"is_archived": True}), strict=True)
+            for which, marks in zip(both, acts, strict=True)
         ))  # fmt: skip
         with pytest.raises(NotFound):
             await layer.change_thread(new_id(), is_pinned=True)

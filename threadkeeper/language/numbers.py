@@ -41,7 +41,7 @@ def parsed(text: str, language: str) -> Decimal:
     """
     from babel.numbers import parse_decimal  # noqa: PLC0415
 
-    point, group = separators(language)
+    point, group = list(separators(language))
     if group.isspace():
         # Keyboards have one kind of space, and the language has another.
         text = re.sub(r"(?<=\d)\s(?=\d)", group, text)
