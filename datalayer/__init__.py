@@ -359,7 +359,8 @@ def create_data_layer(
         spool: a file for writes that `close` could not store in time; `migrate` stores them at the next start. Without
             it they are lost, which is logged. Two processes must not start with the same file at the same time.
         connections: the maximum number of connections to Postgres, at least 5; by default 23.
-        read_url: a standby of this Postgres server for lists, searches, usage and the review, with as many connections.
+        read_url: one standby of this Postgres server for lists, searches, usage and the review, with as many
+            connections; no address behind which several servers are.
         engine_options: options of SQLAlchemy's `create_async_engine`. On Postgres, `pool_size` (10) and `pool_timeout`
             (10 seconds) also bound the separate pool of the hot reads.
 

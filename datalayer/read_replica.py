@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from sqlalchemy import Select
 
 from datalayer.database import Database
-from datalayer.errors import ConfigurationError, SchemaError, StatementRefused, StorageUnavailable
+from datalayer.errors import ConfigurationError, DataLayerError, SchemaError, StatementRefused, StorageUnavailable
 from datalayer.ownership import Actor
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class ReadReplica:
         if await self._serves(actor, now=now):
             try:
                 return await work(self._standby)
-            except (StorageUnavailable, SchemaError, StatementRefused) as error:
+            except (StorageUnavailable, ConfigurationError, SchemaError, StatementRefused) as error:
                 self._leave(error)
         return await work(self._primary)
 
@@ -85,6 +85,7 @@ class ReadReplica:
 
         Raises:
             StorageUnavailable: one of both does not answer.
+            DataLayerError: one of both does not tell how far its log is, or refuses the connection.
         """
         written = await _position(self._primary, self._positions.written)
         replayed = await _position(self._standby, self._positions.replayed)
@@ -101,20 +102,12 @@ class ReadReplica:
         try:
             async with asyncio.timeout(_CHECK_SECONDS):
                 await self._probe()
-        except (StorageUnavailable, TimeoutError) as error:
-            self._leave(error)
-            return False
-        if self._is_behind:
-            return False
-        try:
-            needed = await self._needed(actor, now=now)
-        except StorageUnavailable:
-            # The primary tells the caller itself.
-            return False
-        try:
+            needed = None if self._is_behind else await self._needed(actor, now=now)
+            if needed is None:
+                return False
             async with asyncio.timeout(_CHECK_SECONDS):
                 return await self._reaches(needed)
-        except (StorageUnavailable, TimeoutError) as error:
+        except (DataLayerError, TimeoutError) as error:
             self._leave(error)
             return False
 
@@ -124,6 +117,10 @@ class ReadReplica:
             return
         self._probed_at = time.monotonic()
         self._replayed = await _position(self._standby, self._positions.replayed)
+        try:
+            written = await _position(self._primary, self._positions.written)
+        except StorageUnavailable:
+            written = 0
         if self._has_failed:
             logger.info("the read replica is used again")
             self._has_failed = False
@@ -131,19 +128,22 @@ class ReadReplica:
         if self._is_behind != was_behind:
             words = "more than %s seconds behind, so the primary serves all reads" if self._is_behind else "not behind"
             logger.warning("the read replica is " + words, *([PROBE_EVERY_SECONDS] if self._is_behind else []))
-        try:
-            self._probed = await _position(self._primary, self._positions.written)
-        except StorageUnavailable:
-            self._probed = 0
+        self._probed = written
 
-    async def _needed(self, actor: Actor, *, now: bool) -> int:
-        """The position of the log that the standby must have reached for a read of this user."""
+    async def _needed(self, actor: Actor, *, now: bool) -> int | None:
+        """The position of the log that the standby must have reached for a read of this user.
+
+        None if the primary does not answer, which then tells the caller itself.
+        """
         known = self._users.get(actor)
         if isinstance(known, int) and not now:
             return known
         asked = object()
         self._remember(actor, asked)
-        position = await _position(self._primary, self._positions.written)
+        try:
+            position = await _position(self._primary, self._positions.written)
+        except StorageUnavailable:
+            return None
         if self._users.get(actor) is asked:
             # No write of the user has ended meanwhile.
             self._users[actor] = position
@@ -175,4 +175,8 @@ class ReadReplica:
 
 
 async def _position(database: Database, statement: Select[tuple[int]]) -> int:
-    return int((await database.fetch(statement, {}))[0][0])
+    found = (await database.fetch(statement, {}))[0][0]
+    if found is None:
+        # As a server that only looks like a standby, and shares the storage of its primary.
+        raise ConfigurationError("the server does not tell how far its log is")
+    return int(found)

@@ -51,8 +51,8 @@ def arguments_of(url: PostgresURL) -> dict[str, Any]:
     given["port"] = ",".join(str(port) for _, port in url.servers)
     if url.shuffled:
         given["load_balance_hosts"] = "random"
-    if url.connect_seconds is not None:
-        given["connect_timeout"] = max(2, round(url.connect_seconds / len(url.servers)))
+    if url.attempt_seconds is not None:
+        given["connect_timeout"] = max(2, round(url.attempt_seconds))
     given |= {_KEEPALIVES[name]: value for name, value in url.socket_options.items() if name in _KEEPALIVES}
     return (
         given

@@ -47,7 +47,7 @@ class PostgresURL:
     server_settings: Mapping[str, str]
     """What is sent to the server when a connection starts."""
     connect_seconds: float | None
-    """For all servers together."""
+    """For all attempts of a connection together."""
     command_seconds: float
     socket_options: Mapping[str, int]
     """Names in the module `socket`, with values; SO_KEEPALIVE is one of them."""
@@ -65,12 +65,10 @@ class PostgresURL:
             first: the server to try before the others, where only one of them has the role.
         """
         servers = random.sample(self.servers, len(self.servers)) if self.shuffled else list(self.servers)
-        role = self.driver.get("target_session_attrs")
+        role = self._role
         if role in ("read-write", "primary") and first in servers:
             servers.sort(key=lambda server: server != first)
-        # Any server will do, but only if none is a standby.
-        roles = ("standby", "any") if role == "prefer-standby" else (role,)
-        return [(server, self._arguments(server, role)) for role in roles for server in servers]
+        return [(server, self._arguments(server, role)) for role in _roles(role) for server in servers]
 
     def _arguments(self, server: tuple[str, int], role: str | None) -> dict[str, Any]:
         given: dict[str, Any] = {**self.login, "server_settings": dict(self.server_settings), "port": server[1]}
@@ -82,9 +80,21 @@ class PostgresURL:
         return given | {"dsn": f"postgresql://?{query}" if query else "postgresql://"}
 
     @property
+    def _role(self) -> str | None:
+        return self.driver.get("target_session_attrs")
+
+    @property
     def attempt_seconds(self) -> float | None:
-        """How long each server may take to answer when a connection starts."""
-        return None if self.connect_seconds is None else self.connect_seconds / len(self.servers)
+        """How long a server may take to answer each time when a connection starts."""
+        if self.connect_seconds is None:
+            return None
+        return self.connect_seconds / (len(self.servers) * len(_roles(self._role)))
+
+
+def _roles(role: str | None) -> tuple[str | None, ...]:
+    """For which roles all servers are tried, one after another."""
+    # Any server will do, but only if none is a standby.
+    return ("standby", "any") if role == "prefer-standby" else (role,)
 
 
 def parse_url(url: str, environment: Mapping[str, str] | None = None) -> PostgresURL:
@@ -202,7 +212,7 @@ def _parsed(given: dict[str, str]) -> PostgresURL:
         files=files,
         driver=driver,
         server_settings=_server_settings(given),
-        connect_seconds=_connect_seconds(given, len(servers)),
+        connect_seconds=_connect_seconds(given, len(servers) * len(_roles(driver.get("target_session_attrs")))),
         command_seconds=_seconds(given, "command_timeout") or _COMMAND_SECONDS,
         socket_options=_socket_options(given),
         caches=amounts,
@@ -251,14 +261,14 @@ def _server_settings(given: Mapping[str, str]) -> dict[str, str]:
     return {"application_name": name} | ({"options": given["options"]} if "options" in given else {})
 
 
-def _connect_seconds(given: Mapping[str, str], servers: int) -> float | None:
+def _connect_seconds(given: Mapping[str, str], attempts: int) -> float | None:
     if seconds := _seconds(given, "timeout"):
         return seconds
     if "connect_timeout" not in given:
         return _CONNECT_SECONDS
     each = _whole(given, "connect_timeout", signed=True)
-    # As in libpq: for each server, without a limit if not positive, and at least 2 seconds.
-    return max(each, 2) * servers if each > 0 else None
+    # As in libpq: for each attempt, without a limit if not positive, and at least 2 seconds.
+    return max(each, 2) * attempts if each > 0 else None
 
 
 def _socket_options(given: Mapping[str, str]) -> dict[str, int]:

@@ -125,6 +125,14 @@ def test_a_read_replica_of_no_postgres_is_not_certain(monkeypatch: pytest.Monkey
         load_settings()
 
 
+def test_a_read_replica_is_one_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/chat")
+    monkeypatch.setenv("DATABASE_READ_URL", "postgresql://one,two/chat")
+    assert certain_database_url() is None
+    with pytest.raises(SettingsError, match="DATABASE_READ_URL must name one server"):
+        load_settings()
+
+
 def test_the_url_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in USUAL.items():
         monkeypatch.setenv(name.upper(), text)

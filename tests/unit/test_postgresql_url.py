@@ -303,6 +303,8 @@ def test_any_server_is_tried_after_all_were_asked_for_a_standby() -> None:
 def test_each_of_several_servers_has_its_part_of_the_time() -> None:
     assert parsed("a,b/x?connect_timeout=7").attempt_seconds == 7
     assert parsed("a,b/x").attempt_seconds == 5
+    assert parsed("a,b/x?target_session_attrs=prefer-standby").attempt_seconds == 2.5
+    assert parsed("a,b/x?target_session_attrs=prefer-standby&connect_timeout=7").attempt_seconds == 7
     assert parsed("a,b/x?connect_timeout=0").attempt_seconds is None
 
 

@@ -88,6 +88,8 @@ async def _read_replica(database: Database, url: str) -> str:
         is_standby, behind = await replica.look()
     except StorageUnavailable as error:
         raise _Doubtful(f"reachable, but its read replica is not, so the primary serves all reads: {error}") from None
+    except DataLayerError as error:
+        raise _Doubtful(f"reachable, but its read replica cannot be used: {error}") from None
     finally:
         await replica.close()
     if not is_standby:

@@ -51,6 +51,8 @@ def database_url(value: str) -> str:
 def database_read_url(value: str) -> str:
     if value and not value.startswith(("postgresql://", "postgres://")):
         raise ValueError("must start with postgresql://")
+    if value and len(parse_url(value).servers) > 1:
+        raise ValueError("must name one server, because what one standby has replayed says nothing of another")
     return database_url(value)
 
 
