@@ -10,9 +10,9 @@ import re
 import time
 import unicodedata
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from threading import Lock
 from typing import Any
 
@@ -154,6 +154,14 @@ def _text_of(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
+# By how much a corrected clock may step back without a time that is before an earlier one.
+_MOST_STILL_MICROS = 60_000_000
+# Set by nobody; and where there is such a clock, it goes on while the machine sleeps.
+_steady_ns: Callable[[], int] = (
+    partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
+)
+
+
 class _Clock:
     """UTC now, never the same instant twice in one process, so that what came later also sorts later.
 
@@ -171,14 +179,15 @@ class _Clock:
     def correct(self, seconds: float | None) -> None:
         """Be so many seconds ahead of this machine's clock from now on, also if that is set; None: follow it."""
         with self._lock:
-            beyond = None if seconds is None else time.time_ns() + int(seconds * 1e9) - time.monotonic_ns()
+            beyond = None if seconds is None else time.time_ns() + int(seconds * 1e9) - _steady_ns()
             self._beyond_steady = beyond
-            # Otherwise time would stand still until a clock that was ahead is caught up with.
-            self._last = 0
+            if self._last - self.nanoseconds() // 1000 > _MOST_STILL_MICROS:
+                # Otherwise time would stand still until a clock that was far ahead is caught up with.
+                self._last = 0
 
     def nanoseconds(self) -> int:
         """Since 1970."""
-        return time.time_ns() if self._beyond_steady is None else time.monotonic_ns() + self._beyond_steady
+        return time.time_ns() if self._beyond_steady is None else _steady_ns() + self._beyond_steady
 
     def __call__(self) -> str:
         with self._lock:

@@ -32,7 +32,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     machine = Machine()
-    monkeypatch.setattr(cleaning, "time", SimpleNamespace(time_ns=machine.time_ns, monotonic_ns=time.monotonic_ns))
+    monkeypatch.setattr(cleaning, "time", SimpleNamespace(time_ns=machine.time_ns))
     yield machine
     monkeypatch.undo()
     utc_now.correct(None)

@@ -11,12 +11,15 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp import web
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from datalayer import acting_as
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_in
 from datalayer.jobs.runner import Times
+from datalayer.schema.chat import steps
 from datalayer.schema.jobs import jobs
+from datalayer.schema.keys import api_replies
 from tests.support.model_server import ModelServer
 from tests.support.patience import until
 from tests.support.records import new_id, step
@@ -94,7 +97,7 @@ async def messages(program: httpx.AsyncClient, thread_id: str) -> list[Json]:
 
 @pytest.mark.usefixtures("runs_jobs")
 async def test_questions_are_answered_in_the_background_one_after_another(
-    program_of: Program, model_server: ModelServer
+    program_of: Program, model_server: ModelServer, layer: ChainlitLayer
 ) -> None:
     program = await program_of()
     thread_id = (await made(program))["id"]
@@ -116,6 +119,18 @@ async def test_questions_are_answered_in_the_background_one_after_another(
     assert sent == ["One", "".join(f"word-{n} " for n in range(1, 21)), "Two"]
     assert [one["role"] for one in stored] == ["user", "user", "assistant", "assistant"]
     assert [one.model for one in model_server.requests if one.model != "echo"] == ["slow:20:0.05", "context-echo"]
+
+    # An attempt that was lost before its answer was kept, and then a key that is used again after more than a day.
+    async with layer.database.write() as connection:
+        await connection.execute(delete(api_replies))
+    repeated = await ended(program, (await program.post(address, json=body, headers=once)).json())
+    assert (repeated["question_id"], repeated["answer_id"]) == (done["question_id"], done["answer_id"])
+    async with layer.database.write() as connection:
+        for table in (api_replies, steps):
+            await connection.execute(update(table).values(createdAt=utc_in(-25 * 3_600)))
+    later = await ended(program, (await program.post(address, json=body, headers=once)).json())
+    assert later["question_id"] != done["question_id"]
+    assert later["answer_id"] != done["answer_id"]
 
 
 @pytest.mark.usefixtures("runs_jobs")

@@ -13,7 +13,7 @@ from typing import Any
 from chainlit.utils import utc_now as chainlit_now
 
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import utc_now
+from datalayer.cleaning import machine_seconds, utc_now
 from datalayer.errors import DataLayerError
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 60.0
 APART_SECONDS = 0.5
 """Less is no matter: nobody changes the replica so fast, and the measurement may take as long."""
+MEASURED_SECONDS = 0.1
+"""By how much two measurements of the same clocks may differ: half a round trip each."""
 
 
 class DatabaseClock:
@@ -35,8 +37,13 @@ class DatabaseClock:
         """Raises DataLayerError: the database does not answer. The correction stays."""
         ahead = await self._layer.clock_ahead()
         is_apart = abs(ahead) > APART_SECONDS
-        if is_apart or self._is_apart:
-            utc_now.correct(ahead if is_apart else None)
+        if is_apart:
+            # An error of the measurement is no reason: what is dated just before and after would be of two clocks.
+            missing = ahead - (utc_now.nanoseconds() / 1e9 - machine_seconds())
+            if not self._is_apart or abs(missing) > MEASURED_SECONDS:
+                utc_now.correct(ahead)
+        elif self._is_apart:
+            utc_now.correct(None)
         if is_apart != self._is_apart:
             self._is_apart = is_apart
             words = (

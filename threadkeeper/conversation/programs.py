@@ -17,6 +17,7 @@ from chainlit.context import ChainlitContext, context_var
 from chainlit.session import HTTPSession
 
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_in
 from datalayer.ownership import SYSTEM, acting_as, acting_user
 from datalayer.records.keys import ApiKey
 from threadkeeper.chat.context.refusals import FAILED, refused_ids
@@ -31,6 +32,8 @@ from threadkeeper.conversation.uploads import attach_files, release_files, show_
 from threadkeeper.program_turns import TurnEvent, TurnRefused, TurnResult
 
 _ENGLISH = "en"
+# Answers are kept for a day, from a moment before their questions are dated.
+_REPEATED_SECONDS = 23 * 3_600.0
 _TOO_LATE = "Only the last answer of a thread can be written anew, and only an incomplete one continued."
 
 
@@ -142,7 +145,14 @@ class Programs:
         question_id: str | None = None,
     ) -> str:
         """As `threadkeeper.program_turns.AskThread.store`."""
-        thread = await self._own(await self._layer.get_thread_head(thread_id), key)
+        if question_id is None:
+            thread = await self._own(await self._layer.get_thread_head(thread_id), key)
+        else:
+            thread = await self._own(await self._layer.get_thread(thread_id), key)
+            known = next((step for step in thread["steps"] if step["id"] == question_id), None)
+            if known is not None and known["createdAt"] < utc_in(-_REPEATED_SECONDS):
+                # Of an `Idempotency-Key` that was forgotten since. A younger one is of a lost attempt of the request.
+                question_id = None
         question = question_step(thread_id, key.owner, text, model=model, question_id=question_id)
         await self._demand(thread, question, key)
         await self._take_files(thread, question, elements)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jwt
 from chainlit.auth import cookie as chainlit_cookie
-from chainlit.auth import create_jwt, get_token_from_cookies
+from chainlit.auth import get_token_from_cookies
 from chainlit.auth.jwt import get_jwt_secret
 from chainlit.config import config as chainlit_config
 from chainlit.user import User
@@ -56,11 +56,11 @@ async def renew_login_cookie(request: Request, response: Response) -> None:
     if old is None:
         return
     user = decode_login(old)
-    token = create_jwt(user)
+    token = issue_login(user)
     if token == old:
         # Tokens have whole seconds: within one, the same user gets the same token.
         await asyncio.sleep(1)
-        token = create_jwt(user)
+        token = issue_login(user)
     chainlit_cookie.set_auth_cookie(request, response, token)
 
 
