@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -195,7 +195,9 @@ class Billing(DataStore):
     ) -> DeletedProject:
         """Delete a project with its providers and limits, and revoke its keys. Its owner, admins and the system may.
 
-        Its calls stay in the books, without a project. The audit says who did it.
+        Its calls stay in the books, without a project. The audit says who did it. A project with many calls is deleted
+        in several transactions, between which others write: its keys are revoked by the first. If that is interrupted,
+        or the project changed meanwhile, the same call goes on.
 
         Args:
             slug: of the project.
@@ -213,18 +215,27 @@ class Billing(DataStore):
             raise InvalidRecord(f"the project {DEFAULT_PROJECT} is the chat's own and cannot be deleted")
         who = by if actor is SYSTEM else recorded(actor)[0]
 
-        async def remove(connection: AsyncConnection) -> DeletedProject:
+        async def remove(
+            connection: AsyncConnection, since: str
+        ) -> tuple[str | None, dict[str, str], DeletedProject | None]:
             await projects.demand(connection, cleaned, only_if)
-            deleted, owners = await projects.remove(connection, cleaned, actor, utc_now())
+            project_id, owners = await projects.revoke_keys(connection, cleaned, actor, utc_now())
             for key_id, owner_id in owners.items():
                 await audit.note(connection, "revoke_key", who, [(None, owner_id)], details={"key": key_id})
+            if (following := await projects.detach_calls(connection, project_id, since)) is not None:
+                return following, owners, None
+            deleted = await projects.remove(connection, project_id, cleaned)
             await _note(
                 connection, "delete_project", who, project=deleted.id, slug=cleaned, limits=list(deleted.limits)
             )
-            return deleted
+            return None, owners, deleted
 
-        done: DeletedProject = await self._writer.submit(deletion(remove))
-        return done
+        since, keys = "", dict[str, str]()
+        done: DeletedProject | None = None
+        while done is None:
+            since, revoked, done = await self._writer.submit(deletion(partial(remove, since=since)))
+            keys |= revoked
+        return replace(done, keys=tuple(sorted(keys)))
 
     async def project_id(self, slug: str) -> str | None:
         """The id of the project with this slug; None if there is none."""

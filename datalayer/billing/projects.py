@@ -15,8 +15,10 @@ from datalayer.records.usage import DeletedProject, Project, Provider
 from datalayer.schema.chat import users
 from datalayer.schema.keys import api_keys, api_replies
 from datalayer.schema.rows import columns, given, record_of
-from datalayer.schema.usage import projects, providers, usage_limits
+from datalayer.schema.usage import llm_calls, projects, providers, usage_limits
 
+DETACHED_AT_ONCE = 1_000
+"""Calls of a deleted project that one transaction changes: other writes wait for it."""
 _COLUMNS = (*columns(Project, projects), users.c.identifier.label("owner"))
 _PROVIDER_COLUMNS = columns(Provider, providers)
 
@@ -94,10 +96,8 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project
     return stored
 
 
-async def remove(
-    connection: AsyncConnection, slug: str, actor: Actor, now: str
-) -> tuple[DeletedProject, dict[str, str]]:
-    """Delete the project with its providers and limits, and revoke its keys; gives also the users of these keys by id.
+async def revoke_keys(connection: AsyncConnection, slug: str, actor: Actor, now: str) -> tuple[str, dict[str, str]]:
+    """Revoke the keys of a project that is to be deleted; gives its id, and the users of these keys by id.
 
     Raises:
         NotFound: there is no such project.
@@ -115,10 +115,32 @@ async def remove(
     revoked = update(api_keys).where(own).values(revokedAt=now).returning(api_keys.c.id, api_keys.c.userId)
     keys = {row[0]: row[1] for row in await connection.execute(revoked)}
     await connection.execute(delete(api_replies).where(api_replies.c.keyId.in_(keys)))
-    of_project = (usage_limits.c.scope == "project") & (usage_limits.c.subjectId == known)
+    return known, keys
+
+
+async def detach_calls(connection: AsyncConnection, project_id: str, since: str) -> str | None:
+    """Let at most `DETACHED_AT_ONCE` calls, the oldest since this time, be of no project.
+
+    Returns:
+        The time from which to go on; None if no more calls were found.
+    """
+    chosen = (
+        select(llm_calls.c.id)
+        .where(llm_calls.c.projectId == project_id, llm_calls.c.requestedAt >= since)
+        .order_by(llm_calls.c.requestedAt)
+        .limit(DETACHED_AT_ONCE)
+    )
+    detached = update(llm_calls).where(llm_calls.c.id.in_(chosen)).values(projectId=None)
+    times = (await connection.execute(detached.returning(llm_calls.c.requestedAt))).scalars().all()
+    return max(times) if len(times) == DETACHED_AT_ONCE else None
+
+
+async def remove(connection: AsyncConnection, project_id: str, slug: str) -> DeletedProject:
+    """Delete the project with its providers and limits. Its keys are revoked, and nearly all of its calls detached."""
+    of_project = (usage_limits.c.scope == "project") & (usage_limits.c.subjectId == project_id)
     limits = (await connection.execute(delete(usage_limits).where(of_project).returning(usage_limits.c.id))).scalars()
-    of_it = delete(providers).where(providers.c.projectId == known).returning(providers.c.slug)
+    of_it = delete(providers).where(providers.c.projectId == project_id).returning(providers.c.slug)
     slugs = (await connection.execute(of_it)).scalars().all()
     limit_ids = tuple(sorted(limits))
-    await connection.execute(delete(projects).where(projects.c.id == known))
-    return DeletedProject(known, slug, tuple(sorted(slugs)), tuple(sorted(keys)), limit_ids), keys
+    await connection.execute(delete(projects).where(projects.c.id == project_id))
+    return DeletedProject(project_id, slug, tuple(sorted(slugs)), (), limit_ids)

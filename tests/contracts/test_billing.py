@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import Forbidden, InvalidRecord, NotFound, acting_as
+from datalayer.billing import projects
 from datalayer.billing.limits import budget_of, standings
 from datalayer.billing.spending import Budget, Spending, Spent, used
 from datalayer.chainlit_layer import ChainlitLayer
@@ -215,6 +216,35 @@ async def test_a_project_is_deleted_by_its_owner_or_an_admin_and_its_calls_stay(
         ("revoke_key", "alice", alice),
     ]
     assert [one.slug for one in await layer.list_projects()] == ["default"]
+
+
+async def test_the_deletion_of_a_project_with_many_calls_lets_others_write_and_goes_on_after_an_interruption(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projects, "DETACHED_AT_ONCE", 2)
+    alice = await user(layer)
+    one = await layer.put_project(Project(new_id(), "One", "one", owner="alice"))
+    with acting_as("alice"):
+        key, secret = await layer.create_api_key("of one", ["gateway"], project="one")
+    for _ in range(5):
+        await layer.record_call(call(user_id=alice, project_id=one.id))
+
+    async def left() -> int:
+        return len([row for row in (await layer.list_calls(CallFilter())).rows if row.call.project_id == one.id])
+
+    async def interrupted(*_: Any) -> DeletedProject:
+        raise InvalidRecord("interrupted")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(projects, "remove", interrupted)
+        with pytest.raises(InvalidRecord):
+            await layer.delete_project("one")
+    assert await left() == 1, "the last transaction alone is rolled back"
+    assert await layer.find_api_key(secret) is None
+    with acting_as("alice"):
+        assert await layer.delete_project("one") == DeletedProject(one.id, "one", (), (), ())
+    assert await left() == 0
+    assert [one.id for one in await layer.list_api_keys()] == [key.id]
 
 
 # Limits
