@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     )
     database_read_url: str = Field(
         default="",
-        description="Postgres: the URL of a standby, from which lists, searches, usage and the review are read. One "
+        description="Postgres: the URL of one standby, from which lists, searches, usage and the review are read. One "
         "process holds `DATABASE_CONNECTIONS` to it as well.",
     )
     blob_url: str = Field(
