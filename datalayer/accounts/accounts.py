@@ -15,6 +15,7 @@ from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import user_names, users
 from datalayer.history.audit_rows import note
 from datalayer.history.user_names import stored_name
+from datalayer.ownership import Actor, recorded
 from datalayer.records.audit import AuditAction
 from datalayer.records.chat import ROLES, Account, User
 from datalayer.store import DataStore
@@ -28,14 +29,13 @@ class Accounts(DataStore):
         """The user with the password hash, or None. The exact name wins; otherwise case does not matter."""
         return await self.database.query(lambda connection: users.account(connection, clean_text(identifier)))
 
-    async def add_account(
-        self, identifier: str, password_hash: str, role: str = "user", *, by: str | None = None
-    ) -> User:
+    async def add_account(self, identifier: str, password_hash: str, role: str = "user", *, by: Actor = None) -> User:
         """Create a user who logs in with a password.
 
         Args:
             identifier, password_hash, role: of the user.
-            by: the admin in whose name it is done, for a row in the audit; None adds no row.
+            by: for a row in the audit, the admin in whose name it is done, or SYSTEM for the command line; None adds no
+                row.
 
         Raises:
             AlreadyExists: a user with this identifier exists.
@@ -54,7 +54,7 @@ class Accounts(DataStore):
         added: User = await self._writer.submit(add)
         return added
 
-    async def set_password(self, identifier: str, password_hash: str, *, by: str | None = None) -> None:
+    async def set_password(self, identifier: str, password_hash: str, *, by: Actor = None) -> None:
         """Change the password and end all logins of the user; an open invitation ends too. `by` is as of `add_account`.
 
         Raises:
@@ -62,7 +62,7 @@ class Accounts(DataStore):
         """
         await self.change_account(identifier, password_hash=password_hash, by=by)
 
-    async def set_disabled(self, identifier: str, disabled: bool, *, by: str | None = None) -> None:
+    async def set_disabled(self, identifier: str, disabled: bool, *, by: Actor = None) -> None:
         """Disable or enable the user. `by` is as of `add_account`.
 
         Raises:
@@ -71,7 +71,7 @@ class Accounts(DataStore):
         """
         await self.change_account(identifier, disabled=disabled, by=by)
 
-    async def set_role(self, identifier: str, role: str, *, by: str | None = None) -> None:
+    async def set_role(self, identifier: str, role: str, *, by: Actor = None) -> None:
         """Give the user a role. It takes effect with the next lookup of the user. `by` is as of `add_account`.
 
         Raises:
@@ -87,7 +87,7 @@ class Accounts(DataStore):
         role: str | None = None,
         disabled: bool | None = None,
         password_hash: str | None = None,
-        by: str | None = None,
+        by: Actor = None,
         only_if: Condition[User] | None = None,
     ) -> None:
         """Change what is given, all in one transaction, as `set_role`, `set_disabled` and `set_password` do.
@@ -130,7 +130,7 @@ class Accounts(DataStore):
         await self._writer.submit(repeatable(change, is_as_left))
 
     async def _put_password(
-        self, connection: AsyncConnection, name: str, password_hash: str, now: str, by: str | None
+        self, connection: AsyncConnection, name: str, password_hash: str, now: str, by: Actor
     ) -> None:
         found = await users.get(connection, name)
         if found is None:
@@ -176,11 +176,11 @@ async def demand_other_admin(connection: AsyncConnection, identifier: str) -> No
 
 
 async def note_account(
-    connection: AsyncConnection, action: AuditAction, by: str | None, user_id: str | None, **details: Any
+    connection: AsyncConnection, action: AuditAction, by: Actor, user_id: str | None, **details: Any
 ) -> None:
-    """Add a row to the audit for what the admin does with this account; none without a name."""
+    """Add a row to the audit for what an admin or the system does with this account; none if `by` is None."""
     if by is not None:
-        await note(connection, action, by, [(None, user_id)], details=details or None)
+        await note(connection, action, recorded(by)[0], [(None, user_id)], details=details or None)
 
 
 def new_user(identifier: str, metadata: dict[str, Any]) -> User:

@@ -96,7 +96,7 @@ class Erasure(DataStore):
         return await self._receipt("threads", None, owners.pop() if len(owners) == 1 else None, actor, removed)
 
     async def delete_user(
-        self, identifier: str, *, by: str | None = None, only_if: Condition[User] | None = None
+        self, identifier: str, *, by: Actor = None, only_if: Condition[User] | None = None
     ) -> Receipt:
         """Delete the user with password, votes, threads and files. Only the user and the system may do this.
 
@@ -105,8 +105,8 @@ class Erasure(DataStore):
 
         Args:
             identifier: of the user.
-            by: the admin in whose name it is done, for a row in the audit and for the receipt; None adds no row.
-                Without a name, the system deletes even the only admin.
+            by: for a row in the audit and for the receipt, the admin in whose name it is done, or SYSTEM for the
+                command line; None adds no row.
             only_if: what the stored user must be like, in the same transaction.
 
         Raises:

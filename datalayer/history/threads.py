@@ -31,7 +31,7 @@ from datalayer.history import search, vote_filter
 from datalayer.history.deletion import remove_threads
 from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records.chat import Page, Thread, ThreadChoice
-from datalayer.schema.chat import IS_ARCHIVED, IS_PINNED, IS_TEMPORARY, Identifier, threads, users
+from datalayer.schema.chat import HAS_TAGS, IS_ARCHIVED, IS_PINNED, IS_TEMPORARY, Identifier, threads, users
 from datalayer.schema.rows import columns
 
 LARGEST_PAGE = 100
@@ -216,7 +216,9 @@ def _listed(
     if tagged:
         each = dialect.each(threads.c.tags)
         tag = bindparam("tag", type_=Text, required=True)
-        conditions.append(exists(select(literal_column("1")).select_from(each).where(each.c.value == tag)))
+        with_tag = exists(select(literal_column("1")).select_from(each).where(each.c.value == tag))
+        # The first condition says nothing new, but the index of tagged threads is for it.
+        conditions += [HAS_TAGS, with_tag]
     if behind:
         place = tuple_(
             bindparam("moment", type_=Text, required=True), bindparam("last", type_=Identifier, required=True)

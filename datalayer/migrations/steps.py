@@ -350,6 +350,17 @@ async def remember_facts(connection: AsyncConnection) -> None:
     await connection.run_sync(installation_facts.create, checkfirst=True)
 
 
+@migration()
+async def list_threads_beside_the_archive(connection: AsyncConnection) -> None:
+    """Add the indexes of threads that are neither archived nor temporary, so that a list does not read the archive."""
+    for name in ("archived_threads", "temporary_threads", "listed_threads", "tagged_threads", "pinned_threads"):
+        if connection.dialect.name == "sqlite":
+            # Of indexes that it thinks equally good, SQLite takes the one that was made last, and a new database makes
+            # them in no order. The last of these that serves a list is the smallest.
+            await connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
+        await connection.run_sync(add_indexes, {name})
+
+
 @migration(phase="after", locks="rows of users that an older version made, until they have their key")
 async def complete_rows_of_older_versions(connection: AsyncConnection) -> None:
     """Give users their names without case that an older version made while both versions ran."""

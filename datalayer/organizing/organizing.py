@@ -54,7 +54,10 @@ class Organizing(DataStore):
         return OwnThreadPage(page.threads, threads.cursor_of(page.threads[-1]) if page.has_next else None)
 
     async def folders(self, user_id: str) -> list[Folder]:
-        """The tags of the user's threads in alphabetical order, without archived and temporary threads."""
+        """The tags of the user's threads in alphabetical order, without archived and temporary threads.
+
+        Of more than 5,000 threads with a tag, the newest 5,000 count.
+        """
         known = known_id(user_id)
         if known is None:
             return []

@@ -49,11 +49,7 @@ class Prompts(DataStore):
             InvalidRecord: name or text is not valid, or the user has MOST_PROMPTS.
             NotFound: the user has no such prompt.
         """
-        name, text, actor, now = clean_text(name).strip(), clean_text(text).strip(), acting_user.get(), utc_now()
-        if len(name) > LONGEST_NAME or _NAME.fullmatch(name) is None:
-            raise InvalidRecord(f"the name of a prompt has 1 to {LONGEST_NAME} letters, digits, dots and dashes")
-        if not 0 < len(text) <= LONGEST_TEXT:
-            raise InvalidRecord(f"a prompt has 1 to {LONGEST_TEXT:,} characters")
+        (name, text), actor, now = clean_prompt(name, text), acting_user.get(), utc_now()
         known = None if prompt_id is None else clean_id(prompt_id, "prompt id")
         new_id = str(uuid.uuid4())
 
@@ -83,6 +79,20 @@ class Prompts(DataStore):
             return user is not None and await rows.remove(connection, known, user.id, shared=user.role in _SHARING)
 
         return bool(await self._writer.submit(delete))
+
+
+def clean_prompt(name: str, text: str) -> tuple[str, str]:
+    """The name and the text as they are stored.
+
+    Raises:
+        InvalidRecord: one of them is not as `put_prompt` takes it.
+    """
+    name, text = clean_text(name).strip(), clean_text(text).strip()
+    if len(name) > LONGEST_NAME or _NAME.fullmatch(name) is None:
+        raise InvalidRecord(f"the name of a prompt has 1 to {LONGEST_NAME} letters, digits, dots and dashes")
+    if not 0 < len(text) <= LONGEST_TEXT:
+        raise InvalidRecord(f"a prompt has 1 to {LONGEST_TEXT:,} characters")
+    return name, text
 
 
 def _demand_user(user: User | None) -> User:

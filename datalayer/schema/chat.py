@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     TextClause,
+    and_,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -89,15 +90,19 @@ threads = Table(
     Column("expiresAt", Text),
 )
 Index("threads_by_activity", threads.c.userId, threads.c.updatedAt.desc(), threads.c.id.desc())
-# Few threads of a user are in each of these, so other threads cost no write.
 IS_PINNED = threads.c.pinnedAt.is_not(None)
 IS_ARCHIVED = threads.c.archivedAt.is_not(None)
 IS_TEMPORARY = threads.c.expiresAt.is_not(None)
+IS_LISTED = and_(~IS_ARCHIVED, ~IS_TEMPORARY)
+HAS_TAGS = threads.c.tags.is_not(None)
 for _name, _chosen in (
-    ("pinned_threads", IS_PINNED),
     ("archived_threads", IS_ARCHIVED),
     # Retention reads all of it: temporary threads are few.
     ("temporary_threads", IS_TEMPORARY),
+    # The list does not read what was archived.
+    ("listed_threads", IS_LISTED),
+    ("tagged_threads", and_(HAS_TAGS, IS_LISTED)),
+    ("pinned_threads", IS_PINNED),
 ):
     Index(
         _name,

@@ -60,6 +60,8 @@ class ImportReport:
     """Model calls that exist already."""
     left_out_assistants: int = 0
     """Assistants that exist already, or whose slug is in use."""
+    left_out_prompts: int = 0
+    """Prompts that exist already, whose name the user has, or that are more than a user may have."""
     missing_files: int = 0
     """Elements whose file was missing when the takeout was made."""
     damaged: dict[str, str] = field(default_factory=dict)
@@ -151,8 +153,11 @@ class _Import:
         await owned.run(self._source_id, self._user.id)
         self._report.counts.update(owned.counts)
         self._report.left_out_assistants = owned.left_out
-        kept = await import_prompts(self._database, self._writer, self._archive, self._source_id, self._user.id)
+        kept, left_out = await import_prompts(
+            self._database, self._writer, self._archive, self._source_id, self._user.id
+        )
         self._report.counts.update({prompts.name: kept} if kept else {})
+        self._report.left_out_prompts = left_out
         return self._report
 
     async def end(self) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.cleaning import clean_time
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord
+from datalayer.prompts.prompts import MOST_PROMPTS, clean_prompt
 from datalayer.schema.prompts import prompts
 from datalayer.takeout.archive import TakeoutArchive
 from datalayer.takeout.format import checked_row, lines_name
@@ -21,30 +23,43 @@ def prompts_of(user_id: str) -> list[tuple[Table, ColumnElement[str], ColumnElem
 
 async def import_prompts(
     database: Database, writer: Writer, archive: TakeoutArchive, source_id: str, user_id: str
-) -> int:
-    """Import the prompts of the takeout's user as prompts of this user; returns how many are new.
+) -> tuple[int, int]:
+    """Import the prompts of the takeout's user as prompts of this user; returns how many are new, and left out.
 
-    A prompt that exists already, or whose name the user has, is left out.
+    Left out are a prompt that exists already, one whose name the user has, and what is more than MOST_PROMPTS.
 
     Raises:
         InvalidRecord: a prompt belongs to someone else, or has an invalid value.
     """
-    rows: list[dict[str, Any]] = []
+    # The first MOST_PROMPTS of different names: with those of them that the user has, more never fit.
+    rows: dict[str, dict[str, Any]] = {}
+    found = 0
     async with aclosing(archive.lines(lines_name("", prompts))) as batches:
         async for batch in batches:
-            rows += [checked_row(prompts, row) for row in batch]
-    if any(row["ownerId"] != source_id for row in rows):
-        raise InvalidRecord("the takeout contains a prompt of another user")
+            for row in batch:
+                found += 1
+                cleaned = _cleaned(row, source_id)
+                if len(rows) < MOST_PROMPTS:
+                    rows.setdefault(cleaned["name"], cleaned)
 
     async def store(connection: AsyncConnection) -> int:
         names = select(prompts.c.name).where(prompts.c.ownerId == user_id)
         taken = set((await connection.execute(names)).scalars())
         new = 0
-        for row in rows:
-            if row["name"] not in taken:
+        for name, row in rows.items():
+            if name not in taken and len(taken) + new < MOST_PROMPTS:
                 values = row | {"ownerId": user_id, "isShared": False}
                 statement = database.dialect.insert(prompts).values(**values)
                 new += (await connection.execute(statement.on_conflict_do_nothing())).rowcount
         return new
 
-    return int(await writer.submit(store)) if rows else 0
+    new = int(await writer.submit(store)) if rows else 0
+    return new, found - new
+
+
+def _cleaned(row: Any, source_id: str) -> dict[str, Any]:
+    checked = checked_row(prompts, row)
+    if checked["ownerId"] != source_id:
+        raise InvalidRecord("the takeout contains a prompt of another user")
+    name, text = clean_prompt(checked["name"], checked["text"])
+    return checked | {"name": name, "text": text, "updatedAt": clean_time(checked["updatedAt"], "time of a prompt")}

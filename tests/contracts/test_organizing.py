@@ -10,6 +10,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.errors import Forbidden, InvalidRecord, NotFound
 from datalayer.history.copying import TEMPORARY_NOTICE
+from datalayer.organizing import rows
 from tests.contracts.test_elements import text_element
 from tests.support.counted import counted
 from tests.support.records import listed, new_id, step, thread, user_id
@@ -168,6 +169,21 @@ async def test_several_threads_are_deleted_together_or_not_at_all(layer: Chainli
     assert await chosen(layer, owner, EVERY) == own[2:]
     assert await chosen(layer, other, EVERY) == [bobs]
     assert (await head_of(layer, bobs))["tags"] is None
+
+
+async def test_folders_are_those_of_the_newest_threads_with_a_tag(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await user_id(layer, "alice")
+    monkeypatch.setattr(rows, "MOST_COUNTED", 2)
+    rows._folders.cache_clear()
+    try:
+        with acting_as("alice"):
+            for tags in (["old"], ["new", "red"], None, ["new"]):
+                await thread(layer, owner, tags=tags)
+            assert await layer.folders(owner) == [Folder("new", 2), Folder("red", 1)]
+    finally:
+        rows._folders.cache_clear()
 
 
 async def test_a_page_takes_as_many_statements_however_many_threads_there_are(

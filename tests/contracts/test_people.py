@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, update
 
-from datalayer import InvalidRecord, NotFound, Receipt, acting_as, create_data_layer
+from datalayer import SYSTEM, InvalidRecord, NotFound, Receipt, acting_as, create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.errors import Forbidden
@@ -128,6 +128,8 @@ async def test_the_only_admin_stays_one(layer: ChainlitLayer) -> None:
         layer.set_role(left.upper(), "user"),
         layer.set_disabled(left.upper(), True, by=left),
         layer.delete_user(left.upper(), by=left),
+        layer.set_disabled(left.upper(), True, by=SYSTEM),
+        layer.delete_user(left.upper(), by=SYSTEM),
     ):
         with pytest.raises(InvalidRecord, match=f"{left.upper()!r}, the only admin|{left!r}, the only admin"):
             await refused

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from datalayer import acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import AlreadyExists, Forbidden, InvalidRecord, NotFound
 from datalayer.records.prompts import Prompt
+from datalayer.schema.prompts import prompts
+from datalayer.takeout import prompts as takeout_prompts
 from datalayer.takeout.export import export_user
 from datalayer.takeout.import_ import import_user
 from tests.support.records import new_id, user_id
@@ -59,6 +62,30 @@ async def test_users_keep_their_own_prompts_and_admins_share_theirs(layer: Chain
     assert await names(layer, "alice") == []
 
 
+async def test_imported_prompts_are_as_strict_as_new_ones(
+    layer: ChainlitLayer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("alice", "bob"):
+        await user_id(layer, name)
+    with acting_as("alice"):
+        for name in ("short", "long", "third", "fourth"):
+            await layer.put_prompt(name, f"Be {name}.")
+    with acting_as("bob"):
+        await layer.put_prompt("short", "Not so long.")
+    await export_user(layer.database, None, "alice", tmp_path / "alice.zip")
+    async with layer.database.write() as connection:
+        await connection.execute(update(prompts).where(prompts.c.name == "third").values(name="two words"))
+    await export_user(layer.database, None, "alice", tmp_path / "odd.zip")
+    await layer.delete_user("alice")
+    with pytest.raises(InvalidRecord, match="the name of a prompt"):
+        await import_user(layer.database, layer.blobs, tmp_path / "odd.zip", as_user="bob")
+    assert await names(layer, "bob") == [("short", "bob")]
+    monkeypatch.setattr(takeout_prompts, "MOST_PROMPTS", 3)
+    report = await import_user(layer.database, layer.blobs, tmp_path / "alice.zip", as_user="bob")
+    assert (report.counts["prompts"], report.left_out_prompts) == (2, 2)
+    assert await names(layer, "bob") == [("long", "bob"), ("short", "bob"), ("third", "bob")]
+
+
 async def test_a_takeout_has_the_prompts_of_its_user(layer: ChainlitLayer, tmp_path: Path) -> None:
     for name in ("alice", "bob"):
         await user_id(layer, name)
@@ -70,7 +97,7 @@ async def test_a_takeout_has_the_prompts_of_its_user(layer: ChainlitLayer, tmp_p
     await export_user(layer.database, None, "alice", tmp_path / "alice.zip")
     await layer.delete_user("alice")
     report = await import_user(layer.database, layer.blobs, tmp_path / "alice.zip", as_user="bob")
-    assert report.counts["prompts"] == 1
+    assert (report.counts["prompts"], report.left_out_prompts) == (1, 1)
     with acting_as("bob"):
         long, short = await layer.list_prompts()
     assert (long.name, long.text, long.owner, short) == ("long", "Be long.", "bob", kept)

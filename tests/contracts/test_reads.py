@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Executable, insert, text
+from sqlalchemy import Executable, insert, text, update
 
 import datalayer
 from benchmarks.methods import quiet
@@ -156,7 +156,13 @@ async def test_every_read_uses_an_index(
 ) -> None:
     owner, ids = await history(layer, dict.fromkeys(range(0, 2000, 4), 1), 2000, favorites=5)
     async with layer.database.write() as connection:
-        await connection.execute(text("ANALYZE"))
+        archived, tagged = threads.c.id.in_(ids[101::2]), threads.c.id.in_(ids[200::8])
+        await connection.execute(update(threads).where(archived).values(archivedAt=utc_now()))
+        await connection.execute(update(threads).where(tagged).values(tags=["work"]))
+        await connection.execute(update(threads).where(threads.c.id == ids[0]).values(pinnedAt=utc_now()))
+        if not database_url.startswith("sqlite"):
+            # SQLite plans without statistics, as in an installation.
+            await connection.execute(text("ANALYZE"))
     plans, found = Plans(monkeypatch), {}
     with datalayer.acting_as("alice"):
         assert len((await layer.get_thread(ids[7]))["steps"]) == 1
@@ -169,12 +175,27 @@ async def test_every_read_uses_an_index(
         found["voted"] = await plans.of_last(layer.database, database_url)
         assert len(await layer.get_favorite_steps(owner)) == 5
         found["favourites"] = await plans.of_last(layer.database, database_url)
+        assert len((await layer.own_threads(owner)).threads) == 50
+        found["own threads"] = await plans.of_last(layer.database, database_url)
+        assert len((await layer.own_threads(owner, datalayer.ThreadChoice(is_pinned=True))).threads) == 1
+        found["pinned"] = await plans.of_last(layer.database, database_url)
+        assert len((await layer.own_threads(owner, datalayer.ThreadChoice(is_archived=True))).threads) == 50
+        found["archived"] = await plans.of_last(layer.database, database_url)
+        assert len((await layer.own_threads(owner, datalayer.ThreadChoice(tag="work"))).threads) == 50
+        found["folder"] = await plans.of_last(layer.database, database_url)
+        assert await layer.folders(owner) == [datalayer.Folder("work", 225)]
+        found["folders"] = await plans.of_last(layer.database, database_url)
     wanted = {
         "get_thread": ["steps_in_order", "threads"],
-        "first page": ["threads_by_activity"],
-        "next page": ["threads_by_activity"],
-        "voted": ["threads_by_activity"],
+        "first page": ["listed_threads"],
+        "next page": ["listed_threads"],
+        "voted": ["listed_threads"],
         "favourites": ["favorite_steps"],
+        "own threads": ["listed_threads"],
+        "pinned": ["pinned_threads"],
+        "archived": ["archived_threads"],
+        "folder": ["tagged_threads"],
+        "folders": ["tagged_threads"],
     }
     for read, indexes in wanted.items():
         for index in indexes:

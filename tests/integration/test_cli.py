@@ -119,6 +119,7 @@ def test_a_name_is_the_same_in_every_spelling(cli: CommandLine) -> None:
     listed = "the names 'ada@x', 'ADA@X' differ only in case"
     assert listed in " ".join(cli("check").stdout.split())
     assert listed in " ".join(cli("verify").stdout.split())
+    assert cli("user", "role", "ada@x", "admin").returncode == 0, "the only admin is not disabled"
     assert cli("user", "disable", "ADA@X").returncode == 0
     rows = [line.split("\t") for line in cli("user", "list").stdout.splitlines()]
     assert [(row[0], bool(row[-1])) for row in rows[1:]] == [("ADA@X", True), ("ada@x", False)]
@@ -510,6 +511,26 @@ def test_user_delete_deletes_all_data_and_the_receipt_counts_the_rows(migrated: 
     assert (receipt["rows"]["users"], receipt["rows"]["credentials"]) == (1, 1)
     assert file.stat().st_mode & 0o077 == 0
     assert "ada" not in migrated("user", "list").stdout
+
+
+def test_commands_keep_the_only_admin_and_leave_rows_in_the_audit(migrated: CommandLine) -> None:
+    migrated("user", "add", "ada", "--role", "admin", "--generate")
+    for command in (("disable", "ada"), ("role", "ada", "user"), ("delete", "ada", "--yes", "--receipt", "new.json")):
+        refused = migrated("user", *command)
+        told = "Nothing was changed for 'ada', the only admin: make another user an admin first.\n"
+        assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", told)
+    assert not (migrated.directory / "new.json").exists()
+    migrated("user", "add", "bob", "--generate")
+    done = [("role", "bob", "admin"), ("disable", "ada"), ("enable", "ada"), ("passwd", "ada", "--generate")]
+    for words in (*done, ("delete", "ada", "--yes")):
+        assert migrated("user", *words).returncode == 0
+    with contextlib.closing(sqlite3.connect(migrated.directory / ".data" / "threadkeeper.db")) as database:
+        rows = database.execute("SELECT action, actor FROM audit_entries ORDER BY id").fetchall()
+        (bob,) = database.execute("SELECT id FROM users").fetchone()
+        of_bob = database.execute('SELECT action FROM audit_entries WHERE "ownerId" = ?', [bob]).fetchall()
+    acts = ["add_user", "add_user", "change_role", "disable_user", "enable_user", "change_password", "delete_user"]
+    assert rows == [(act, None) for act in acts]
+    assert of_bob == [("add_user",), ("change_role",)]
 
 
 async def test_thread_delete_deletes_all_data_and_the_receipt_names_the_rows(migrated: CommandLine) -> None:

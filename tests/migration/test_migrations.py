@@ -103,6 +103,7 @@ STEPS = [
     "mark_changed_steps_once",
     "mark_changed_threads_once",
     "remember_facts",
+    "list_threads_beside_the_archive",
     "complete_rows_of_older_versions",
 ]
 

@@ -13,6 +13,7 @@ from rich.progress import DownloadColumn, TextColumn
 from datalayer.cleaning import clean_text
 from datalayer.database import Database
 from datalayer.migrations import migrate
+from datalayer.prompts.prompts import MOST_PROMPTS
 from datalayer.review.audit import note_takeout
 from datalayer.takeout.archive import TakeoutArchive
 from datalayer.takeout.export import TakeoutReport, export_user
@@ -123,6 +124,12 @@ def import_takeout(file: Path, as_user: str | None, *, skip_existing: bool, dry_
         shown.print(f"Skipped {report.left_out_calls} model calls that already exist.")
     if report.left_out_assistants:
         shown.print(f"Skipped {report.left_out_assistants} assistants that already exist, or whose slug is in use.")
+    if report.left_out_prompts:
+        shown.print(
+            f"Skipped {report.left_out_prompts} prompts that already exist, whose names are in use, or that are more "
+            f"than the {MOST_PROMPTS} of a user.",
+            soft_wrap=True,
+        )
     if report.missing_files:
         shown.print(f"{report.missing_files} files were missing when the takeout was created.")
     for key, entry in report.damaged.items():

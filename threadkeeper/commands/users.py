@@ -35,6 +35,7 @@ def add_user(
     generate: Generate = False,
 ) -> None:
     """Add a user who logs in with a password."""
+    from datalayer.ownership import SYSTEM
     from threadkeeper.login.passwords import Passwords, check_identifier
 
     if role not in ROLES:
@@ -44,7 +45,7 @@ def add_user(
 
     async def add(accounts: "Accounts") -> list[str]:
         await create_if_new(accounts)
-        await accounts.add_account(name, await Passwords().hash(password), role)
+        await accounts.add_account(name, await Passwords().hash(password), role, by=SYSTEM)
         return await accounts.admins()
 
     admins = with_accounts(settings, add, new=True)
@@ -60,20 +61,23 @@ def add_user(
 @user_app.command("role")
 def change_role(name: Name, role: Annotated[str, typer.Argument(help=f"One of {', '.join(ROLES)}.")]) -> None:
     """Give a user another role, however the user signs in. The only admin keeps the role."""
-    with_accounts(settings_or_end(), lambda accounts: accounts.set_role(name, role))
+    from datalayer.ownership import SYSTEM
+
+    with_accounts(settings_or_end(), lambda accounts: accounts.set_role(name, role, by=SYSTEM))
     typer.echo(f"{name} is now {'an admin' if role == 'admin' else f'a {role}'}.")
 
 
 @user_app.command("passwd")
 def change_password(name: Name, password_stdin: FromStandardInput = False, generate: Generate = False) -> None:
     """Set a new password. The user's current sessions end."""
+    from datalayer.ownership import SYSTEM
     from threadkeeper.login.passwords import Passwords, check_identifier
 
     settings, name = settings_or_end(), _checked(check_identifier, name)
     password = _new_password(password_stdin, generate)
 
     async def change(accounts: "Accounts") -> None:
-        await accounts.set_password(name, await Passwords().hash(password))
+        await accounts.set_password(name, await Passwords().hash(password), by=SYSTEM)
 
     with_accounts(settings, change)
     typer.echo(f"Changed the password of {name}." + (f" Password: {password}" if generate else ""))
@@ -99,7 +103,7 @@ def list_users() -> None:
 
 @user_app.command("disable")
 def disable_user(name: Name) -> None:
-    """Disable a user: end all sessions and refuse logins. The user's data is kept."""
+    """Disable a user: end all sessions and refuse logins. The user's data is kept. The only admin is not disabled."""
     _set_disabled(name, disabled=True)
     typer.echo(f"Disabled {name}.")
 
@@ -113,12 +117,14 @@ def enable_user(name: Name) -> None:
 
 @user_app.command("delete")
 def delete_user(name: Name, yes: Yes = False, receipt: ReceiptFile = None) -> None:
-    """Permanently delete a user with all threads, votes and files.
+    """Permanently delete a user with all threads, votes and files. The only admin is not deleted.
 
     Disable the user first: a page that is still open can write new data after the deletion.
     """
+    from datalayer.ownership import SYSTEM
+
     what = f"the user {name} with all threads, votes and files"
-    delete_for_good(lambda _: what, lambda store: store.delete_user(name), yes=yes, receipt=receipt)
+    delete_for_good(lambda _: what, lambda store: store.delete_user(name, by=SYSTEM), yes=yes, receipt=receipt)
 
 
 def _all_users() -> "list[User]":
@@ -133,7 +139,9 @@ def _all_users() -> "list[User]":
 
 
 def _set_disabled(name: str, *, disabled: bool) -> None:
-    with_accounts(settings_or_end(), lambda accounts: accounts.set_disabled(name, disabled))
+    from datalayer.ownership import SYSTEM
+
+    with_accounts(settings_or_end(), lambda accounts: accounts.set_disabled(name, disabled, by=SYSTEM))
 
 
 def _checked(rule: Callable[[str], str], value: str) -> str:
