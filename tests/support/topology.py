@@ -61,7 +61,7 @@ async def on_replica(topology: Topology, wanted: str, name: str, password: str) 
         if topology.replica_of(client) == wanted:
             return client
         await client.close()
-        # The proxy takes turns, and a login may be an even number of turns: a request more, or none, changes whose it is.
+        # The proxy takes turns, and a login may be an even number of them: a request more, or none, changes that.
         async with httpx.AsyncClient(base_url=topology.url, **PLAIN_HTTP) as visitor:
             for _ in range(random.randrange(2)):
                 await visitor.get("/health")
