@@ -134,3 +134,9 @@ class BlobNotFound(BlobError):
 
 class BlobRefused(BlobError):
     """The credentials, the container or the permissions are wrong; the same call fails until they are corrected."""
+
+
+def sentence(error: Exception) -> str:
+    """The text of an error as a sentence, for people."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."

@@ -126,20 +126,20 @@ def _belongs_to(actor: Actor, owner_id: ColumnElement[Any]) -> ColumnElement[boo
 
 def assistants_editable_by(kind: Actor) -> ColumnElement[bool]:
     """Whether the actor may change an assistant: its owner and the admins may. Kept as with `readable_by`."""
-    if isinstance(kind, System):
-        return true()
-    if kind is None:
-        return false()
-    return or_(assistants.c.ownerId == _of_me(users.c.id), _of_me(users.c.role) == "admin")
+    return _of_owner_or_admin(kind, assistants.c.ownerId)
 
 
 def projects_deletable_by(kind: Actor) -> ColumnElement[bool]:
     """Whether the actor may delete a project: its owner and the admins may. Kept as with `readable_by`."""
+    return _of_owner_or_admin(kind, projects.c.ownerId)
+
+
+def _of_owner_or_admin(kind: Actor, owner_id: ColumnElement[Any]) -> ColumnElement[bool]:
     if isinstance(kind, System):
         return true()
     if kind is None:
         return false()
-    return or_(projects.c.ownerId == _of_me(users.c.id), _of_me(users.c.role) == "admin")
+    return or_(owner_id == _of_me(users.c.id), _of_me(users.c.role) == "admin")
 
 
 def assistants_usable_by(kind: Actor) -> ColumnElement[bool]:

@@ -19,7 +19,7 @@ from datalayer.ownership import Actor, recorded
 from datalayer.records.audit import AuditAction
 from datalayer.records.chat import ROLES, Account, User
 from datalayer.store import DataStore
-from datalayer.writes.repeats import repeatable
+from datalayer.writes.repeats import conditional
 
 
 class Accounts(DataStore):
@@ -105,7 +105,6 @@ class Accounts(DataStore):
         if role is not None and role not in ROLES:
             raise InvalidRecord(f"the role must be one of {', '.join(ROLES)}")
         name, now = clean_text(identifier), utc_now()
-        left: list[Account | None] = []
 
         async def change(connection: AsyncConnection) -> None:
             await users.demand(connection, name, only_if)
@@ -121,20 +120,16 @@ class Accounts(DataStore):
                 await note_account(connection, "disable_user" if disabled else "enable_user", by, user_id)
             if password_hash is not None:
                 await self._put_password(connection, name, password_hash, now, by)
-            if only_if is not None:
-                left.append(await users.account(connection, name))
 
-        async def is_as_left(connection: AsyncConnection) -> bool:
-            return only_if is not None and await users.account(connection, name) == left[-1]
+        async def read(connection: AsyncConnection) -> Account | None:
+            return await users.account(connection, name)
 
-        await self._writer.submit(repeatable(change, is_as_left))
+        await self._writer.submit(change if only_if is None else conditional(change, read))
 
     async def _put_password(
         self, connection: AsyncConnection, name: str, password_hash: str, now: str, by: Actor
     ) -> None:
-        found = await users.get(connection, name)
-        if found is None:
-            raise NotFound(f"there is no user {name!r}")
+        found = await existing_user(connection, name)
         await users.set_password(connection, self.database.dialect, found.id, password_hash, now)
         await end_logins_of(connection, found.id, now)
         await invitations.end(connection, found.id)
@@ -161,6 +156,14 @@ class Accounts(DataStore):
     async def count_accounts(self) -> int:
         """The number of users with a password."""
         return await self.database.query(users.count_accounts)
+
+
+async def existing_user(connection: AsyncConnection, identifier: str) -> User:
+    """Raises NotFound: there is none."""
+    found = await users.get(connection, identifier)
+    if found is None:
+        raise NotFound(f"there is no user {identifier!r}")
+    return found
 
 
 async def demand_other_admin(connection: AsyncConnection, identifier: str) -> None:

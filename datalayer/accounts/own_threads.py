@@ -26,7 +26,7 @@ from datalayer.schema.chat import feedback_changes, feedbacks, search_texts, ste
 from datalayer.store import DataStore
 from datalayer.thought import speech_of
 from datalayer.writes.apply import apply, demand
-from datalayer.writes.repeats import repeatable
+from datalayer.writes.repeats import conditional
 
 _MOST_THREADS = 100
 _LENGTH = 160
@@ -67,7 +67,6 @@ class OwnThreads(DataStore):
         actor = acting_user.get()
         now = utc_now()
         write = ThreadWrite(record, now, *recorded(actor))
-        left: list[Thread | None] = []
 
         async def change(connection: AsyncConnection) -> None:
             await demand(connection, record.id, actor)
@@ -75,13 +74,12 @@ class OwnThreads(DataStore):
             await demand_shareable(connection, record.id, metadata)
             await apply(connection, self.database.dialect, write)
             await threads_of.mark(connection, [record.id], now, is_pinned=is_pinned, is_archived=is_archived)
-            left.append(await thread_of(connection, record.id))
 
-        async def is_as_left(connection: AsyncConnection) -> bool:
-            return await thread_of(connection, record.id) == left[-1]
+        async def read(connection: AsyncConnection) -> Thread | None:
+            return await thread_of(connection, record.id)
 
         await self._writer.settled(record.id)
-        await self._writer.submit(repeatable(change, is_as_left), record.id, self._note_write)
+        await self._writer.submit(conditional(change, read), record.id, self._note_write)
 
     async def vote_on_answer(self, answer_id: str, value: int, *, thread_id: str | None = None) -> str | None:
         """Vote on an answer of an own thread; returns the step that has the vote.

@@ -10,13 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import cursors
 from datalayer.accounts import invitations, listed_users
-from datalayer.accounts.accounts import note_account
+from datalayer.accounts.accounts import existing_user, note_account
 from datalayer.accounts.logins import end_logins_of
 from datalayer.cleaning import clean_text, known_id, name_key, utc_in, utc_now
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import users as user_rows
 from datalayer.ownership import acting_user, demand_system
-from datalayer.records.chat import User
 from datalayer.records.people import Invitation, ListedUser, ListedUserPage
 from datalayer.schema.chat import users
 from datalayer.store import DataStore
@@ -92,7 +91,7 @@ class People(DataStore):
         made = Invitation("", name, utc_now(), utc_in(seconds))
 
         async def add(connection: AsyncConnection) -> Invitation:
-            user = await _user(connection, name)
+            user = await existing_user(connection, name)
             kept = replace(made, user_id=user.id, identifier=user.identifier)
             await invitations.put(connection, dialect, kept, digest)
             await note_account(connection, "invite_user", by, user.id)
@@ -147,16 +146,9 @@ class People(DataStore):
         name = clean_text(identifier)
 
         async def end(connection: AsyncConnection) -> None:
-            user, now = await _user(connection, name), utc_now()
+            user, now = await existing_user(connection, name), utc_now()
             await end_logins_of(connection, user.id, now)
             await connection.execute(update(users).where(users.c.id == user.id).values(loginsEndedAt=now))
             await note_account(connection, "end_logins", by, user.id)
 
         await self._writer.submit(end)
-
-
-async def _user(connection: AsyncConnection, identifier: str) -> User:
-    found = await user_rows.get(connection, identifier)
-    if found is None:
-        raise NotFound(f"there is no user {identifier!r}")
-    return found

@@ -38,7 +38,7 @@ from datalayer.records.usage import (
 from datalayer.review import audit
 from datalayer.store import DataStore
 from datalayer.usage.cleaning import clean_call
-from datalayer.writes.repeats import deletion, repeatable
+from datalayer.writes.repeats import conditional, deletion
 
 DEFAULT_PROJECT = "default"
 """The slug of the project of the chat's own calls."""
@@ -175,19 +175,15 @@ class Billing(DataStore):
         """
         demand_system(acting_user.get(), "the change of projects")
         cleaned = clean_project(project)
-        left: list[Project | None] = []
 
         async def put(connection: AsyncConnection) -> str:
             await projects.demand(connection, cleaned.slug, only_if)
-            project_id = await projects.upsert(connection, self.database.dialect, cleaned)
-            if only_if is not None:
-                left.append(await projects.get(connection, cleaned.slug))
-            return project_id
+            return await projects.upsert(connection, self.database.dialect, cleaned)
 
-        async def is_as_left(connection: AsyncConnection) -> bool:
-            return only_if is not None and await projects.get(connection, cleaned.slug) == left[-1]
+        async def read(connection: AsyncConnection) -> Project | None:
+            return await projects.get(connection, cleaned.slug)
 
-        stored: str = await self._writer.submit(repeatable(put, is_as_left))
+        stored: str = await self._writer.submit(put if only_if is None else conditional(put, read))
         return replace(cleaned, id=stored)
 
     async def delete_project(
@@ -282,21 +278,18 @@ class Billing(DataStore):
         """
         demand_system(acting_user.get(), "the change of limits")
         cleaned = clean_limit(limit)
-        left: list[Limit | None] = []
 
         async def put(connection: AsyncConnection) -> str:
             await limits.demand(connection, cleaned.id, only_if)
             limit_id = await limits.put(connection, cleaned)
             amount = plain_amount(cleaned.amount)
             await _note(connection, "put_limit", by, limit=limit_id, amount=amount, unit=cleaned.unit)
-            if only_if is not None:
-                left.append(await limits.get(connection, cleaned.id))
             return limit_id
 
-        async def is_as_left(connection: AsyncConnection) -> bool:
-            return only_if is not None and await limits.get(connection, cleaned.id) == left[-1]
+        async def read(connection: AsyncConnection) -> Limit | None:
+            return await limits.get(connection, cleaned.id)
 
-        stored: str = await self._writer.submit(repeatable(put, is_as_left))
+        stored: str = await self._writer.submit(put if only_if is None else conditional(put, read))
         return replace(cleaned, id=stored)
 
     async def remove_limit(

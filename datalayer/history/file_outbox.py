@@ -47,12 +47,13 @@ async def announce(connection: AsyncConnection, object_key: str, thread_id: str 
     await connection.execute(insert(blob_deletions).values(**values))
 
 
-async def abandon(connection: AsyncConnection, object_key: str) -> None:
-    """Delete an announced file now, whether its announcement was stored or not."""
+async def abandon(connection: AsyncConnection, *object_keys: str) -> None:
+    """Delete announced files now, whether their announcements were stored or not."""
     now = utc_now()
-    statement = update(blob_deletions).where(blob_deletions.c.objectKey == object_key)
-    if not (await connection.execute(statement.values(dueAt=now))).rowcount:
-        await announce(connection, object_key, None, now)
+    for object_key in object_keys:
+        statement = update(blob_deletions).where(blob_deletions.c.objectKey == object_key)
+        if not (await connection.execute(statement.values(dueAt=now))).rowcount:
+            await announce(connection, object_key, None, now)
 
 
 async def forget(connection: AsyncConnection, object_keys: Collection[str]) -> None:

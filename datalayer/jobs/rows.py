@@ -187,8 +187,7 @@ async def forget(connection: AsyncConnection, before: str, limit: int) -> tuple[
     deleted = delete(jobs).where(jobs.c.id.in_(old)).returning(jobs.c.id, jobs.c.objectKey)
     rows = (await connection.execute(deleted)).all()
     keys = [row.objectKey for row in rows if row.objectKey is not None]
-    for key in keys:
-        await file_outbox.abandon(connection, key)
+    await file_outbox.abandon(connection, *keys)
     return [row.id for row in rows], keys
 
 

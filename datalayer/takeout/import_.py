@@ -314,14 +314,8 @@ class _Import:
 
     async def _forget(self, thread_id: str, stored: dict[str, dict[str, Any]]) -> None:
         """Delete the files of a thread that was not imported; files that cannot be deleted now are deleted later."""
-        keys = [one["objectKey"] for one in stored.values()]
-
-        async def abandon(connection: AsyncConnection) -> None:
-            for key in keys:
-                await file_outbox.abandon(connection, key)
-
-        if keys:
-            await self._writer.submit(abandon)
+        if keys := [one["objectKey"] for one in stored.values()]:
+            await self._writer.submit(lambda connection: file_outbox.abandon(connection, *keys))
             await self._file_deleter.delete(keys, thread_id)
 
     async def _votes_elsewhere(self) -> None:

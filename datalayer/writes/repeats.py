@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.errors import NotFound
 
 T = TypeVar("T")
+S = TypeVar("S")
 _Operation = Callable[[AsyncConnection], Awaitable[T]]
 
 
@@ -47,3 +48,22 @@ def repeatable(change: _Operation[T], is_done: _Operation[bool]) -> _Operation[T
         return result
 
     return operation
+
+
+def conditional(change: _Operation[T], read: _Operation[S]) -> _Operation[T]:
+    """The change, which depends on what is stored; repeated, it gives its result again if that is as it was left.
+
+    Args:
+        read: gives what is stored.
+    """
+    left: list[S] = []
+
+    async def operation(connection: AsyncConnection) -> T:
+        result = await change(connection)
+        left.append(await read(connection))
+        return result
+
+    async def is_as_left(connection: AsyncConnection) -> bool:
+        return await read(connection) == left[-1]
+
+    return repeatable(operation, is_as_left)

@@ -19,6 +19,7 @@ from datalayer.errors import (
     DataLayerError,
     InvalidRecord,
     NotFound,
+    sentence,
 )
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except (NotFound, AlreadyExists, InvalidRecord, BackupError) as error:
-        end(_sentence(error), 1)
+        end(sentence(error), 1)
     except BlobError as error:
         end(f"BLOB_URL: {error}.", 1)
     except DataLayerError as error:
@@ -177,8 +178,3 @@ def end(words: str, code: int) -> NoReturn:
     """Print the message on standard error and end the command with this exit code."""
     typer.echo(words, err=True)
     raise typer.Exit(code)
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."

@@ -5,7 +5,6 @@ a question after a change of the replica would stand before older ones.
 """
 
 import asyncio
-import contextvars
 import importlib
 import logging
 from typing import Any
@@ -15,6 +14,7 @@ from chainlit.utils import utc_now as chainlit_now
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import machine_seconds, utc_now
 from datalayer.errors import DataLayerError
+from threadkeeper.conversation.looking import Looking
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +25,13 @@ MEASURED_SECONDS = 0.1
 """By how much two measurements of the same clocks may differ: half a round trip each."""
 
 
-class DatabaseClock:
+class DatabaseClock(Looking):
     """Looks once a minute how far the database's clock is apart, and corrects `utc_now` by it."""
 
     def __init__(self, layer: ChainlitLayer) -> None:
+        super().__init__("database-clock")
         self._layer = layer
         self._is_apart = False
-        self._task: asyncio.Task[None] | None = None
 
     async def adjust(self) -> None:
         """Raises DataLayerError: the database does not answer. The correction stays."""
@@ -52,19 +52,6 @@ class DatabaseClock:
                 else "the database's clock is %.1f s ahead of this machine's, which dates messages again"
             )
             logger.warning(words, ahead)
-
-    def start(self) -> None:
-        """Look from now on, until `stop`."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(
-                self._run(), context=contextvars.Context(), name="database-clock"
-            )
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
 
     async def _run(self) -> None:
         while True:

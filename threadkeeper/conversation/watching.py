@@ -26,6 +26,7 @@ from datalayer.turns.turns import MOST_WATCHED, ThreadChange
 from threadkeeper.chat.context.refusals import refused_ids
 from threadkeeper.chat.context.steps import is_notice
 from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.looking import Looking
 from threadkeeper.conversation.offers import offer_for_thread, remove_offers
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.usage_footer import show_footers
@@ -60,29 +61,17 @@ class _Shown:
     is_failing: bool = False
 
 
-class Watch:
+class Watch(Looking):
     """The pages of this process whose threads are watched."""
 
     def __init__(
         self, layer: ChainlitLayer, turns: Turns, mark: Mark, models: Sequence[str], *, has_footers: bool
     ) -> None:
+        super().__init__("watch-threads")
         self._layer, self._turns, self._mark = layer, turns, mark
         self._models, self._has_footers = models, has_footers
         self._shown: WeakKeyDictionary[WebsocketSession, _Shown] = WeakKeyDictionary()
-        self._task: asyncio.Task[None] | None = None
         self._is_away = False
-
-    def start(self) -> None:
-        """Look from now on, until `stop`."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(
-                self._run(), context=contextvars.Context(), name="watch-threads"
-            )
-
-    def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
 
     async def is_written_elsewhere(self, thread: Mapping[str, Any]) -> bool:
         """Whether another process writes an answer of this ThreadDict now."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datalayer import ImportedThread, InvalidRecord, User
+from datalayer.errors import sentence
 from datalayer.thought import THOUGHT_TYPE
 from threadkeeper.importing.arranging import Ids, arrange
 from threadkeeper.importing.detection import reader_of
@@ -154,8 +155,7 @@ class _Import:
             is_own = one.own_id is not None and bool(await self._store.names_of_threads([one.own_id]))
             is_new = not self._dry_run and not is_own and await self._store.import_thread(thread)
         except (BadPackage, InvalidRecord) as error:
-            text = str(error)
-            self.report.fail(Unreadable(name, f"{text[:1].upper()}{text[1:]}."))
+            self.report.fail(Unreadable(name, sentence(error)))
             return
         except UNKNOWN_FORM as error:
             logger.warning("a conversation of an import was left out", exc_info=True, extra={"thread_id": thread_id})

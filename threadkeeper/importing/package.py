@@ -230,42 +230,49 @@ def _check_list(path: Path) -> None:
     raise BadPackage(_TOO_MANY)
 
 
-class _Counted:
-    """A stream that ends the reading of a record that is too large, or of values that are nested too deeply."""
+class _Levelled:
+    """A stream without its byte order mark. Values that are nested too deeply end the reading."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._is_first = stream, True
+        self._levels = _Levels()
+
+    def _followed(self, chunk: bytes) -> bytes:
+        self._levels.follow(chunk)
+        if self._is_first and chunk:
+            self._is_first, chunk = False, _without_bom(chunk)
+        return chunk
+
+
+class _Counted(_Levelled):
+    """A record that is too large ends the reading, too."""
 
     def __init__(self, stream: IO[bytes], most: int) -> None:
-        self._stream, self._most, self._count = stream, most, 0
-        self._is_first = True
-        self._levels = _Levels()
+        super().__init__(stream)
+        self._most, self._count = most, 0
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._stream.read(size)
         self._count += len(chunk)
         if self._count > self._most:
             raise BadPackage(f"a record has more than {self._most // 1024**2} MiB")
-        self._levels.follow(chunk)
-        if self._is_first and chunk:
-            self._is_first, chunk = False, _without_bom(chunk)
-        return chunk
+        return self._followed(chunk)
 
     def start_again(self) -> None:
         self._count = 0
 
 
-class _Beginning:
-    """The first bytes of a stream. Values that are nested too deeply end it."""
+class _Beginning(_Levelled):
+    """The first bytes of a stream."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
-        self._stream, self._left, self._is_first = stream, size, True
-        self._levels = _Levels()
+        super().__init__(stream)
+        self._left = size
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._stream.read(min(size, self._left) if size >= 0 else self._left)
         self._left -= len(chunk)
-        self._levels.follow(chunk)
-        if self._is_first and chunk:
-            self._is_first, chunk = False, _without_bom(chunk)
-        return chunk
+        return self._followed(chunk)
 
 
 class _Levels:

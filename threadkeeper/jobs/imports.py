@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from datalayer import BlobNotFound, JobContext, JobFailed
+from datalayer.errors import sentence
 from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage
 from threadkeeper.importing.report import expired_before
@@ -73,10 +74,9 @@ def register_imports(layer: "ChainlitLayer", copies: Path, retention_days: int |
                     progressed=note,
                 )
             except BadPackage as error:
-                text = str(error)
                 # Nobody can use it.
                 await layer.file_deleter.delete([key], None)
-                raise JobFailed(f"{text[:1].upper()}{text[1:]}.") from error
+                raise JobFailed(sentence(error)) from error
         await context.progress(report.conversations + report.failed, report.conversations + report.failed)
         if not context.arguments["dry_run"]:
             # Not at once: if this process dies before the end is stored, the job begins again.
