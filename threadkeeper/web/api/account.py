@@ -16,7 +16,7 @@ from threadkeeper.web.api.paging import Cursor, Limit, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.pages.dependencies import Layer
-from threadkeeper.web.pages.downloads import Download, attachment, content_of
+from threadkeeper.web.pages.downloads import stored_zip
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
@@ -191,11 +191,7 @@ async def download_takeout(_caller: AccountCaller, layer: Layer, takeout_id: str
         blob = await layer.blobs.open(job.object_key)
     except BlobNotFound:
         raise Problem(404, "not-found", "The file of the export is deleted. Start another one.") from None
-    name = job.result["name"]
-    headers = attachment(name if name.isascii() and '"' not in name else "takeout.zip")
-    return Download(
-        content_of(blob), b"", media_type="application/zip", headers=headers | {"Content-Length": str(blob.size)}
-    )
+    return stored_zip(blob, job.result["name"], otherwise="takeout.zip")
 
 
 async def _takeout(layer: ChainlitLayer, job_id: str) -> Job:

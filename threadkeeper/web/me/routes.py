@@ -25,7 +25,7 @@ from threadkeeper.web.auth.tokens import clear_login_cookie
 from threadkeeper.web.me.browsers import browser_name
 from threadkeeper.web.me.keys import offered, own_keys
 from threadkeeper.web.pages.dependencies import Layer, Pages
-from threadkeeper.web.pages.downloads import Download, attachment, content_of
+from threadkeeper.web.pages.downloads import stored_zip
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
 from threadkeeper.web.pages.receipts import receipt_page
@@ -120,11 +120,7 @@ async def download_takeout(_person: LoggedIn, layer: Layer, job_id: str) -> Resp
         blob = await layer.blobs.open(job.object_key)
     except BlobNotFound:
         raise InvalidInput("me_takeout_gone") from None
-    name = job.result["name"]
-    headers = attachment(name if name.isascii() and '"' not in name else "takeout.zip")
-    return Download(
-        content_of(blob), b"", media_type="application/zip", headers=headers | {"Content-Length": str(blob.size)}
-    )
+    return stored_zip(blob, job.result["name"], otherwise="takeout.zip")
 
 
 @router.post("/me/logins/{login_id}/end")

@@ -46,6 +46,14 @@ async def content_of(blob: OpenBlob) -> AsyncIterator[bytes]:
             yield chunk
 
 
+def stored_zip(blob: OpenBlob, name: str, *, otherwise: str) -> Download:
+    """The download of a stored ZIP. `otherwise`: its file name if `name` cannot be in a header."""
+    headers = attachment(name if name.isascii() and '"' not in name else otherwise)
+    return Download(
+        content_of(blob), b"", media_type="application/zip", headers=headers | {"Content-Length": str(blob.size)}
+    )
+
+
 def attachment(name: str) -> dict[str, str]:
     """The headers of a download with this file name; caches must not keep it."""
     return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
