@@ -216,16 +216,16 @@ def postgres() -> Iterator[Databases]:
             "POSTGRES: none found, so its half of the tests was skipped; "
             "install the package postgresql or set TEST_DATABASE_URL"
         )
-    with Cluster(binaries) as cluster, _databases(cluster.url) as databases:
+    with Cluster(binaries) as cluster, _databases(cluster.url, cluster.log) as databases:
         yield databases
 
 
 @contextlib.contextmanager
-def _databases(url: str) -> Iterator[Databases]:
+def _databases(url: str, log: Path | None = None) -> Iterator[Databases]:
     """The databases of the server, through PgBouncer if TEST_POOLER names a mode of it."""
     with contextlib.ExitStack() as started:
         port = started.enter_context(pgbouncer(url, _POOLER, pool_size=_POOL_SIZES[_POOLER])) if _POOLER else None
-        databases = Databases(url, pooler_port=port)
+        databases = Databases(url, pooler_port=port, log=log)
         started.callback(databases.close)
         yield databases
 

@@ -61,6 +61,13 @@ class ChatClient:
     ) -> None:
         await self.close()
 
+    def successor(self) -> "ChatClient":
+        """A page of the same browser, with its cookies, that is not open yet: it resumes the thread of this one."""
+        base_url = str(self.http.base_url)
+        page = ChatClient(base_url, self._identifier, self._password, thread_id=self.thread_id, language=self._language)
+        page.http.cookies = self.http.cookies
+        return page
+
     async def log_in(self) -> None:
         """Raises httpx.HTTPStatusError if the login is refused."""
         form = {"username": self._identifier, "password": self._password}
@@ -185,8 +192,13 @@ class ChatClient:
         await self.until(lambda: any(event == name for event, _ in self.events))
         return next(data for event, data in self.events if event == name)
 
-    async def until(self, condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until the condition is true. It is looked at after each event, and every 0.1 s without one."""
+    async def until(
+        self, condition: Callable[[], object], seconds: float = PATIENCE_SECONDS, *, what: str = "it"
+    ) -> None:
+        """Wait until the condition is true. It is looked at after each event, and every 0.1 s without one.
+
+        `what` is waited for, for the message of the error.
+        """
         try:
             async with asyncio.timeout(seconds):
                 while not condition():
@@ -198,7 +210,8 @@ class ChatClient:
         except TimeoutError:
             names = [name for name, _ in self.events]
             raise AssertionError(
-                f"it did not come within {seconds:g} s; connected: {self.connected}; {names}"
+                f"{what} did not come within {seconds:g} s; user {self._identifier}, thread {self.thread_id}, "
+                f"connected: {self.connected}; {names}"
             ) from None
 
     async def _on_event(self, name: str, *arguments: Any) -> None:

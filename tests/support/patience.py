@@ -15,15 +15,18 @@ T = TypeVar("T")
 
 
 @overload
-async def until(condition: Callable[[], Awaitable[T | None]], seconds: float = ...) -> T: ...
+async def until(condition: Callable[[], Awaitable[T | None]], seconds: float = ..., *, what: str = ...) -> T: ...
 
 
 @overload
-async def until(condition: Callable[[], T | None], seconds: float = ...) -> T: ...
+async def until(condition: Callable[[], T | None], seconds: float = ..., *, what: str = ...) -> T: ...
 
 
-async def until(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS, *, what: str = "it") -> Any:
     """The first true value that the condition returns, or that what it returns is awaited to.
+
+    Args:
+        what: is waited for, for the message of the error.
 
     Raises:
         AssertionError: there was none in this time.
@@ -41,4 +44,4 @@ async def until(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS)
                 grown = (time.monotonic() - begun) * _PAUSE_OF_WAIT
                 await asyncio.sleep(min(max(_SHORTEST_PAUSE_SECONDS, grown), _LONGEST_PAUSE_SECONDS))
     except TimeoutError:
-        raise AssertionError(f"it did not come within {seconds:g} s; the last value was {value!r}") from None
+        raise AssertionError(f"{what} did not come within {seconds:g} s; the last value was {value!r}") from None

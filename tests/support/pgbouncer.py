@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tests.support import missing
-from tests.support.postgres import ordinary_user
+from tests.support.postgres import ordinary_user, print_log
 
 _START_SECONDS = 60
 _CONFIGURATION = """
@@ -114,6 +114,7 @@ def movable_pgbouncer(server_url: str, mode: str, *, pool_size: int = 4, only: s
         finally:
             process.kill()
             process.wait()
+            print_log("PgBouncer", folder / "log")
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -30,6 +30,7 @@ from tests.support.in_memory import folder_in_memory
 _DEBIAN = Path("/usr/lib/postgresql")
 _ENOUGH_BYTES = 2 * 1024**3
 _START_ATTEMPTS = 3
+_SHOWN_LINES = 300
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -49,6 +50,12 @@ cat >/dev/null
 "$1/pg_ctl" stop --pgdata="$2/data" --mode=immediate --silent
 rm -rf "$2"
 """
+
+
+def print_log(name: str, log: Path, begin: int = 0) -> None:
+    """Print the end of a log from this byte on; pytest shows it if the test fails."""
+    lines = log.read_bytes()[begin:].decode(errors="replace").splitlines()[-_SHOWN_LINES:]
+    print(f"--- log of {name}", *lines, "---", sep="\n")
 
 
 class PostgresBroken(Exception):
@@ -142,7 +149,7 @@ class Cluster:
 
     def restart(self, mode: str) -> None:
         """Stop the server, `fast` or `immediate` (as in a crash), and start it again at the same port."""
-        self._run("pg_ctl", "restart", f"--pgdata={self.directory / 'data'}", f"--mode={mode}", f"--log={self._log}")
+        self._run("pg_ctl", "restart", f"--pgdata={self.directory / 'data'}", f"--mode={mode}", f"--log={self.log}")
 
     def halt(self) -> None:
         """Stop the server until `resume`."""
@@ -197,17 +204,17 @@ class Cluster:
                 self._launch()
             except PostgresBroken as error:
                 # Another process can have taken the port meanwhile.
-                if attempt == _START_ATTEMPTS or "could not bind" not in self._log.read_text():
-                    raise PostgresBroken(f"{error}\n{self._log.read_text()}") from None
+                if attempt == _START_ATTEMPTS or "could not bind" not in self.log.read_text():
+                    raise PostgresBroken(f"{error}\n{self.log.read_text()}") from None
             else:
                 return
 
     def _launch(self) -> None:
         options = " ".join(f"-c {name}='{value}'" for name, value in {**self._settings, "port": self._port}.items())
-        self._run("pg_ctl", "start", f"--pgdata={self.directory / 'data'}", f"--log={self._log}", "-o", options)
+        self._run("pg_ctl", "start", f"--pgdata={self.directory / 'data'}", f"--log={self.log}", "-o", options)
 
     @property
-    def _log(self) -> Path:
+    def log(self) -> Path:
         return self.directory / "log"
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -256,13 +263,15 @@ def _free_port() -> int:
 class Databases:
     """Creates and drops databases on a server. Works with and without a running event loop."""
 
-    def __init__(self, server_url: str, *, pooler_port: int | None = None) -> None:
+    def __init__(self, server_url: str, *, pooler_port: int | None = None, log: Path | None = None) -> None:
         """
         Args:
             server_url: the URL of any database of the server, with a user who can create databases.
             pooler_port: a pooler of the server on loopback, which the URLs of new databases then name.
+            log: of the server, if it can be read.
         """
         self.server_url = server_url
+        self.log = log
         self._url = urlsplit(server_url)
         self._pooler_port = pooler_port
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="test-databases")

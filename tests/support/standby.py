@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from tests.support import missing
-from tests.support.postgres import Cluster, find_binaries
+from tests.support.postgres import Cluster, find_binaries, print_log
 
 # A commit is acknowledged when it is in the log; with the second setting, when the standby has written it, so that its
 # promotion loses none.
@@ -72,7 +72,10 @@ def primary_and_standby(*, synchronous: bool) -> Iterator[Pair]:
     settings = _ACKNOWLEDGED | (_BY_STANDBY if synchronous else {})
     with ExitStack() as running:
         primary = running.enter_context(Cluster(binaries, settings=settings))
-        yield Pair(primary, running.enter_context(Standby(primary)))
+        running.callback(lambda: print_log("the primary", primary.log))
+        standby = running.enter_context(Standby(primary))
+        running.callback(lambda: print_log("the standby", standby.log))
+        yield Pair(primary, standby)
 
 
 async def is_followed(primary_url: str) -> bool:

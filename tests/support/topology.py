@@ -1,73 +1,92 @@
 """Two replicas behind haproxy with sticky sessions, on one Postgres: as in compose.yaml, without containers."""
 
 import asyncio
-import random
 import re
 import shutil
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from socketio.exceptions import ConnectionError as SocketRefused  # type: ignore[import-untyped]
 
 from tests.support import missing
 from tests.support.chat_client import ChatClient
+from tests.support.faulty_network import FaultyNetwork
 from tests.support.kept_process import free_port
 from tests.support.patience import until
-from tests.support.plain_http import PLAIN_HTTP
+from tests.support.postgres import print_log
 from tests.support.server import ROOT, AppServer
 
 _SECRET = "a secret that both replicas have, of 32 characters"
+_HOST = "127.0.0.1"
+_COOKIE = "REPLICA"
 
 
 @dataclass(frozen=True)
 class Topology:
-    """The address of the proxy, and the replicas by the values of its cookie."""
+    """The address of the proxy, and the replicas by the values of its cookie.
+
+    `networks` are those between the proxy and the replicas that have one. `refused` has the failed attempts of pages
+    to connect again.
+    """
 
     url: str
     replicas: Mapping[str, AppServer]
+    networks: Mapping[str, FaultyNetwork] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
 
-    def client(self, name: str, password: str, thread_id: str | None = None) -> ChatClient:
-        return ChatClient(self.url, name, password, thread_id=thread_id)
+    @asynccontextmanager
+    async def page(self, name: str, password: str, *, at: str) -> AsyncIterator[ChatClient]:
+        """A page of this user at this replica.
+
+        It has the proxy's cookie before it logs in, as a browser that has been there. Each page has a user of its own:
+        two logins of one user within a second get the same token, and are one login.
+        """
+        client = ChatClient(self.url, name, password)
+        client.http.cookies.set(_COOKIE, at, domain=_HOST, path="/")
+        async with client:
+            assert self.replica_of(client) == at, f"haproxy gave the page of {name} to another replica than {at}"
+            yield client
 
     def replica_of(self, client: ChatClient) -> str:
         """The replica that the proxy has chosen for this client, also after the client has closed."""
-        return {cookie.name: str(cookie.value) for cookie in client.http.cookies.jar}["REPLICA"]
+        return {cookie.name: str(cookie.value) for cookie in client.http.cookies.jar}[_COOKIE]
 
-    async def again(self, client: ChatClient, password: str) -> ChatClient:
-        """A page whose connection ended, connected again with the cookies it has: its thread is resumed."""
-        other = self.client(client._identifier, password, client.thread_id)
-        other.http.cookies = client.http.cookies
+    def other_than(self, name: str) -> str:
+        """The name of the other replica."""
+        return next(one for one in self.replicas if one != name)
 
-        async def connected() -> bool:
+    async def again(self, client: ChatClient) -> ChatClient:
+        """A page whose connection ended, connected again with the cookies it has: its thread is resumed.
+
+        Raises:
+            AssertionError: it is refused for a minute; with the last reasons.
+        """
+        reasons = deque[str](maxlen=3)
+
+        async def connected() -> ChatClient | None:
+            page = client.successor()
             try:
                 # The page asks over HTTP first, and gets the cookie of the replica that answers.
-                (await other.http.get("/project/translations")).raise_for_status()
-                await other.connect()
-            except Exception:
-                return False
-            return True
+                (await page.http.get("/project/translations")).raise_for_status()
+                await page.connect()
+            except (httpx.HTTPError, SocketRefused, AssertionError) as error:
+                await page.close()
+                reasons.append(f"{type(error).__name__}: {error}")
+                self.refused.append(reasons[-1])
+                return None
+            except BaseException:
+                await page.close()
+                raise
+            return page
 
-        await until(connected)
-        return other
-
-
-async def on_replica(topology: Topology, wanted: str, name: str, password: str) -> ChatClient:
-    """A page of this user that the proxy has given to this replica."""
-    while True:
-        client = topology.client(name, password)
-        await client.__aenter__()
-        if topology.replica_of(client) == wanted:
-            return client
-        await client.close()
-        # The proxy takes turns, and a login may be an even number of them: a request more, or none, changes that.
-        async with httpx.AsyncClient(base_url=topology.url, **PLAIN_HTTP) as visitor:
-            for _ in range(random.randrange(2)):
-                await visitor.get("/health")
-        # Two logins of one second have the same token. The second may store the hash of the password anew, as a fork
-        # hashes with less effort than a process does, and that ends the logins before it.
-        await asyncio.sleep(1)
+        try:
+            return await until(connected, what=f"the page with the thread {client.thread_id}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its last attempts: {list(reasons)}") from None
 
 
 @asynccontextmanager
@@ -78,11 +97,16 @@ async def two_replicas(
     *,
     programs: Sequence[Sequence[str] | None] = (None, None),
     environments: Sequence[Mapping[str, str]] = ({}, {}),
+    with_networks: Sequence[str] = (),
 ) -> AsyncIterator[Topology]:
-    """Start both replicas at the same time, and the proxy. Without haproxy, the test is skipped, or fails if CI is set.
+    """Start both replicas, `replica1` and `replica2`, at the same time, and the proxy.
+
+    Without haproxy, the test is skipped, or fails if CI is set. At the end the logs are printed, which pytest shows if
+    the test fails.
 
     Args:
         settings: of both replicas. `environments` and `programs`: those of each.
+        with_networks: the replicas that the proxy reaches through a network that can fail.
     """
     program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
@@ -94,33 +118,51 @@ async def two_replicas(
     }
     async with AsyncExitStack() as started:
         await asyncio.gather(*(started.enter_async_context(one) for one in replicas.values()))
-        port = free_port()
-        configuration = folder / "haproxy.cfg"
-        configuration.write_text(_configuration(port, replicas))
-        process = await asyncio.create_subprocess_exec(program, "-db", "-f", str(configuration))
-        try:
-            await until(lambda: _listens(port, process))
-            yield Topology(f"http://127.0.0.1:{port}", replicas)
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+        networks = {
+            name: await started.enter_async_context(FaultyNetwork(replicas[name].port)) for name in with_networks
+        }
+        ports = {name: server.port for name, server in replicas.items()}
+        port = await started.enter_async_context(
+            _proxy(program, folder, ports | {name: network.port for name, network in networks.items()})
+        )
+        yield Topology(f"http://{_HOST}:{port}", replicas, networks)
 
 
-def _configuration(port: int, replicas: Mapping[str, AppServer]) -> str:
-    """The file of the containers, with these addresses."""
+@asynccontextmanager
+async def _proxy(program: str, folder: Path, ports: Mapping[str, int]) -> AsyncIterator[int]:
+    """haproxy in front of these ports of the replicas; gives its own port."""
+    port, configuration, log = free_port(), folder / "haproxy.cfg", folder / "haproxy.log"
+    configuration.write_text(_configuration(port, ports))
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            program, "-db", "-f", str(configuration), stdout=output, stderr=output
+        )
+    try:
+        await until(lambda: _listens(port, process), what="haproxy's port")
+        yield port
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        print_log("haproxy", log)
+
+
+def _configuration(port: int, ports: Mapping[str, int]) -> str:
+    """The file of the containers, with these addresses, and a log."""
     text = (ROOT / "deploy" / "haproxy.cfg").read_text()
     text = re.sub(r"(?ms)^resolvers .*?^$", "", text).replace(" resolvers containers", "")
-    text = text.replace("bind :8080", f"bind 127.0.0.1:{port}")
-    for name, server in replicas.items():
-        text = text.replace(f"{name}:8000", f"127.0.0.1:{server.port}")
+    text = text.replace("bind :8080", f"bind {_HOST}:{port}")
+    text = text.replace("global\n", "global\n    log stdout format raw local0\n")
+    text = text.replace("defaults\n", "defaults\n    log global\n    option httplog\n")
+    for name, own in ports.items():
+        text = text.replace(f"{name}:8000", f"{_HOST}:{own}")
     return text
 
 
 async def _listens(port: int, process: asyncio.subprocess.Process) -> bool:
     assert process.returncode is None, "haproxy does not start"
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, writer = await asyncio.open_connection(_HOST, port)
     except ConnectionRefusedError:
         return False
     writer.close()
