@@ -20,6 +20,7 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper import metrics
 from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT
+from threadkeeper.chat.trying_models import ModelTrial
 from threadkeeper.chat.wording import say, starters
 from threadkeeper.conversation.assistants import chat_profiles, keep_one_configuration
 from threadkeeper.conversation.clock import DatabaseClock, date_messages
@@ -38,6 +39,7 @@ from threadkeeper.factories import (
     embeds_here,
     knowledge_on_demand,
     load_limits,
+    model_lists,
     open_blobs,
     open_model,
     retriever,
@@ -148,6 +150,8 @@ mount(
         asked_reasons=settings.asked_reasons,
         assistant_models=() if settings.demo else settings.openai_models,
         try_assistant=trial(settings, model, passages),
+        list_models=model_lists(settings, secrets),
+        try_model=ModelTrial(model, layer),
         knowledge_limits=load_limits(settings),
         knowledge_places=Places(url_hosts(settings.knowledge_url_hosts)),
         webhook_places=webhook_places,

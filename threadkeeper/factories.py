@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from datalayer import BlobOptions, BlobStore, open_blob_store
 from threadkeeper.chat.assistants import Retriever
 from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT
+from threadkeeper.chat.listing import ListedServer, ModelLists
 from threadkeeper.chat.metering.metered_model import CallStore, MeteredModel
 from threadkeeper.chat.model import Model
-from threadkeeper.chat.providers import create_model
+from threadkeeper.chat.providers import OPENAI_BASE_URL, create_model
 from threadkeeper.chat.providers.endings import SentEndings, never_sent, stored_endings
+from threadkeeper.chat.providers.listing import ModelListServer
 from threadkeeper.chat.trying import Trial
 from threadkeeper.knowledge.asking import KnowledgeRetriever
 from threadkeeper.knowledge.loaders.base import LoadOptions
@@ -21,6 +23,7 @@ from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.logs import Redaction
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.settings import Settings, plain
+from threadkeeper.settings.urls import mask_url
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -93,6 +96,26 @@ def trial(settings: Settings, model: Model, retriever: Retriever | None = None) 
         window=settings.openai_context_tokens,
         retriever=retriever,
     )
+
+
+def model_lists(settings: Settings, secrets: Iterable[str] = ()) -> ModelLists:
+    """Asks the servers of the settings which models they offer. None of these secrets is in their words."""
+    servers = []
+    if not settings.demo:
+        server = chat_server(settings)
+        servers.append(ListedServer("chat", server, mask_url(server.base_url)))
+    if settings.knowledge_embedding_model and (url := settings.knowledge_embedding_base_url):
+        server = ModelListServer(url, plain(settings.knowledge_embedding_api_key))
+        servers.append(ListedServer("embedding", server, mask_url(url)))
+    return ModelLists(servers, redact=Redaction(secrets))
+
+
+def chat_server(settings: Settings) -> ModelListServer:
+    """The list of the server that answers, which is configured."""
+    if settings.azure_openai_endpoint:
+        key, version = plain(settings.azure_openai_api_key), settings.azure_openai_api_version
+        return ModelListServer(settings.azure_openai_endpoint, key, version)
+    return ModelListServer(settings.openai_base_url or OPENAI_BASE_URL, plain(settings.openai_api_key))
 
 
 def open_knowledge(

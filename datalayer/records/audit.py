@@ -26,6 +26,7 @@ AuditAction = Literal[
     "delete_user",
     "delete_project",
     "start_backup",
+    "try_model",
 ]
 
 OF_KEYS: tuple[AuditAction, ...] = ("create_key", "revoke_key")

@@ -24,8 +24,10 @@ from tests.support.served import served
 from tests.support.v1 import V1Rig
 from tests.web.gateway_rig import SECRET as PROVIDER_SECRET
 from tests.web.gateway_rig import Rig
+from threadkeeper.chat.listing import ModelLists
 from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.trying import Trial
+from threadkeeper.chat.trying_models import ModelTrial
 from threadkeeper.conversation.programs import Programs
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.gateway.routes import GatewayOnDemand, gateway_router
@@ -172,6 +174,12 @@ def webhook_places() -> Places:
 
 
 @pytest.fixture
+def model_pages(layer: ChainlitLayer) -> dict[str, Any]:
+    """What the page of the models asks: no server, and the demo."""
+    return {"list_models": ModelLists([]), "try_model": ModelTrial(DemoModel(), layer)}
+
+
+@pytest.fixture
 def whole_app(
     layer: ChainlitLayer,
     gateway: GatewayOnDemand,
@@ -181,6 +189,7 @@ def whole_app(
     extra_routers: list[APIRouter],
     review_policy: ReviewPolicy,
     webhook_places: Places,
+    model_pages: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> FastAPI:
@@ -208,6 +217,7 @@ def whole_app(
         shown_settings=shown_settings,
         accounts=accounts,
         try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
+        **model_pages,
     )
     routers = (*ours, gateway_router(gateway), *extra_routers)
     mount(chainlit_app, *routers, gate=Gate(layer, remember_seconds=0))

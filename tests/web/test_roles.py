@@ -250,6 +250,8 @@ WHO_MAY = {
     "GET /admin/start": ADMINS,
     "POST /admin/start/hide": ADMIN_FORM,
     "POST /admin/start/show": ADMIN_FORM,
+    "GET /admin/models": ADMINS,
+    "POST /admin/models/try": ADMIN_FORM,
     "GET /admin/system": ADMINS,
     "POST /admin/system/backup": ADMIN_FORM,
     "GET /admin/people": ADMINS,

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pydantic import SecretStr
-
 from datalayer import DataLayerError, StorageUnavailable
 from datalayer.accounts.accounts import Accounts
 from datalayer.adoption.adopt import is_to_be_adopted
@@ -20,7 +18,8 @@ from datalayer.history.user_names import words_about
 from datalayer.knowledge.passage_search import PassageSearch
 from datalayer.read_replica import ReadReplica
 from datalayer.store import DataStore
-from threadkeeper.factories import open_blobs
+from threadkeeper.chat.providers.listing import ListFailed, models_of
+from threadkeeper.factories import chat_server, open_blobs
 from threadkeeper.settings.cookie_secret import FILE_NAME, cookie_secret
 from threadkeeper.settings.settings import Settings, SettingsError
 from threadkeeper.settings.urls import sqlite_file
@@ -141,37 +140,26 @@ async def _cookie_secret(settings: Settings) -> str:
 async def _model_server(settings: Settings) -> str:
     if settings.demo:
         return "none configured; the built-in demo model answers"
-    # The import takes half a second, which the other commands do not need.
-    import openai
-
-    from threadkeeper.chat.providers import OPENAI_BASE_URL
-    from threadkeeper.chat.providers.openai import azure_client, openai_client
-
-    if settings.azure_openai_endpoint:
-        version = settings.azure_openai_api_version
-        key = _plain(settings.azure_openai_api_key)
-        client = azure_client(settings.azure_openai_endpoint, key, version, PATIENCE_SECONDS, 0)
-    else:
-        base_url = settings.openai_base_url or OPENAI_BASE_URL
-        client = openai_client(base_url, _plain(settings.openai_api_key), PATIENCE_SECONDS, 0)
-    async with client:
-        try:
-            answer = (await client.models.with_raw_response.list()).http_response.json()
-            listed = {str(model["id"]) for model in answer["data"]}
-        except openai.APIStatusError as error:
-            if error.status_code == 404:
-                raise _Doubtful("reachable, but this URL has no list of models") from None
-            hint = "; check the API key" if error.status_code in (401, 403) else ""
-            raise _Wrong(f"the request for the list of models failed with status {error.status_code}{hint}") from None
-        except openai.APIConnectionError as error:
-            raise _Wrong(f"not reachable ({_root_of(error)})") from None
-        except (openai.APIError, ValueError, KeyError, TypeError):
-            raise _Wrong("reachable, but not a model server; check the URL, including /v1") from None
+    try:
+        listed = await models_of(chat_server(settings), PATIENCE_SECONDS)
+    except ListFailed as failed:
+        raise _unlisted(failed) from None
     unknown = [name for name in dict.fromkeys((*settings.openai_models, settings.title_model)) if name not in listed]
     if unknown and not settings.azure_openai_endpoint:
         # Not an error: some servers accept a second name for a model.
         raise _Doubtful(f"reachable, but its list of models does not contain {', '.join(unknown)}")
     return "reachable"
+
+
+def _unlisted(failed: ListFailed) -> Exception:
+    if failed.kind == "no_list":
+        return _Doubtful("reachable, but this URL has no list of models")
+    if failed.kind == "refused":
+        hint = "; check the API key" if failed.status in (401, 403) else ""
+        return _Wrong(f"the request for the list of models failed with status {failed.status}{hint}")
+    if failed.kind == "not_a_list":
+        return _Wrong("reachable, but not a model server; check the URL, including /v1")
+    return _Wrong(f"not reachable ({failed.words})")
 
 
 # Each part with the variables it depends on.
@@ -204,17 +192,6 @@ async def _report(part: str, settings: Settings, wrong: Collection[str]) -> Part
         return PartReport(part, str(error), ok=False)
     except Exception as error:  # noqa: BLE001  a finding like any other: the other parts are still reported
         return PartReport(part, f"the check failed ({type(error).__name__}); please report this defect", ok=False)
-
-
-def _root_of(error: BaseException) -> str:
-    # The transport reports every lost connection as a timeout; only the innermost cause says what happened.
-    while beneath := error.__cause__ or error.__context__:
-        error = beneath
-    return f"{type(error).__name__}: {error.strerror}" if isinstance(error, OSError) else type(error).__name__
-
-
-def _plain(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None
 
 
 def _made_later(path: Path) -> str | None:

@@ -99,5 +99,5 @@ def _messages_of(folder: Path, names: Iterable[str]) -> dict[str, Message]:
 
 
 CHAT = Catalogue("chat", "documents")
-PAGES = Catalogue("pages", "review", "assistants", "assistant_knowledge", "admin", "threads", "history")
+PAGES = Catalogue("pages", "review", "assistants", "assistant_knowledge", "admin", "models", "threads", "history")
 KNOWLEDGE = Catalogue("knowledge", "documents")

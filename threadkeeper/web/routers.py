@@ -11,6 +11,7 @@ from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.program_turns import AskThread
 from threadkeeper.review_policy import ReviewPolicy
+from threadkeeper.web.admin.asking import ListModels, TryModel
 from threadkeeper.web.api.on_demand import api_on_demand
 from threadkeeper.web.assistants.trying import TryAssistant
 from threadkeeper.web.auth.keys import KeyGate
@@ -40,6 +41,8 @@ def all_routers(
     asked_reasons: Sequence[str] = (),
     assistant_models: Sequence[str] = (),
     try_assistant: TryAssistant | None = None,
+    list_models: ListModels | None = None,
+    try_model: TryModel | None = None,
     knowledge_limits: LoadLimits | None = None,
     knowledge_places: Places | None = None,
     webhook_places: Places | None = None,
@@ -63,6 +66,7 @@ def all_routers(
         asked_reasons: the reasons from which users choose after a thumbs-down.
         assistant_models: the models on offer for assistants, the default first.
         try_assistant: asks an assistant whose settings are not saved yet; None offers no trial.
+        list_models, try_model: ask the servers for their models, and one model a question, for the page of the models.
         knowledge_limits: of the files that assistants know.
         knowledge_places: from which data sources are fetched.
         webhook_places: to which webhooks of programs are sent.
@@ -83,6 +87,8 @@ def all_routers(
         "assistant_owners": assistant_owners or {},
         "assistant_models": assistant_models,
         "try_assistant": try_assistant,
+        "list_models": list_models,
+        "try_model": try_model,
         "accounts": accounts or Authenticator(layer),
         "public_url": public_url,
         "first_start": FirstStart(layer),

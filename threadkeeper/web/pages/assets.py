@@ -19,7 +19,7 @@ from threadkeeper.web.rendering.highlight import style_sheet
 # The gate looks up no account for paths below this folder.
 FOLDER = "/assets/threadkeeper"
 STATIC = Path(__file__).parent / "static"
-STYLES = ("frame", "usage", "review", "text", "thread", "me", "threads", "assistants", "knowledge", "admin")
+STYLES = ("frame", "usage", "review", "text", "thread", "me", "threads", "assistants", "knowledge", "admin", "models")
 """The parts of the style sheet, in the order in which they apply. They are served as one file."""
 _KEPT = "public, max-age=31536000, immutable"
 

@@ -1,0 +1,83 @@
+"""Asks a model server which models it offers, at its `/models`, with the client that also asks questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Literal
+
+Failure = Literal["refused", "no_list", "not_a_list", "unreachable", "timeout"]
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True, slots=True)
+class ModelListServer:
+    """A server with a list of models: its base URL and key. On Azure, the endpoint and the version of the interface."""
+
+    base_url: str
+    key: str | None = field(default=None, repr=False)
+    azure_version: str | None = None
+
+
+class ListFailed(Exception):
+    """A server has not given its list of models.
+
+    Attributes:
+        kind: "refused" by its status, "no_list" at this address, "not_a_list" if the answer is something else,
+            "unreachable", or "timeout".
+        words: the status and the words of the server, or what happened to the connection; never a key.
+        status: the HTTP status; None without an answer.
+    """
+
+    def __init__(self, kind: Failure, words: str, status: int | None = None) -> None:
+        super().__init__(f"{kind}: {words}")
+        self.kind, self.words, self.status = kind, words, status
+
+
+def load() -> None:
+    """Import what the first list needs, which takes half a second."""
+    import_module("threadkeeper.chat.providers.openai")
+
+
+async def models_of(server: ModelListServer, seconds: float) -> tuple[str, ...]:
+    """The names of the server's models, sorted.
+
+    Args:
+        server: which one.
+        seconds: the longest wait for a connection, and for the answer.
+
+    Raises:
+        ListFailed: it has not given them.
+    """
+    # See `load`: processes that ask no model server do not need it.
+    import openai  # noqa: PLC0415
+
+    from threadkeeper.chat.providers.openai import azure_client, openai_client  # noqa: PLC0415
+    from threadkeeper.chat.providers.openai_errors import clean, response_error  # noqa: PLC0415
+
+    if server.azure_version is not None:
+        client: openai.AsyncOpenAI = azure_client(server.base_url, server.key, server.azure_version, seconds, 0)
+    else:
+        client = openai_client(server.base_url, server.key, seconds, 0)
+    secret = server.key or ""
+    async with client:
+        try:
+            answer = (await client.models.with_raw_response.list()).http_response.json()
+            return tuple(sorted({str(model["id"]) for model in answer["data"]}))
+        except openai.APIStatusError as error:
+            kind: Failure = "no_list" if error.status_code == _NOT_FOUND else "refused"
+            raise ListFailed(kind, response_error(error.response, secret).detail, error.status_code) from None
+        except openai.APIConnectionError as error:
+            words = _root_of(error)
+            # The transport calls every lost connection a time-out; only the innermost cause says what happened.
+            kind = "timeout" if "Timeout" in words else "unreachable"
+            raise ListFailed(kind, clean(words, secret)) from None
+        except (openai.APIError, ValueError, KeyError, TypeError) as error:
+            raise ListFailed("not_a_list", clean(f"{type(error).__name__}: {error}", secret)) from None
+
+
+def _root_of(error: BaseException) -> str:
+    while beneath := error.__cause__ or error.__context__:
+        error = beneath
+    told = error.strerror if isinstance(error, OSError) else None
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
