@@ -33,6 +33,7 @@ from threadkeeper.conversation.resuming import resume_on_any_socket
 from threadkeeper.conversation.reviewed_answers import REVIEWED, explain_review, show_reviewed
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.shared_threads import keep_what_is_shared
+from threadkeeper.conversation.stored_messages import edit_stored_messages
 from threadkeeper.conversation.usage_footer import USAGE
 from threadkeeper.conversation.write_failures import show_write_failure
 from threadkeeper.factories import (
@@ -178,6 +179,7 @@ mount(
 )
 send_directly(chainlit.server.sio)
 resume_on_any_socket(chainlit.server.sio)
+edit_stored_messages(chainlit.server.sio, layer)
 browsers = chainlit.server.sio.eio
 # Large enough for a message with a long pasted text. The model's window limits it, with a message to the user.
 browsers.max_http_buffer_size = 16_000_000

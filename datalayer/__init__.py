@@ -135,6 +135,7 @@ if TYPE_CHECKING:
         Reservation,
         UsageBucket,
         UsageGroup,
+        UsagePage,
         UsageTotals,
     )
     from datalayer.usage.verify import UsageProblem, UsageReport
@@ -171,14 +172,13 @@ _HOMES = {
     "datalayer.records.people": "Invitation ListedUser ListedUserPage",
     "datalayer.records.retention": "RetentionPlan RetentionReceipt",
     "datalayer.records.review": """
-        AnswerCount AnswerFilter AnswerPage AnswerRow CopiedAnswer ReviewedAnswer
-        ReviewerProgress ReviewItem ReviewThread Sampled SavedView StepUsage StepVersion ThreadMark
-        ThreadOrigin Verdict VerdictChange Vote
+        AnswerCount AnswerFilter AnswerPage AnswerRow CopiedAnswer ReviewedAnswer ReviewerProgress ReviewItem
+        ReviewThread Sampled SavedView StepUsage StepVersion ThreadMark ThreadOrigin Verdict VerdictChange Vote
     """,
     "datalayer.records.review_statistics": "Agreement Coverage PairAgreement Satisfaction WordCount",
     "datalayer.records.usage": """
         CallDemand CallFilter CallPage CallRow DeletedProject Limit LimitReached LimitStanding LlmCall LlmCallPayload
-        Price Project Provider Repricing Reservation UsageBucket UsageGroup UsageTotals
+        Price Project Provider Repricing Reservation UsageBucket UsageGroup UsagePage UsageTotals
     """,
     "datalayer.usage.verify": "UsageProblem UsageReport",
 }
@@ -300,6 +300,7 @@ __all__ = [
     "TrainingSettings",
     "UsageBucket",
     "UsageGroup",
+    "UsagePage",
     "UsageProblem",
     "UsageReport",
     "UsageTotals",

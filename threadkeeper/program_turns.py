@@ -6,7 +6,7 @@ The API and the conversation do not know each other; both know this.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from datalayer.records.assistants import Assistant
 from datalayer.records.keys import ApiKey
@@ -48,6 +48,23 @@ class TurnResult:
     failure_kind: str = ""
     was_stopped: bool = False
     notices: list[str] = field(default_factory=list)
+
+
+class AnswerVersion(NamedTuple):
+    """The texts of a question and its answer as they are or were, and what the model thought before it answered."""
+
+    question: str
+    answer: str
+    answer_id: str
+    thought: str
+
+
+class AnswerVersions(NamedTuple):
+    """All versions of a question, oldest first, and the position of the one that the thread has now."""
+
+    question_id: str
+    all: tuple[AnswerVersion, ...]
+    at: int
 
 
 class TurnRefused(Exception):
@@ -157,6 +174,34 @@ class AskThread(Protocol):
 
         Raises:
             TurnRefused: as for a new question, or the message is not in the last turn.
+        """
+
+    async def store_again(
+        self, thread_id: str, message_id: str, *, text: str | None = None, model: str | None, key: ApiKey
+    ) -> str:
+        """Prepare a question that `BackgroundTurns.answer` answers again later; gives its id.
+
+        It gets its text, and all messages behind it are deleted, before this returns.
+
+        Args:
+            thread_id, message_id, text, model, key: as `ask_again`.
+
+        Raises:
+            TurnRefused: as `ask_again`.
+        """
+
+    async def versions(self, thread_id: str, message_id: str) -> AnswerVersions:
+        """The versions of a question of the acting user, by its id or that of its answer.
+
+        Raises:
+            TurnRefused: there is no such thread, or no such message with an answer.
+        """
+
+    async def put_back(self, thread_id: str, message_id: str, at: int, *, key: ApiKey) -> "ProgramTurn | TurnResult":
+        """Put the version at this position in place of the current one, as the chat does. No model is asked.
+
+        Raises:
+            TurnRefused: as for a new question, or there is no such version, or the question is not the last one.
         """
 
     async def continue_answer(self, thread_id: str, answer_id: str, *, key: ApiKey) -> ProgramTurn:

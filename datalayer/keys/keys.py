@@ -16,7 +16,7 @@ from datalayer.cleaning import clean_id, clean_text, clean_time, known_id, utc_i
 from datalayer.errors import Forbidden, InvalidRecord, NotFound
 from datalayer.keys import rates, replies, rows
 from datalayer.keys.secrets import PREFIX_LENGTH, hash_of, new_secret
-from datalayer.ownership import SYSTEM, acting_user, demand_system, recorded
+from datalayer.ownership import SYSTEM, Actor, acting_user, demand_system, recorded
 from datalayer.records.keys import KEY_SCOPES, ROLES_OF_SCOPES, ApiKey, ApiReply, KeyScope, Rate, RateKind
 from datalayer.review import audit
 from datalayer.store import DataStore
@@ -42,6 +42,7 @@ class Keys(DataStore):
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         expires_at: str | None = None,
+        by: str | None = None,
     ) -> tuple[ApiKey, str]:
         """Make a key; returns it with its secret, which is stored nowhere and cannot be read again.
 
@@ -53,6 +54,7 @@ class Keys(DataStore):
             models: the only models that the key may use; all without any.
             requests_per_minute, tokens_per_minute: rates; None without.
             expires_at: a time in the future, ISO 8601; None for a key that does not expire.
+            by: if the system acts, the admin for whom it does, for the audit.
 
         Raises:
             InvalidRecord: a value is not valid, or the user has `rows.MOST_KEYS` keys.
@@ -90,7 +92,7 @@ class Keys(DataStore):
             )
             await rows.add(connection, key, pays, digest)
             details = {"key": key.id, "prefix": key.prefix, "scopes": list(key.scopes)}
-            await audit.note(connection, "create_key", recorded(actor)[0], [(None, key.user_id)], details=details)
+            await audit.note(connection, "create_key", _noted(actor, by), [(None, key.user_id)], details=details)
             return key
 
         added: ApiKey = await self._writer.submit(add)
@@ -112,8 +114,19 @@ class Keys(DataStore):
             return None
         return await self.database.query(lambda connection: rows.get(connection, actor, known))
 
-    async def revoke_api_key(self, key_id: str) -> ApiKey:
-        """Revoke the key for ever. One that is revoked already stays as it is.
+    async def rename_api_key(self, key_id: str, name: str) -> ApiKey:
+        """Give a key that is not revoked another name.
+
+        Raises:
+            InvalidRecord: this is not an id, or the name is not valid.
+            NotFound: the key does not exist, is revoked, or belongs to somebody else.
+        """
+        actor, known, shown = acting_user.get(), clean_id(key_id, "id of a key"), _clean_name(name)
+        renamed: ApiKey = await self._writer.submit(lambda connection: rows.rename(connection, actor, known, shown))
+        return renamed
+
+    async def revoke_api_key(self, key_id: str, *, by: str | None = None) -> ApiKey:
+        """Revoke the key for ever. One that is revoked already stays as it is. `by` is as of `create_api_key`.
 
         Raises:
             InvalidRecord: this is not an id.
@@ -127,7 +140,7 @@ class Keys(DataStore):
             key, is_new = await rows.revoke(connection, actor, known, utc_now())
             if is_new:
                 details = {"key": key.id, "prefix": key.prefix}
-                await audit.note(connection, "revoke_key", recorded(actor)[0], [(None, key.user_id)], details=details)
+                await audit.note(connection, "revoke_key", _noted(actor, by), [(None, key.user_id)], details=details)
             return key
 
         revoked: ApiKey = await self._writer.submit(revoke)
@@ -231,6 +244,11 @@ class Keys(DataStore):
         demand_system(acting_user.get(), "the record of answers")
         known, named = clean_id(key_id, "id of a key"), clean_text(name)
         await self._writer.submit(lambda connection: replies.drop(connection, known, named, digest))
+
+
+def _noted(actor: Actor, by: str | None) -> str | None:
+    """Who is in the audit."""
+    return by if actor is SYSTEM else recorded(actor)[0]
 
 
 def _clean_name(name: str) -> str:

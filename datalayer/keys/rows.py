@@ -136,6 +136,20 @@ async def add(connection: AsyncConnection, key: ApiKey, project: str | None, dig
     )
 
 
+async def rename(connection: AsyncConnection, actor: Actor, key_id: str, name: str) -> ApiKey:
+    """Give a key that is not revoked another name.
+
+    Raises:
+        NotFound: there is none that the actor may see.
+    """
+    chosen = (_keys.id == key_id) & keys_readable_by(actor) & _keys.revokedAt.is_(None)
+    await connection.execute(update(api_keys).where(chosen).values(name=name))
+    key = await find(connection, chosen)
+    if key is None:
+        raise NotFound(f"there is no key {key_id}: list the keys to see their ids")
+    return key
+
+
 async def revoke(connection: AsyncConnection, actor: Actor, key_id: str, now: str) -> tuple[ApiKey, bool]:
     """Revoke the key, and forget its first answers; gives it, and whether it was not revoked before.
 

@@ -196,6 +196,21 @@ class UsageGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class UsagePage:
+    """A page of groups.
+
+    `count` is how many groups there are in all; `more` of them are behind this page, and `rest` has their sums, without
+    means and percentiles. `next_cursor` is None on the last page.
+    """
+
+    groups: tuple[UsageGroup, ...]
+    count: int
+    more: int
+    rest: UsageTotals
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CallRow:
     """A call in a list, with the names of its user and project."""
 

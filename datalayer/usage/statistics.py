@@ -6,9 +6,10 @@ times instead of every call.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Label,
     Row,
     Select,
+    Subquery,
     Text,
     cast,
     func,
@@ -29,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_text
 from datalayer.dialects import Aggregate, Dialect, Percentile
 from datalayer.errors import InvalidRecord
-from datalayer.records.usage import Dimension, UsageBucket, UsageGroup, UsageTotals
+from datalayer.records.usage import Dimension, UsageBucket, UsageGroup, UsagePage, UsageTotals
 from datalayer.schema.chat import users
 from datalayer.schema.keys import api_keys
 from datalayer.schema.usage import llm_calls, projects
@@ -60,6 +62,7 @@ _SUMMED = (
     *("promptTokens", "completionTokens", "cachedTokens", "reasoningTokens"),
     *("inputCost", "outputCost", "totalCost"),
 )
+_ADDED_UP = ("calls", "failed", "unpriced", "estimated", *_SUMMED)
 _AVERAGED = ("seconds", "tokensPerSecond", "firstTokenSeconds")
 _PERCENTS = (50, 95)
 _MILLISECONDS: ColumnElement[Any] = func.round(llm_calls.c.firstTokenSeconds * literal_column("1000"))
@@ -140,18 +143,65 @@ async def by(
     Raises:
         InvalidRecord: the dimension or the order is unknown.
     """
-    if order not in ORDERS:
-        raise InvalidRecord(f"cannot order groups by {clean_text(str(order))[:60]!r}: use {', '.join(ORDERS)}")
     source, value = _valued(dialect, llm_calls, dimension)
     of_engine, apart = _ranking(dialect, percentiles)
-    summed = _in_order(_added_up(of_engine, source, chosen, [value]), dimension, order)
-    rows = (await connection.execute(summed.limit(limit))).all()
+    groups = _groups(_added_up(of_engine, source, chosen, [value]), dimension, order)
+    statement = select(groups.one, groups.name).select_from(groups.named).order_by(*groups.order).limit(limit)
+    rows = (await connection.execute(statement)).all()
     ranks = await _ranks(connection, _ranked(source, chosen, [value])) if apart else {}
     return [UsageGroup(row.value, row.name, _totals(row, ranks.get((row.value,)))) for row in rows]
 
 
-def _in_order(groups: Select[Any], dimension: Dimension, order: str) -> Select[Any]:
-    """The groups in this order, with their names."""
+async def page(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    chosen: ColumnElement[bool],
+    dimension: Dimension,
+    *,
+    order: str,
+    skipped: int,
+    limit: int,
+) -> UsagePage:
+    """As `by`, without percentiles, a page of the groups behind the `skipped` ones, and the sums of those behind it.
+
+    Raises:
+        InvalidRecord: the dimension or the order is unknown.
+    """
+    source, value = _valued(dialect, llm_calls, dimension)
+    groups = _groups(_added_up(None, source, chosen, [value]), dimension, order)
+    # Of the last row of the page, these are the sums of what is behind it.
+    following = [
+        func.sum(groups.one.c[name]).over(order_by=groups.order, rows=(1, None)).label(f"rest_{name}")
+        for name in _ADDED_UP
+    ]
+    statement = select(groups.one, groups.name, func.count().over().label("groups"), *following)
+    statement = statement.select_from(groups.named).order_by(*groups.order).limit(limit).offset(skipped)
+    rows = (await connection.execute(statement)).all()
+    if not rows:
+        return UsagePage((), skipped, 0, UsageTotals(), None)
+    last = rows[-1]
+    more = last.groups - skipped - len(rows)
+    return UsagePage(
+        tuple(UsageGroup(row.value, row.name, _totals(row, None)) for row in rows),
+        last.groups,
+        more,
+        _summed({name: last._mapping[f"rest_{name}"] for name in _ADDED_UP}),
+        str(skipped + len(rows)) if more else None,
+    )
+
+
+class _Groups(NamedTuple):
+    """The groups as a table, with their names, and the columns of their order."""
+
+    one: Subquery
+    named: FromClause
+    name: Label[Any]
+    order: Sequence[ColumnElement[Any]]
+
+
+def _groups(groups: Select[Any], dimension: Dimension, order: str) -> _Groups:
+    if order not in ORDERS:
+        raise InvalidRecord(f"cannot order groups by {clean_text(str(order))[:60]!r}: use {', '.join(ORDERS)}")
     one = groups.subquery("one")
     named: FromClause = one
     name: ColumnElement[Any] = one.c.value
@@ -168,11 +218,8 @@ def _in_order(groups: Select[Any], dimension: Dimension, order: str) -> Select[A
         "first_token": one.c.mean_firstTokenSeconds,
     }
     first = by_what[order].desc() if order in by_what else name.asc()
-    return (
-        select(one, name.label("name"))
-        .select_from(named)
-        .order_by(first.nulls_last(), one.c.calls.desc(), one.c.value.asc().nulls_last())
-    )
+    in_order = (first.nulls_last(), one.c.calls.desc(), one.c.value.asc().nulls_last())
+    return _Groups(one, named, name.label("name"), in_order)
 
 
 def _valued(dialect: Dialect, source: FromClause, dimension: Dimension) -> tuple[FromClause, Label[Any]]:
@@ -263,21 +310,28 @@ def _totals(row: Row[Any], ranks: Sequence[Any] | None) -> UsageTotals:
     found = row._mapping
     percentiles = ranks or [found.get(f"p{percent}") for percent in _PERCENTS]
     p50, p95 = (None if one is None else float(one) / 1000 for one in percentiles)
-    return UsageTotals(
-        calls=row.calls,
-        failed=row.failed,
-        unpriced=row.unpriced,
-        estimated=row.estimated,
-        prompt_tokens=int(row.promptTokens or 0),
-        completion_tokens=int(row.completionTokens or 0),
-        cached_tokens=int(row.cachedTokens or 0),
-        reasoning_tokens=int(row.reasoningTokens or 0),
-        input_cost=row.inputCost or Decimal(0),
-        output_cost=row.outputCost or Decimal(0),
-        total_cost=row.totalCost or Decimal(0),
+    return replace(
+        _summed(found),
         mean_seconds=row.mean_seconds,
         mean_tokens_per_second=row.mean_tokensPerSecond,
         mean_first_token_seconds=row.mean_firstTokenSeconds,
         first_token_p50=p50,
         first_token_p95=p95,
+    )
+
+
+def _summed(found: Mapping[Any, Any]) -> UsageTotals:
+    """The sums, by the names of `_ADDED_UP`; NULL is a sum of nothing."""
+    return UsageTotals(
+        calls=int(found["calls"] or 0),
+        failed=int(found["failed"] or 0),
+        unpriced=int(found["unpriced"] or 0),
+        estimated=int(found["estimated"] or 0),
+        prompt_tokens=int(found["promptTokens"] or 0),
+        completion_tokens=int(found["completionTokens"] or 0),
+        cached_tokens=int(found["cachedTokens"] or 0),
+        reasoning_tokens=int(found["reasoningTokens"] or 0),
+        input_cost=found["inputCost"] or Decimal(0),
+        output_cost=found["outputCost"] or Decimal(0),
+        total_cost=found["totalCost"] or Decimal(0),
     )

@@ -22,6 +22,7 @@ from datalayer.records.usage import (
     LlmCallWrite,
     UsageBucket,
     UsageGroup,
+    UsagePage,
     UsageTotals,
 )
 from datalayer.review import access, audit
@@ -141,6 +142,41 @@ class Usage(ReviewStore):
             lambda database: database.query(
                 lambda connection: statistics.by(
                     connection, dialect, chosen, dimension, order=order, limit=most, percentiles=percentiles
+                )
+            )
+        )
+
+    async def page_of_usage(
+        self,
+        which: CallFilter,
+        dimension: Dimension,
+        *,
+        order: str = "cost",
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> UsagePage:
+        """As `usage_by`, a page of the groups, without percentiles, and the sums of the groups behind it.
+
+        The groups are counted again for each page: what is stored between two pages moves groups.
+
+        Args:
+            which, dimension, order: as of `usage_by`.
+            cursor: `next_cursor` of the page before.
+            limit: how many groups, from 1 to 1,000.
+
+        Raises:
+            InvalidRecord: a time or the cursor is not valid, the dimension or order unknown, or the limit below 1.
+        """
+        dialect = self.database.dialect
+        chosen, most = matching(dialect, which, acting_user.get()), min(limit, MOST_GROUPS)
+        skipped = _skipped(cursor)
+        if most < 1:
+            raise InvalidRecord("a page needs a limit of at least 1")
+        await self._writer.settled()
+        return await self._read(
+            lambda database: database.query(
+                lambda connection: statistics.page(
+                    connection, dialect, chosen, dimension, order=order, skipped=skipped, limit=most
                 )
             )
         )
@@ -278,3 +314,12 @@ class Usage(ReviewStore):
         demand_system(acting_user.get(), "the check of all calls")
         await self._writer.settled()
         return await UsageCheck(self.database, found=found).run(repair=repair)
+
+
+def _skipped(cursor: str | None) -> int:
+    """How many groups are before the page."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
+        raise InvalidRecord("the cursor is not valid: use the `next_cursor` of a page")
+    return int(cursor)

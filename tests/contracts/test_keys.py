@@ -241,6 +241,36 @@ async def test_making_and_revoking_is_told_in_the_audit_and_is_no_look_at_a_thre
         assert secret[10:] not in str((await connection.execute(select(audit_entries))).all())
 
 
+async def test_the_audit_names_the_admin_for_whom_the_system_acts(layer: ChainlitLayer, alice: str) -> None:
+    await layer.add_account("ada", "hash", "admin")
+    key, _ = await layer.create_api_key("reports", ["threads:read"], user="alice", by="ada")
+    await layer.revoke_api_key(key.id, by="ada")
+    with acting_as("alice"):
+        own, _ = await layer.create_api_key("own", ["threads:read"], by="ada")
+    with acting_as("ada"):
+        entries = (await layer.list_audit()).entries
+    assert [one.actor for one in entries] == ["alice", "ada", "ada"], "a user acts in no other name"
+    assert own.owner == "alice"
+
+
+async def test_a_user_renames_a_key(layer: ChainlitLayer, alice: str) -> None:
+    key, secret = await made(layer)
+    with acting_as("alice"):
+        renamed = await layer.rename_api_key(key.id, "  nightly  ")
+        with pytest.raises(InvalidRecord, match="name"):
+            await layer.rename_api_key(key.id, " ")
+    assert renamed == dataclasses.replace(key, name="nightly")
+    for actor in ("bob", None):
+        with acting_as(actor), pytest.raises(NotFound):
+            await layer.rename_api_key(key.id, "mine")
+    found = await layer.find_api_key(secret)
+    assert found is not None
+    assert found.name == "nightly"
+    await layer.revoke_api_key(key.id)
+    with pytest.raises(NotFound):
+        await layer.rename_api_key(key.id, "late")
+
+
 async def test_the_last_use_is_stored_at_most_once_a_minute(layer: ChainlitLayer, alice: str) -> None:
     key, secret = await made(layer)
     for _ in range(2):

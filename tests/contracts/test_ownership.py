@@ -183,6 +183,7 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "usage_series": calls_in_series,
     "get_job": lambda a: a.layer.get_job(a.job),
     "list_jobs": jobs_listed,
+    "page_of_usage": lambda a: a.layer.page_of_usage(CallFilter(user_ids=(a.user,)), "user"),
     "usage_by": lambda a: a.layer.usage_by(CallFilter(user_ids=(a.user,)), "user"),
 }
 
@@ -237,7 +238,8 @@ WITHOUT_OWNER = {
     *("list_prices", "add_price", "add_prices", "deactivate_price", "reprice", "list_projects", "put_project"),
     # Its owner and admins delete a project: see `test_billing`.
     *("project_id", "delete_project"),
-    # Users make, see and revoke their own keys; the system finds them: see `test_keys`.
+    # Users make, see, rename and revoke their own keys; the system finds them: see `test_keys`.
+    "rename_api_key",
     *("create_api_key", "list_api_keys", "get_api_key", "revoke_api_key", "find_api_key", "see_api_key", "take_rate"),
     *("begin_reply", "end_reply", "drop_reply"),
     # The application claims threads for turns: see `test_turns`.

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import datalayer
+from datalayer import InvalidRecord
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.usage import CallFilter, LlmCallPayload, UsageTotals
+from datalayer.records.usage import CallFilter, LlmCallPayload, UsageGroup, UsageTotals
 from tests.support.calls import MORNING, call
 from tests.support.records import new_id, thread, user_id
 
@@ -138,6 +139,44 @@ async def test_without_calls_all_totals_are_zero(layer: ChainlitLayer) -> None:
     assert await layer.usage_by(EVERYTHING, "tag") == []
     assert [one.totals for one in await layer.usage_series(DAY, "hour", "UTC")] == [UsageTotals()] * 24
     assert (await layer.list_calls(EVERYTHING)).rows == ()
+
+
+async def test_groups_come_by_pages_with_the_sums_of_the_rest(layer: ChainlitLayer) -> None:
+    whose = [await user_id(layer, name) for name in ("alice", "bob", "carol", "dave", "eve")]
+    for at, one in enumerate(whose, 1):
+        for tokens in range(at):
+            await layer.record_call(
+                call(user_id=one, total_cost=Decimal(at) / 8, prompt_tokens=tokens, completion_tokens=1)
+            )
+    await layer.record_call(call(status_code=503, error_kind="Down"))
+    whole = await layer.usage_by(EVERYTHING, "user", percentiles=False)
+    for order in ("cost", "calls", "tokens", "failed", "seconds", "name"):
+        in_order = await layer.usage_by(EVERYTHING, "user", order=order, percentiles=False)
+        cursor: str | None = None
+        found: list[UsageGroup] = []
+        while True:
+            page = await layer.page_of_usage(EVERYTHING, "user", order=order, cursor=cursor, limit=2)
+            found += page.groups
+            behind = in_order[len(found) :]
+            assert (page.count, page.more) == (len(whole), len(behind))
+            for name in ("calls", "failed", "unpriced", "prompt_tokens", "completion_tokens", "total_cost"):
+                sums = sum((getattr(one.totals, name) for one in behind), start=Decimal(0))
+                assert getattr(page.rest, name) == sums, (order, name)
+            assert page.rest.mean_seconds is None
+            if (cursor := page.next_cursor) is None:
+                break
+        assert found == in_order
+    beyond = await layer.page_of_usage(EVERYTHING, "user", cursor="500", limit=2)
+    assert (beyond.groups, beyond.next_cursor) == ((), None)
+    nothing = await layer.page_of_usage(CallFilter(models=("none",)), "tag")
+    assert (nothing.groups, nothing.count, nothing.rest.calls) == ((), 0, 0)
+    for wrong in ("x", "-1", "1e3", "٣", "9" * 20):
+        with pytest.raises(InvalidRecord, match="cursor"):
+            await layer.page_of_usage(EVERYTHING, "user", cursor=wrong)
+    with pytest.raises(InvalidRecord, match="limit"):
+        await layer.page_of_usage(EVERYTHING, "user", limit=0)
+    with pytest.raises(InvalidRecord, match="order"):
+        await layer.page_of_usage(EVERYTHING, "user", order="colour")
 
 
 async def test_totals_by_each_dimension_with_names(layer: ChainlitLayer) -> None:

@@ -1,6 +1,10 @@
 """The chat through a client that acts as the page does: what a turn shows and what it stores."""
 
 import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -625,3 +629,78 @@ async def test_an_exchange_that_a_program_keeps_arrives_in_the_open_page(chat: C
         assert shown == ["You said: first", "second", "You said: second"], "a page does not hear its own questions"
         assert messages(await stored(page)) == ["first", *shown]
         assert await page.ask("third") == "You said: third"
+
+
+@asynccontextmanager
+async def program_beside(chat: Chat, name: str) -> AsyncIterator[tuple[ChatClient, httpx.AsyncClient]]:
+    """The open page of a new user, and a program of this user."""
+    await chat.add_user(name)
+    async with chat.layer() as layer:
+        _, secret = await layer.create_api_key("tests", ["threads:read", "threads:write"], user=chat.name(name))
+    headers, base = {"x-api-key": secret}, f"{chat.base_url}/api/v1"
+    async with (
+        chat.client(name) as page,
+        httpx.AsyncClient(base_url=base, headers=headers, **PLAIN_HTTP, timeout=60) as program,
+    ):
+        yield page, program
+
+
+async def edited_by(program: httpx.AsyncClient, page: ChatClient, text: str, **fields: Any) -> str:
+    """A program edits the first question of the page; returns its id."""
+    asked = next(step["id"] for step in (await stored(page))["steps"] if step["type"] == "user_message")
+    address = f"/threads/{page.thread_id}/messages/{asked}/edit"
+    answer = await program.post(address, json={"content": text, **fields})
+    assert answer.status_code in (200, 202), answer.text
+    return str(asked)
+
+
+def said_to(answer: str) -> list[str]:
+    """What the model got, by the answer of `context-echo`, without the system prompt."""
+    return [one["content"] for one in json.loads(answer) if one["role"] != "system"]
+
+
+async def test_a_page_goes_on_with_what_a_program_has_edited(chat: Chat) -> None:
+    async with program_beside(chat, "edna") as (page, program):
+        await page.ask("first")
+        asked = await edited_by(program, page, "second")
+        # Before the page has looked at the thread again.
+        anew = {"name": "regenerate", "payload": {"question_id": asked}, "label": "", "id": str(uuid.uuid4())}
+        seen = len(page.events)
+        await page.http.post("/project/action", json={"sessionId": page.session_id, "action": {**anew, "forId": asked}})
+        await page.until(lambda: ended(page, seen))
+        assert messages(await stored(page)) == ["second", "You said: second"]
+        await edited_by(program, page, "third")
+        assert said_to(await page.ask("fourth", modes=use("context-echo"))) == ["third", "You said: third", "fourth"]
+
+
+async def test_a_page_edits_a_question_that_a_program_has_just_asked(chat: Chat) -> None:
+    async with program_beside(chat, "egon") as (page, program):
+        await page.ask("first")
+        turn = await program.post(f"/threads/{page.thread_id}/messages", json={"content": "second"})
+        question = turn.raise_for_status().json()["question"]
+        seen = len(page.events)
+        edited = {"id": question["id"], "output": "third", "type": "user_message"}
+        await page.emit("edit_message", {"message": edited, "fileReferences": None})
+        await page.until(lambda: ended(page, seen))
+        assert messages(await stored(page)) == ["first", "You said: first", "third", "You said: third"]
+
+
+async def test_a_page_goes_on_when_a_program_has_edited_in_the_background(chat: Chat) -> None:
+    async with program_beside(chat, "elma") as (page, program):
+        await page.ask("elma's first")
+        await page.ask("elma's second")
+        await edited_by(program, page, "elma's third", background=True)
+        await page.ask("elma's fourth")
+
+        async def are_answered() -> bool:
+            return len(messages(await stored(page))) == 4
+
+        await until(are_answered)
+        asked = [one["output"] for one in (await stored(page))["steps"] if one["type"] == "user_message"]
+        assert asked == ["elma's third", "elma's fourth"]
+        requests = [one.body["messages"] for one in chat.model_server.requests if one.model == "echo"]
+        # The page may ask before the job does.
+        sent = next(said for said in requests if said[-1]["content"].endswith("elma's fourth"))
+        texts = "".join(one["content"] for one in sent)
+        assert "elma's third" in texts
+        assert not [one for one in ("elma's first", "elma's second") if one in texts]

@@ -88,6 +88,26 @@ async def test_an_answer_is_one_row_with_the_tokens_that_the_server_reports(
     assert [call.id for call in recorded] == [row.id]
 
 
+@pytest.mark.parametrize("streams", [True, False])
+async def test_the_service_tier_that_answered_decides_the_price(
+    layer: ChainlitLayer, model: MeteredModel, streams: bool
+) -> None:
+    """Without a price of this tier, the cost is unknown; an operator's own price holds for every tier, and says so."""
+    await layer.add_price(Price(new_id(), "tier:flex", "2020-01-01T00:00:00Z", input=Decimal(3), output=Decimal(15)))
+    for name in ("tier:priority", "tier:flex", "tier:default"):
+        if streams:
+            await ask(model, name)
+        else:
+            await model.complete(ModelRequest(QUESTION, name))
+    priority, flex, default = await rows(layer, model)
+    assert (priority.total_cost, priority.price) == (None, {"service_tier": "priority"})
+    assert priority.prompt_tokens == flex.prompt_tokens == default.prompt_tokens
+    assert flex.total_cost
+    assert flex.price is not None
+    assert (flex.price["service_tier"], flex.price["is_of_tier"]) == ("flex", False)
+    assert (default.total_cost, default.price) == (None, None)
+
+
 @pytest.mark.parametrize("shape", ["reasoning_content", "think", "closing"])
 async def test_thought_is_counted_in_tokens_and_is_not_the_answer(
     layer: ChainlitLayer, model: MeteredModel, shape: str

@@ -26,6 +26,7 @@ no-done, no-usage      as echo without the [DONE] line, without the usage chunk
 odd-usage              as echo, with an invalid usage chunk
 json, html, garbage    ignores ``stream``; answers with a web page; sends invalid JSON
 empty, length, filtered  no text at all; finish_reason length; finish_reason content_filter
+tier:<tier>            as echo, with this service tier at the end, and another one at the begin of a stream
 usage:<name>           as echo, with the usage of that name in `odd_streams.USAGES`
 ends:<name>            begins an answer and ends it as that name in `odd_streams.ENDS` says
 body:<name>            answers with that body of `odd_streams.BODIES`, whether streaming was asked for or not
@@ -168,6 +169,7 @@ class Reply:
     first_chunks: list[str] = field(default_factory=list)
     end: End | None = None
     answered_by: str | None = None
+    service_tier: str | None = None
     deltas: list[dict[str, Any]] | None = None
     """In place of one delta for each token."""
     message: dict[str, Any] | None = None
@@ -419,6 +421,8 @@ class ModelServer:
                 reply.finish_reason = "length"
             case "filtered":
                 reply.finish_reason = "content_filter"
+            case "tier":
+                reply.service_tier = rest[0]
             case "usage":
                 reply.shape = USAGES[rest[0]]
             case "ends":
@@ -479,7 +483,8 @@ async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIter
     prompt, shape = count_tokens(recorded.body["messages"]), reply.shape or UsageShape()
     include_usage = (recorded.body.get("stream_options") or {}).get("include_usage")
     first: dict[str, Any] = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
-    yield json.dumps({**frame, "choices": [first], **_some("usage", shape.first(prompt))})
+    begins = _some("service_tier", reply.service_tier and "auto")
+    yield json.dumps({**frame, "choices": [first], **_some("usage", shape.first(prompt)), **begins})
     deltas = [{"content": token} for token in reply.tokens] if reply.deltas is None else reply.deltas
     for number, (token, delta) in enumerate(zip(reply.tokens, deltas, strict=True)):
         if number and reply.seconds_between:
@@ -501,7 +506,7 @@ async def _events(recorded: Recorded, reply: Reply, billed: Billed) -> AsyncIter
     end = {"index": 0, "delta": {}, "finish_reason": reply.finish_reason}
     number = len(reply.tokens)
     for choices in reply.choices(end, number, number) if reply.choices else ([end],):
-        yield json.dumps({**frame, "choices": choices})
+        yield json.dumps({**frame, "choices": choices, **_some("service_tier", reply.service_tier)})
     if include_usage and reply.shape is not None:
         usage = shape.last(prompt, len(reply.tokens))
         billed.completion_tokens += shape.thought
@@ -633,6 +638,7 @@ def _completion(recorded: Recorded, reply: Reply) -> dict[str, Any]:
         "model": reply.answered_by or recorded.model,
         "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
         "usage": _usage(recorded, reply),
+        **_some("service_tier", reply.service_tier),
     }
 
 
@@ -646,7 +652,7 @@ def _error(
 def _is_known(name: str) -> bool:
     known = "echo say slow context-echo hang cut short error refuse window bytes comments late returns no-done no-usage"
     odd = "json html content odd-usage garbage empty length filtered usage ends body first think think-limit think-only"
-    return name in f"{known} {odd} think-hang ndjson streams choices others".split() or name.startswith("gpt-")
+    return name in f"{known} {odd} think-hang ndjson streams choices others tier".split() or name.startswith("gpt-")
 
 
 def _peer(request: web.Request) -> str:

@@ -74,6 +74,63 @@ async def test_the_last_answer_is_written_anew(program_of: Program, model_server
     assert problem(await program.post(failed, json={"model": "unknown"})) == (422, "invalid")
 
 
+async def test_an_earlier_version_is_put_back(
+    program_of: Program,
+    model_server: ModelServer,  # noqa: F811
+    layer: ChainlitLayer,
+) -> None:
+    program, other = await program_of(tokens_per_minute=1_000_000), await program_of("admin")
+    thread_id = (await made(program))["id"]
+    earliest = (await asked(program, thread_id, "Zero")).json()
+    first = (await asked(program, thread_id, "One")).json()
+    of = f"/threads/{thread_id}/messages/{first['question']['id']}"
+    await program.put(f"/threads/{thread_id}/messages/{first['answer']['id']}/feedback", json={"value": "up"})
+    (alone,) = (await program.get(f"{of}/versions")).json()["data"]
+    assert (alone["number"], alone["is_current"], alone["answer"]) == (1, True, "You said: One")
+    await program.post(f"{of}/edit", json={"content": "Two"})
+    last = (await program.post(f"{of}/edit", json={"content": "Three", "model": "context-echo"})).json()
+    listed = (await program.get(f"/threads/{thread_id}/messages/{last['answer']['id']}/versions")).json()["data"]
+    assert [(one["number"], one["question"], one["is_current"]) for one in listed] == [
+        (1, "One", False),
+        (2, "Two", False),
+        (3, "Three", True),
+    ]
+    page = (await program.get(f"{of}/versions", params={"limit": 2})).json()
+    rest = (await program.get(f"{of}/versions", params={"limit": 2, "cursor": page["next_cursor"]})).json()
+    assert (page["data"] + rest["data"], rest["next_cursor"]) == (listed, None)
+
+    requests, once = len(model_server.requests), {"Idempotency-Key": "back"}
+    back = await program.post(f"{of}/versions/1/restore", headers=once)
+    assert back.status_code == 200, back.text
+    assert back.json()["answer"] | {"created_at": None} == first["answer"] | {
+        "created_at": None,
+        "feedback": back.json()["answer"]["feedback"],
+    }
+    assert back.json()["answer"]["feedback"]["value"] == "up"
+    assert (await program.post(f"{of}/versions/1/restore", headers=once)).json() == back.json()
+    assert (await program.post(f"{of}/versions/1/restore")).json()["answer"]["id"] == first["answer"]["id"]
+    assert await texts(program, thread_id) == ["Zero", "You said: Zero", "One", "You said: One"]
+    listed = (await program.get(f"{of}/versions")).json()["data"]
+    assert [(one["question"], one["is_current"]) for one in listed] == [
+        ("One", True),
+        ("Two", False),
+        ("Three", False),
+    ], "nothing is lost"
+    assert len(model_server.requests) == requests, "no model is asked"
+
+    for number, status in ((4, 404), (0, 422)):
+        assert problem(await program.post(f"{of}/versions/{number}/restore"))[0] == status
+    await asked(program, thread_id, "Four")
+    assert problem(await program.post(f"{of}/versions/2/restore")) == (409, "too-late")
+    earlier = f"/threads/{thread_id}/messages/{earliest['question']['id']}/versions"
+    assert len((await program.get(earlier)).json()["data"]) == 1
+    for wrong in (f"/threads/{thread_id}/messages/{new_id()}", f"/threads/{new_id()}/messages/x"):
+        assert problem(await program.get(f"{wrong}/versions")) == (404, "not-found")
+        assert problem(await program.post(f"{wrong}/versions/1/restore")) == (404, "not-found")
+    assert problem(await other.get(f"{of}/versions")) == (404, "not-found")
+    assert problem(await other.post(f"{of}/versions/1/restore")) == (404, "not-found")
+
+
 async def test_an_incomplete_answer_is_continued(program_of: Program) -> None:
     program = await program_of()
     thread_id = (await made(program))["id"]

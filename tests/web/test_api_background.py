@@ -239,6 +239,93 @@ async def test_a_webhook_is_signed_and_tried_again(
     assert len(receiver.got) == 8
 
 
+@pytest.mark.usefixtures("runs_jobs")
+async def test_a_question_is_edited_and_an_answer_written_anew_in_the_background(
+    program_of: Program, model_server: ModelServer, layer: ChainlitLayer
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    address = f"/threads/{thread_id}/messages"
+    first = (await program.post(address, json={"content": "One"})).json()
+    await program.post(address, json={"content": "Two"})
+    once = {"Idempotency-Key": "edit"}
+    edit, body = f"{address}/{first['question']['id']}/edit", {"content": "Three", "background": True}
+    answer = await program.post(edit, json=body, headers=once)
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["location"] == f"/api/v1/jobs/{answer.json()['id']}"
+    assert (await messages(program, thread_id))[0]["content"] == "Three", "at once"
+    assert (await program.post(edit, json=body, headers=once)).json() == answer.json()
+    edited = await ended(program, answer.json())
+    assert edited["question_id"] == first["question"]["id"]
+    assert [one["content"] for one in await messages(program, thread_id)] == ["Three", "You said: Three"]
+
+    anew = await program.post(
+        f"{address}/{edited['answer_id']}/regenerate",
+        json={"model": "context-echo"},
+        headers={"Prefer": "respond-async"},
+    )
+    assert anew.status_code == 202, anew.text
+    done = await ended(program, anew.json())
+    assert done["answer_id"] != edited["answer_id"]
+    (_, last) = await messages(program, thread_id)
+    assert (last["id"], last["model"]) == (done["answer_id"], "context-echo")
+    assert model_server.requests[-1].body["messages"][-1]["content"] == "Three"
+    with acting_as("uma"):
+        earlier = {(one.change, one.output) for one in await layer.message_versions(thread_id)}
+    assert {("edited", "One"), ("removed", "You said: Three")} <= earlier, "as after an edit on the page"
+
+    for fields, found in (({"stream": True}, "body.stream"), ({"webhook": "https://example.com/"}, "body.webhook")):
+        refused = await program.post(edit, json={**body, **fields})
+        assert refused.json()["errors"][0]["field"] == found
+    late = f"{address}/{new_id()}/regenerate"
+    assert problem(await program.post(late, json={"background": True})) == (404, "not-found")
+    assert len(await messages(program, thread_id)) == 2, "nothing was deleted"
+
+
+async def test_an_answer_anew_in_the_background_survives_a_crash(
+    program_of: Program, layer: ChainlitLayer, model_server: ModelServer
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    address = f"/threads/{thread_id}/messages"
+    first = (await program.post(address, json={"content": "Go"})).json()
+    anew = f"{address}/{first['answer']['id']}/regenerate"
+    job = (await program.post(anew, json={"background": True})).json()
+    assert [one["content"] for one in await messages(program, thread_id)] == ["Go"]
+    # What a process leaves that is killed within the new answer.
+    run = step(thread_id, "", type="run", name="on_message", parentId=job["question_id"])
+    left = step(thread_id, "The ans", type="assistant_message", parentId=run["id"], streaming=True)
+    with acting_as("uma"):
+        for one in (run, left):
+            await layer.create_step(one)
+    async with layer.database.write() as connection:
+        await connection.execute(update(jobs).values(state="running", replicaId=new_id(), attempt=1))
+    layer.run_jobs(Times(look=0.05, beat=0.05, away=0.05))
+    await ended(program, job)
+    await layer.stop_jobs()
+    assert [one["content"] for one in await messages(program, thread_id)] == ["Go", "You said: Go"]
+    asked = [one for one in model_server.requests if one.body["messages"][-1]["content"] == "Go"]
+    assert len(asked) == 2, "the first answer, and the one that replaces it"
+
+
+async def test_a_failed_question_is_asked_again_in_the_background(program_of: Program, layer: ChainlitLayer) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    address = f"/threads/{thread_id}/messages"
+    assert problem(await program.post(address, json={"content": "Go", "model": "401"}))[0] == 502
+    question = (await messages(program, thread_id))[0]
+    layer.run_jobs(Times(look=0.05, beat=0.05, away=0.05))
+    anew = f"{address}/{question['id']}/regenerate"
+    job = (await program.post(anew, json={"model": "echo", "background": True})).json()
+    done = await ended(program, job)
+    await layer.stop_jobs()
+    assert [one["id"] for one in await messages(program, thread_id)] == [question["id"], done["answer_id"]]
+    thread = await layer.get_thread(thread_id)
+    assert thread is not None
+    stored = next(one for one in thread["steps"] if one["id"] == question["id"])
+    assert "failed" not in (stored["metadata"] or {}), "it is sent with later questions again"
+
+
 @pytest.mark.parametrize("is_whole", [True, False])
 async def test_after_a_crash_an_answer_that_is_stored_is_not_asked_for_again(
     program_of: Program, layer: ChainlitLayer, model_server: ModelServer, is_whole: bool

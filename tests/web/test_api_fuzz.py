@@ -38,10 +38,11 @@ from threadkeeper.jobs.answers import register_answers
 from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.jobs.trainings import register_trainings
 from threadkeeper.jobs.webhooks import register_webhooks
+from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
+from threadkeeper.login.throttle import LoginThrottle
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.report import shown_settings
-from threadkeeper.web.api import users
 from threadkeeper.web.api.routes import api_router
 from threadkeeper.web.auth.keys import KeyGate
 from threadkeeper.web.pages.dependencies import share
@@ -98,7 +99,6 @@ async def api(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A program of an admin with every scope."""
-    monkeypatch.setattr(users, "_passwords", lambda: passwords)
     monkeypatch.setenv("CHAINLIT_AUTH_SECRET", SECRET)
     register_answers(layer, ask_thread)
     register_webhooks(layer, KNOWLEDGE_PLACES)
@@ -116,12 +116,18 @@ async def api(
         webhook_places=KNOWLEDGE_PLACES,
         shown_settings=shown_settings,
         asked_reasons=(),
+        # Wrong passwords do not slow the test down.
+        accounts=Authenticator(layer, passwords, LoginThrottle(clock=lambda: 0.0, sleep=no_pause)),
     )
     app = FastAPI(openapi_url=None, dependencies=[Depends(shared)])
     app.include_router(api_router())
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers={"x-api-key": secret}) as client:
         yield client
+
+
+async def no_pause(_seconds: float) -> None:
+    pass
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -102,6 +102,24 @@ async def test_where_reading_needs_a_purpose_the_messages_of_others_are_withheld
     assert not [one for one in (await layer.list_audit()).entries if one.action == "read_call"]
 
 
+async def test_groups_come_by_pages_with_the_sums_of_the_rest(
+    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+) -> None:
+    for number in range(5):
+        await record(layer, user_id=people["user"].id, model=f"model-{number}", total_cost=Decimal(number + 1))
+    program = await program_of(scopes=["usage:read"])
+    first = (await program.get("/usage", params=DAY | {"limit": 2})).json()
+    assert [one["value"] for one in first["groups"]] == ["model-4", "model-3"]
+    assert (first["count"], first["totals"]["calls"]) == (5, 5)
+    assert (first["rest"]["calls"], first["rest"]["total_cost"], first["rest"]["mean_seconds"]) == (3, "6", None)
+    whole = DAY | {"limit": 3, "cursor": first["next_cursor"]}
+    rest = (await program.get("/usage", params=whole)).json()
+    assert [one["value"] for one in rest["groups"]] == ["model-2", "model-1", "model-0"]
+    assert (rest["rest"], rest["next_cursor"]) == (None, None)
+    for wrong in ({"cursor": "x"}, {"cursor": "1", "by": "day"}, {"limit": "0"}):
+        assert problem(await program.get("/usage", params={**DAY, **wrong})) == (422, "invalid")
+
+
 async def test_usage_statistics_and_portfolio_are_those_of_the_calls(
     program_of: Program, layer: ChainlitLayer, people: dict[str, User]
 ) -> None:

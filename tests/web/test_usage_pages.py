@@ -22,6 +22,7 @@ from tests.web.conftest import Browser
 from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.mount import mount
 from threadkeeper.web.routers import all_routers
+from threadkeeper.web.usage import overview
 
 DAY = "period=custom&from=2026-03-10&to=2026-03-10"
 HOSTILE = "\"><img src=x onerror=alert(1)><script>alert(2)</script>'{{7*7}}"
@@ -272,6 +273,27 @@ async def test_the_pages_of_the_list_contain_every_call_once(
             assert [time for _, time in seen] == sorted((time for _, time in seen), reverse=True)
     await page_at(browser, f"/usage/calls?{DAY}&cursor=nonsense", 400)
     await page_at(browser, f"/usage/calls?{DAY}&cursor={'x' * 3000}", 400)
+
+
+async def test_the_groups_come_by_pages_with_the_sums_of_the_rest(
+    layer: ChainlitLayer, people: dict[str, User], browser_of: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "GROUPS_A_PAGE", 2)
+    owner, browser = people["user"].id, await browser_of("user")
+    for number in range(5):
+        await record(layer, user_id=owner, model=f"model-{number}", total_cost=Decimal(number + 1))
+    address, seen, rests = f"/usage?{DAY}&by=model", [], []
+    while address:
+        page = await page_at(browser, address)
+        groups = page.one("table", class_="groups")
+        seen += [link.text for link in groups.one("tbody").all("a")]
+        rests += [[cell.text for cell in foot.all("th") + foot.all("td")][:5] for foot in groups.all("tfoot")]
+        assert len(page.all("a", rel="next")) == (len(seen) < 5)
+        address = next((link.attributes["href"] for link in page.all("a", rel="next")), "")
+    assert seen == [f"model-{number}" for number in (4, 3, 2, 1, 0)]
+    assert rests == [["3 more", "$6.00", "360", "3", "0"], ["1 more", "$1.00", "120", "1", "0"]]
+    await page_at(browser, f"/usage?{DAY}&cursor=nonsense", 400)
+    assert not (await page_at(browser, f"/usage?{DAY}&cursor=500")).all("tfoot")
 
 
 async def test_calls_are_filtered_by_all_tags_a_providers_model_a_project_and_the_status(

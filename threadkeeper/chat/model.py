@@ -153,12 +153,14 @@ class PartialUsage:
 class Finish:
     """The end of an answer: the server's finish_reason ("stop", "length", "content_filter"), billed tokens, and the
     name of the model that answered. `partial` is set instead of `usage` if the report cannot be used as a whole.
+    `service_tier` is the one in which the server answered, as it names it.
     """
 
     reason: str | None
     usage: TokenUsage | None
     model: str | None
     partial: PartialUsage | None = None
+    service_tier: str | None = None
 
 
 AnswerPart = Thought | Delta | Picture | NotShown
@@ -214,7 +216,8 @@ class Purpose:
 class Attempt:
     """One request that was sent to the server. If the request itself failed, `error` and `seconds` (its duration) are
     set. A request that was answered has a status code and no error, even if its answer breaks off later.
-    `answered_by` is the name of the model that answers, as soon as the server has sent it."""
+    `answered_by` is the name of the model that answers, and `service_tier` the tier in which it does, as soon as the
+    server has sent them."""
 
     requested_at: str = field(default_factory=utc_now)
     began: float = field(default_factory=time.perf_counter)
@@ -222,6 +225,7 @@ class Attempt:
     error: ModelError | None = None
     seconds: float | None = None
     answered_by: str | None = None
+    service_tier: str | None = None
 
     def fail(self, error: ModelError) -> None:
         self.error, self.seconds = error, time.perf_counter() - self.began

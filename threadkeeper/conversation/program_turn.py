@@ -71,6 +71,7 @@ class Turn(ChainlitEmitter):
     Args:
         text_so_far: gives the text of an answer that is being written, without the marks of the page.
         continued: the StepDict of an incomplete answer; only what is appended to it is told.
+        asks: whether a model is asked, and so uses tokens.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Turn(ChainlitEmitter):
         text_so_far: Callable[[str], str],
         *,
         continued: dict[str, Any] | None = None,
+        asks: bool = True,
     ) -> None:
         super().__init__(cast(WebsocketSession, session))
         self._text_so_far = text_so_far
@@ -93,7 +95,7 @@ class Turn(ChainlitEmitter):
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # How much of each answer is told. Thoughts stream too, and are not in it.
         self._told: dict[str, int] = {}
-        self._continued, self._used_before = continued, 0
+        self._asks, self._continued, self._used_before = asks, continued, 0
         if continued is not None:
             self._told[continued["id"]] = len(text_to_continue(continued))
             self._used_before = _tokens_of(continued)
@@ -130,7 +132,7 @@ class Turn(ChainlitEmitter):
             # An answer without text, as a picture alone, comes as a new message.
             case "update_message" | "new_message" if _is_answer(data):
                 self._result.answer_id = data["id"]
-                self.used_tokens = _tokens_of(data) - self._used_before
+                self.used_tokens = _tokens_of(data) - self._used_before if self._asks else 0
                 self.add(TurnEvent("answer", id=data["id"]))
             case "toast":
                 self._result.notices.append(str(data.get("message") or ""))

@@ -18,18 +18,20 @@ from chainlit.session import HTTPSession
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
-from datalayer.ownership import SYSTEM, acting_as, acting_user
+from datalayer.ownership import acting_user
 from datalayer.records.keys import ApiKey
 from threadkeeper.chat.context.refusals import FAILED, refused_ids
 from threadkeeper.chat.titles import first_name
-from threadkeeper.conversation.assistants import answerer_of, profile_of_thread
+from threadkeeper.conversation.assistants import profile_of_thread
 from threadkeeper.conversation.chat_settings import MODEL, personal_settings
 from threadkeeper.conversation.continuing import question_ids, to_continue, to_write_anew
+from threadkeeper.conversation.key_allowance import KeyAllowance
 from threadkeeper.conversation.program_turn import Turn, answer_of, end_session, question_step, send_to_pages
 from threadkeeper.conversation.reply import AskingProgram, asking_program
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.uploads import attach_files, release_files, show_files, take_file
-from threadkeeper.program_turns import TurnEvent, TurnRefused, TurnResult
+from threadkeeper.conversation.versions import Version, versions_of_message
+from threadkeeper.program_turns import AnswerVersion, AnswerVersions, TurnEvent, TurnRefused, TurnResult
 
 _ENGLISH = "en"
 # Answers are kept for a day, from a moment before their questions are dated.
@@ -43,6 +45,7 @@ class Programs:
     def __init__(self, layer: ChainlitLayer, conversations: Conversations) -> None:
         self._layer, self._conversations = layer, conversations
         self._turns, self._answering = conversations.parts
+        self._allowed = KeyAllowance(layer, self._answering.models)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -76,7 +79,7 @@ class Programs:
                 # Of an `Idempotency-Key` that was forgotten since.
                 question_id = None
             question = question_step(thread_id, key.owner, text, model=model, question_id=question_id)
-            await self._demand(thread, question, key)
+            await self._allowed.demand(thread, question, key)
             return await self._begin(thread, question, key, claim, elements=elements)
 
     async def ask_again(
@@ -84,17 +87,70 @@ class Programs:
     ) -> Turn:
         """As `threadkeeper.program_turns.AskThread.ask_again`."""
         async with self._claimed(thread_id) as claim:
-            thread = await self._own(await self._layer.get_thread(thread_id), key)
-            found = next((one for one in thread["steps"] if one["id"] == message_id), None)
-            if found is None or (text is not None and found["type"] != "user_message"):
-                raise TurnRefused("not-found", "The thread has no such message.")
-            if text is None and (found := to_write_anew(thread, message_id)) is None:
-                raise TurnRefused("too-late", _TOO_LATE)
-            question = {**found, "output": found["output"] if text is None else text}
-            if model is not None:
-                question["modes"] = {**(found.get("modes") or {}), MODEL: model}
-            await self._demand(thread, question, key)
+            thread, question = await self._to_ask_again(thread_id, message_id, text=text, model=model, key=key)
             return await self._begin(thread, question, key, claim, is_again=True)
+
+    async def store_again(
+        self, thread_id: str, message_id: str, *, text: str | None = None, model: str | None, key: ApiKey
+    ) -> str:
+        """As `threadkeeper.program_turns.AskThread.store_again`."""
+        async with self._claimed(thread_id) as claim:
+            thread, question = await self._to_ask_again(thread_id, message_id, text=text, model=model, key=key)
+            question_id, steps = str(question["id"]), thread["steps"]
+            at = next(position for position, one in enumerate(steps) if one["id"] == question_id)
+            if (steps[at]["output"], steps[at].get("modes")) != (question["output"], question.get("modes")):
+                await self._layer.update_step(question)
+                await send_to_pages(thread_id, key.owner, "update_message", question)
+            await self._layer.cut_thread(thread_id, question_id)
+            for step in steps[at + 1 :]:
+                await send_to_pages(thread_id, key.owner, "delete_message", step)
+        self._turns.claims.release(claim)
+        return question_id
+
+    async def _to_ask_again(
+        self, thread_id: str, message_id: str, *, text: str | None, model: str | None, key: ApiKey
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The ThreadDict as it is stored, and the StepDict of the question as it is to be asked.
+
+        Raises:
+            TurnRefused: as `ask_again`.
+        """
+        thread = await self._own(await self._layer.get_thread(thread_id), key)
+        found = next((one for one in thread["steps"] if one["id"] == message_id), None)
+        if found is None or (text is not None and found["type"] != "user_message"):
+            raise TurnRefused("not-found", "The thread has no such message.")
+        if text is None and (found := to_write_anew(thread, message_id)) is None:
+            raise TurnRefused("too-late", _TOO_LATE)
+        question = {**found, "output": found["output"] if text is None else text}
+        if model is not None:
+            question["modes"] = {**(found.get("modes") or {}), MODEL: model}
+        await self._allowed.demand(thread, question, key)
+        return thread, question
+
+    async def versions(self, thread_id: str, message_id: str) -> AnswerVersions:
+        """As `threadkeeper.program_turns.AskThread.versions`."""
+        thread = await self._layer.get_thread(thread_id) or {"steps": []}
+        found = versions_of_message(thread["steps"], await self._layer.message_versions(thread_id), message_id)
+        if found is None:
+            raise TurnRefused("not-found", "The thread has no such message.")
+        shown = tuple(AnswerVersion(one.question, one.answer, one.answer_id, one.thought) for one in found.all)
+        return AnswerVersions(found.question_id, shown, found.at)
+
+    async def put_back(self, thread_id: str, message_id: str, at: int, *, key: ApiKey) -> Turn | TurnResult:
+        """As `threadkeeper.program_turns.AskThread.put_back`."""
+        async with self._claimed(thread_id) as claim:
+            thread = await self._own(await self._layer.get_thread(thread_id), key)
+            found = versions_of_message(thread["steps"], await self._layer.message_versions(thread_id), message_id)
+            if found is None or not 0 <= at < len(found.all):
+                raise TurnRefused("not-found", "The message has no such version.")
+            if found.question_id != question_ids(thread)[-1]:
+                raise TurnRefused("too-late", _TOO_LATE)
+            if at == found.at:
+                self._turns.claims.release(claim)
+                return TurnResult(found.question_id, found.answer_id)
+            question = next(one for one in thread["steps"] if one["id"] == found.question_id)
+            asked = {**question, "output": found.all[at].question}
+            return await self._begin(thread, asked, key, claim, is_again=True, restored=found.all[at])
 
     async def continue_answer(self, thread_id: str, answer_id: str, *, key: ApiKey) -> Turn:
         """As `threadkeeper.program_turns.AskThread.continue_answer`."""
@@ -106,7 +162,7 @@ class Programs:
             found = to_continue(thread, answer_id)
             if found is None:
                 raise TurnRefused("too-late", _TOO_LATE)
-            await self._demand(thread, found.question, key)
+            await self._allowed.demand(thread, found.question, key)
             for error in found.errors:
                 await self._layer.delete_step(error["id"])
                 await send_to_pages(thread_id, key.owner, "delete_message", error)
@@ -154,7 +210,7 @@ class Programs:
                 # Of an `Idempotency-Key` that was forgotten since. A younger one is of a lost attempt of the request.
                 question_id = None
         question = question_step(thread_id, key.owner, text, model=model, question_id=question_id)
-        await self._demand(thread, question, key)
+        await self._allowed.demand(thread, question, key)
         await self._take_files(thread, question, elements)
         try:
             await self._layer.create_step(question)
@@ -182,18 +238,13 @@ class Programs:
                 await send_to_pages(thread_id, key.owner, "delete_message", step)
             left = {step["id"] for step in rest}
             thread["steps"] = [step for step in thread["steps"] if step["id"] not in left]
-            await self._demand_model(profile_of_thread(thread), question.get("modes"), key)
+            await self._allowed.demand_model(thread, question, key)
             return await self._begin(thread, question, key, claim, is_stored=True)
 
     async def _own(self, thread: dict[str, Any] | None, key: ApiKey) -> dict[str, Any]:
         if thread is None or thread["userIdentifier"] != key.owner:
             raise TurnRefused("not-found", "There is no such thread.")
         return thread
-
-    async def _demand(self, thread: dict[str, Any], question: dict[str, Any], key: ApiKey) -> None:
-        """Require that the key may ask the question now."""
-        await self._demand_model(profile_of_thread(thread), question["modes"], key)
-        await self._demand_rate(key)
 
     async def _begin(
         self,
@@ -206,6 +257,7 @@ class Programs:
         is_again: bool = False,
         elements: Sequence[str] = (),
         continued: tuple[dict[str, Any], Callable[[Turn, cl.Message], Awaitable[None]]] | None = None,
+        restored: Version | None = None,
     ) -> Turn:
         """Start the turn of a question.
 
@@ -218,8 +270,9 @@ class Programs:
             is_again: whether it had an answer, which is replaced.
             elements: its files, which are of no message yet.
             continued: the answer that is continued, and what does it.
+            restored: the version that is put back in place of a new answer.
         """
-        program = AskingProgram(key.id, await self._project_of(key), key.models, is_stored)
+        program = AskingProgram(key.id, await self._allowed.project_of(key), key.models, is_stored)
         user = await self._layer.get_user(key.owner)
         session = HTTPSession(id=str(uuid.uuid4()), client_type="webapp", thread_id=thread["id"], user=user)
         session.has_first_interaction = True
@@ -231,7 +284,8 @@ class Programs:
             self._turns.of(session).asked.discard(question["id"])
         await self._take_files(thread, question, elements)
         answer, proceed = continued or (None, None)
-        turn = Turn(session, question["id"], self._text_so_far, continued=answer)
+        self._turns.of(session).restored = restored
+        turn = Turn(session, question["id"], self._text_so_far, continued=answer, asks=restored is None)
         stored = next((step for step in thread["steps"] if step["id"] == question["id"]), None)
 
         async def ask(message: cl.Message) -> None:
@@ -266,36 +320,6 @@ class Programs:
         reply = self._answering.replies.get(answer_id)
         return reply.message.content if reply is not None else ""
 
-    async def _demand_model(self, profile: str | None, modes: dict[str, str] | None, key: ApiKey) -> None:
-        """Require that the key allows the model that will answer, or its assistant."""
-        if not key.models:
-            return
-        answerer, models = await answerer_of(self._layer, profile), self._answering.models
-        model = answerer.model(modes, models)
-        if model in key.models:
-            return
-        # An assistant is allowed with its own model, or with the default one if it has none.
-        assistant = answerer.assistant
-        is_allowed = assistant is not None and f"assistant:{assistant.slug}" in key.models
-        if not is_allowed or model != answerer.model(None, models):
-            raise TurnRefused("model-not-allowed", f"The key {key.prefix}… does not allow the model {model}.")
-
-    async def _demand_rate(self, key: ApiKey) -> None:
-        """Require that the key has a token left a minute. How many an answer takes is known at its end."""
-        if key.tokens_per_minute is None:
-            return
-        with acting_as(SYSTEM):
-            rate = await self._layer.take_rate(key.id, "tokens", 1, key.tokens_per_minute)
-        if not rate.allowed:
-            sentence = f"The key {key.prefix}… allows {rate.limit} tokens a minute."
-            raise TurnRefused("rate-exceeded", sentence, rate.retry_after)
-
-    async def _project_of(self, key: ApiKey) -> str | None:
-        """The id of the project that pays, if it is not the default one."""
-        if key.project is None:
-            return None
-        return await self._layer.project_id(key.project)
-
     async def _run(
         self,
         turn: Turn,
@@ -312,7 +336,7 @@ class Programs:
             await work(message)
         finally:
             # A stopped answer has used tokens too.
-            await asyncio.shield(self._count_tokens(turn, key))
+            await asyncio.shield(self._allowed.count_tokens(key, turn.used_tokens))
 
     async def _answer(self, turn: Turn, message: cl.Message) -> None:
         turn.add(TurnEvent("question", id=message.id))
@@ -339,12 +363,6 @@ class Programs:
         """Name a thread without a name after its question, as Chainlit does. The title comes after the answer."""
         if not thread.get("name"):
             await self._layer.update_thread(thread["id"], name=first_name(question))
-
-    async def _count_tokens(self, turn: Turn, key: ApiKey) -> None:
-        if key.tokens_per_minute is None or not turn.used_tokens:
-            return
-        with acting_as(SYSTEM):
-            await self._layer.take_rate(key.id, "tokens", turn.used_tokens, key.tokens_per_minute, is_owed=True)
 
     def _end(self, turn: Turn, claim: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

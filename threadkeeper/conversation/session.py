@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 import chainlit as cl
-from chainlit.chat_context import chat_context, chat_contexts
+from chainlit.chat_context import chat_contexts
 from chainlit.config import config
 from chainlit.session import WebsocketSession, ws_sessions_id
 from chainlit.user_session import user_sessions
@@ -59,6 +59,7 @@ from threadkeeper.conversation.offers import (
 )
 from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice
 from threadkeeper.conversation.shutdown import end_answers
+from threadkeeper.conversation.stored_messages import take_stored
 from threadkeeper.conversation.thought_step import show_thoughts
 from threadkeeper.conversation.turn import Answering
 from threadkeeper.conversation.turn_order import Turns
@@ -275,12 +276,12 @@ class Conversations:
         session, language = cl.context.session, language_of_session()
         if self._turns.running(session) or config.code.on_message is None:
             return
-        messages = chat_context.get()
+        thread = await self._layer.get_thread(session.thread_id) or {"steps": []}
+        messages = take_stored(session, thread)
         position = next((at for at, one in enumerate(messages) if one.id == question_id), None)
         if position is None:
             await cl.context.emitter.send_toast(say("nothing_to_retry", language), "error")
             return
-        thread = await self._layer.get_thread(session.thread_id) or {"steps": []}
         if question_id in question_ids(thread)[:-1]:
             await cl.context.emitter.send_toast(say("retry_too_late", language), "info")
             return
@@ -312,7 +313,7 @@ class Conversations:
         thread = await self._layer.get_thread(session.thread_id) or {"steps": []}
         self.mark(thread, language)
         found = to_continue(thread, answer_id)
-        own = [] if found is None else chat_context.get()
+        own = [] if found is None else take_stored(session, thread)
         question = next((one for one in own if found and one.id == found.question["id"]), None)
         if found is None or question is None:
             await cl.context.emitter.send_toast(say("retry_too_late", language), "info")

@@ -18,7 +18,7 @@ from threadkeeper.chat.assistants import Retriever
 from threadkeeper.chat.context.asking import Asking, Steps
 from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT, Context, Question, build_messages
 from threadkeeper.chat.context.reductions import Reduction
-from threadkeeper.chat.context.refusals import REFUSED, refused_ids
+from threadkeeper.chat.context.refusals import FAILED, REFUSED, refused_ids
 from threadkeeper.chat.context.tokens import window_of
 from threadkeeper.chat.model import Model, ModelError, ModelRequest
 from threadkeeper.chat.titles import first_name
@@ -38,6 +38,7 @@ from threadkeeper.conversation.question import QuestionReader, say_notices
 from threadkeeper.conversation.reply import (
     LEFT_OUT,
     Reply,
+    asking_program,
     purpose_of_answer,
     purpose_of_session,
     remove_stop_notice,
@@ -124,7 +125,7 @@ class Answering:
             turns.restored = None
             await self._restore(version, thread, message, answerer, language)
             return
-        if again:
+        if again or FAILED in (message.metadata or {}):
             await self.failures.renew(message, thread["elements"], language)
         question = await self.questions.read(thread, message)
         prepared = await self._prepare(answerer, question, steps, message, language)
@@ -315,22 +316,21 @@ class Answering:
                 status = "filtered" if has_text else "error"
         await self._offer(message.id, for_id, status, language, again=again, model=model)
 
-    async def _offer(
-        self, question_id: str, for_id: str, status: str, language: str, *, again: bool, model: str
-    ) -> None:
-        """Show the buttons under the answer; `again`: there may be earlier versions of it."""
+    async def _offer(self, question: str, for_id: str, status: str, language: str, *, again: bool, model: str) -> None:
+        """Show the buttons under the answer to a question; `again`: there may be earlier versions of it."""
         session = cl.context.session
-        buttons = [] if status == "error" else buttons_of(status, question_id, for_id, language, model=model)
+        buttons = [] if status == "error" else buttons_of(status, question, for_id, language, model=model)
         assistant = self._turns.of(session).answerer.assistant
         if assistant is not None and status == "complete":
             buttons += prompt_buttons(assistant.settings.tips, for_id, language)
         await offer(self._turns, session, buttons, for_id)
-        if not again:
+        program = asking_program.get()
+        if not again and (program is None or not program.is_stored):
             return
         await self._layer.settled(session.thread_id)
         thread = await self._layer.get_thread(session.thread_id)
         earlier = await self._layer.message_versions(session.thread_id)
-        versions = versions_of(thread["steps"] if thread else [], earlier).get(question_id)
+        versions = versions_of(thread["steps"] if thread else [], earlier).get(question)
         if versions is not None:
             await renew_version_buttons(versions, versions.at, language)
 

@@ -88,6 +88,21 @@ def versions_of(steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersio
     return found
 
 
+def versions_of_message(
+    steps: Sequence[Mapping[str, Any]], earlier: Sequence[StepVersion], message_id: str
+) -> Versions | None:
+    """The versions of a question by its id, or that of its answer; the current one alone if it has no others.
+
+    None if there is no such question, or it has no answer.
+    """
+    for question, answer in _turns(steps):
+        if message_id in (question["id"], answer["id"]):
+            current = Version(question["output"], answer["output"], answer["id"])
+            alone = Versions(question["id"], answer["id"], (current,), 0)
+            return versions_of(steps, earlier).get(question["id"], alone)
+    return None
+
+
 def _versions_of_answers(
     removed: Sequence[StepVersion],
     texts: Sequence[StepVersion],

@@ -23,7 +23,7 @@ from threadkeeper.chat.messages import picture_count
 from threadkeeper.chat.metering.keeping import CallKeeper, RowStore
 from threadkeeper.chat.metering.limits import Allowances, LimitStore
 from threadkeeper.chat.metering.payloads import kept_messages
-from threadkeeper.chat.metering.pricing import Rates, rates_of, tier_of
+from threadkeeper.chat.metering.pricing import Rates, rates_of
 from threadkeeper.chat.metering.rows import later, priced, with_tokens
 from threadkeeper.chat.model import ModelError, ModelRequest, Purpose, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean
@@ -320,10 +320,7 @@ class CallBook:
         rates = await self._rates_or_last(call, row, reported.prompt_tokens)
         if call.on_usage is not None:
             await call.on_usage(reported)
-        row = priced(row, reported, rates, picture_count(call.question.messages))
-        if rates is None and (tier := tier_of(call.service_tier)) is not None:
-            # The price of this tier is not known, and that of another one is not that of the call.
-            row = replace(row, price={**(row.price or {}), "service_tier": tier})
+        row = priced(row, reported, rates, picture_count(call.question.messages), call.service_tier)
         return replace(row, is_estimated=is_estimated)
 
     def _payload(self, call: GatewayCall, row: LlmCall) -> LlmCallPayload | None:

@@ -82,6 +82,8 @@ def all_routers(
         "review_policy": review_policy or ReviewPolicy(),
         "knowledge_limits": knowledge_limits or LoadLimits(),
         "knowledge_places": knowledge_places or Places(),
+        # One for both: wrong passwords slow each other down.
+        "accounts": accounts or Authenticator(layer),
     }
     of_pages = shared | {
         "assistant_owners": assistant_owners or {},
@@ -89,7 +91,6 @@ def all_routers(
         "try_assistant": try_assistant,
         "list_models": list_models,
         "try_model": try_model,
-        "accounts": accounts or Authenticator(layer),
         "public_url": public_url,
         "first_start": FirstStart(layer),
         "system": system or System(),

@@ -168,7 +168,9 @@ class MeteredModel:
             self._answering[model] = CachedValue(f"what answers as {model}", read, _ANSWERING_SECONDS)
         return self._answering[model]
 
-    def _rates(self, model: str, answered_by: str | None, when: str, prompt_tokens: int) -> Rates | None:
+    def _rates(
+        self, model: str, answered_by: str | None, when: str, prompt_tokens: int, service_tier: str | None = None
+    ) -> Rates | None:
         if answered_by is None:
             # Not known yet, or never: the answer broke off too soon.
             answered_by = self._answering_to(model).newest
@@ -180,6 +182,7 @@ class MeteredModel:
             answered_by=answered_by,
             base_url=self.source.base_url,
             prompt_tokens=prompt_tokens,
+            service_tier=service_tier,
         )
 
     async def _end(self, call: OpenCall) -> None:

@@ -20,7 +20,7 @@ from datalayer.cleaning import clean_time
 from datalayer.records.usage import STOPPED, LlmCall, tokens_per_second
 from threadkeeper.chat.context.tokens import TokenCounter
 from threadkeeper.chat.messages import ChatMessage, all_text, picture_count
-from threadkeeper.chat.metering.pricing import Rates
+from threadkeeper.chat.metering.pricing import Rates, tier_of
 from threadkeeper.chat.model import (
     AnswerEvent,
     Attempt,
@@ -79,13 +79,13 @@ class CallRows:
 
     Args:
         source: the server that was asked.
-        rates: finds the prices for model, name of the model that answered, time of the request (ISO 8601) and prompt
-            tokens; None if no price is known.
+        rates: finds the prices for model, name of the model that answered, time of the request (ISO 8601), prompt
+            tokens and service tier; None if no price is known.
         redact: takes secrets out of a text.
     """
 
     source: Source
-    rates: Callable[[str, str | None, str, int], Rates | None]
+    rates: Callable[[str, str | None, str, int, str | None], Rates | None]
     redact: Callable[[str], str]
 
     def of(self, call: OpenCall, sent: list[ChatMessage], answer: str, counted: TokenUsage | None) -> list[LlmCall]:
@@ -159,18 +159,30 @@ class CallRows:
         usage = _reported(call) or _estimated(call, counted)
         if usage is None:
             return row
-        rates = self.rates(row.model, row.answered_by, row.requested_at, usage.prompt_tokens)
-        return replace(priced(row, usage, rates, picture_count(sent)), is_estimated=counted is not None)
+        tier = attempt.service_tier or (finish.service_tier if finish else None)
+        rates = self.rates(row.model, row.answered_by, row.requested_at, usage.prompt_tokens, tier)
+        return replace(priced(row, usage, rates, picture_count(sent), tier), is_estimated=counted is not None)
 
 
-def priced(row: LlmCall, usage: TokenUsage, rates: Rates | None, images: int = 0) -> LlmCall:
-    """The row with these tokens, its cost at these rates, and its speed. `images`: how many pictures were sent."""
+def priced(
+    row: LlmCall, usage: TokenUsage, rates: Rates | None, images: int = 0, service_tier: str | None = None
+) -> LlmCall:
+    """The row with these tokens, its cost at these rates, and its speed.
+
+    Args:
+        row: of the call.
+        usage: its tokens.
+        rates: None if no price is known.
+        images: how many pictures were sent.
+        service_tier: in which the server answered, as it names it. Its price may be known later.
+    """
     if rates is not None:
         costs = rates.costs(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0, images)
         row = replace(row, input_cost=costs.input, output_cost=costs.output, total_cost=costs.total, price=costs.price)
-    elif images:
-        # The number of pictures is stored nowhere else; a later price may be per picture.
-        row = replace(row, price={"images": images})
+    else:
+        # Stored nowhere else; a later price may be per picture, or of the tier.
+        kept = {"images": images, "service_tier": tier_of(service_tier)}
+        row = replace(row, price={name: value for name, value in kept.items() if value} or None)
     row = replace(row, tokens_per_second=tokens_per_second(usage.completion_tokens, row.seconds))
     return with_tokens(row, usage)
 

@@ -159,7 +159,7 @@ class OpenAIModel:
                 chunks = response.aiter_bytes()
                 async for chunk in chunks:
                     events = reading.feed(chunk)
-                    attempt.answered_by = reading.model
+                    attempt.answered_by, attempt.service_tier = reading.model, reading.service_tier
                     for event in events:
                         yield event
                     if reading.failure:
@@ -176,7 +176,7 @@ class OpenAIModel:
                         yield event
                     raise reading.bill(connection_error(error, self._secret, answering=True)) from None
             events = reading.end()
-            attempt.answered_by = reading.model
+            attempt.answered_by, attempt.service_tier = reading.model, reading.service_tier
             self._sends_endings = self._sends_endings or reading.has_ending
             if reading.is_unproven and await self._knows_endings():
                 reading.refuse_end()

@@ -73,6 +73,7 @@ class StreamReading:
         self._by_messages = ""
         self._repeats = False
         self.model: str | None = None
+        self.service_tier: str | None = None
         self.done = False
         self.failure: ModelError | None = None
 
@@ -128,7 +129,7 @@ class StreamReading:
         if self._first_choice.has_others:
             logger.warning("%s sent several choices; the first one is the answer", self.model)
         usage, partial = _parts(self._usage)
-        return Finish(self._reason, usage, self.model, partial)
+        return Finish(self._reason, usage, self.model, partial, self.service_tier)
 
     def _read(self, events: list[Event]) -> None:
         for kind, payload in events:
@@ -202,6 +203,7 @@ class StreamReading:
         self._usage.take(event, has_text=bool(completion.text or completion.thought))
         self._answer.put(completion.thought, completion.text, completion.others)
         self.model, self._reason = completion.finish.model, completion.finish.reason
+        self.service_tier = completion.finish.service_tier
         self.done = self._is_whole = self._has_choices = True
 
     def _take_chunk(self, event: dict[str, Any]) -> None:
@@ -209,6 +211,9 @@ class StreamReading:
             raise event_error(found, self._secret)
         if self.model is None:
             self.model = _name(event.get("model"))
+        if (tier := event.get("service_tier")) is not None:
+            # The last chunk may name another one than the first.
+            self.service_tier = _name(tier) or self.service_tier
         choices = event.get("choices")
         self._has_choices = self._has_choices or bool(choices)
         has_text = False
@@ -310,7 +315,8 @@ def read_completion(body: bytes, secret: str) -> Completion:
         if plain_reason(reason) in _FAILED:
             raise ModelError("server", clean(f"the finish_reason is {reason}", secret))
         reported, partial = _parts(usage)
-        return Completion(text, Finish(reason, reported, _name(answer.get("model")), partial), thought, others)
+        finish = Finish(reason, reported, _name(answer.get("model")), partial, _name(answer.get("service_tier")))
+        return Completion(text, finish, thought, others)
     except ModelError as error:
         error.usage, error.partial = _parts(usage)
         raise

@@ -1,4 +1,4 @@
-"""What is one's own: who looked at it, the logins, the export of everything, and its deletion."""
+"""What is one's own: the password, who looked at it, the logins, the export of everything, and its deletion."""
 
 import hmac
 from typing import Annotated, Any, Literal
@@ -6,16 +6,19 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from datalayer import BlobNotFound, InvalidRecord, Job, Receipt
+from datalayer import SYSTEM, BlobNotFound, InvalidRecord, Job, Receipt, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.audit import LookPage
 from threadkeeper.jobs.takeouts import TAKEOUT
+from threadkeeper.login.passwords import LONGEST_PASSWORD
 from threadkeeper.web.api.access import AccountCaller
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, Limit, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
-from threadkeeper.web.pages.dependencies import Layer
+from threadkeeper.web.api.shapes import Strict
+from threadkeeper.web.api.users import Password, hashed
+from threadkeeper.web.pages.dependencies import Accounts, Layer
 from threadkeeper.web.pages.downloads import stored_zip
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
@@ -31,6 +34,11 @@ class Me(BaseModel):
     id: str
     identifier: str
     role: str
+
+
+class NewPassword(Strict):
+    old: Annotated[str, Field(max_length=LONGEST_PASSWORD, description="The one that it replaces.")]
+    password: Password
 
 
 class ShownTakeout(BaseModel):
@@ -86,6 +94,19 @@ class ShownLooks(BaseModel):
 async def read_me(caller: AccountCaller) -> Me:
     """Whose key it is."""
     return Me(id=caller.user_id, identifier=caller.identifier, role=caller.role)
+
+
+@router.put("/me/password", status_code=204)
+async def change_password(caller: AccountCaller, layer: Layer, accounts: Accounts, given: NewPassword) -> None:
+    """Change the password of the user, and end all logins in browsers. Keys stay valid.
+
+    As many wrong old passwords slow down the next try as at the login.
+    """
+    if not await accounts.confirm(caller.identifier, given.old):
+        raise invalid("body.old", "it is not the password of your user")
+    password_hash = await hashed(accounts.passwords, given.password)
+    with acting_as(SYSTEM):
+        await layer.set_password(caller.identifier, password_hash)
 
 
 @router.delete("/me")

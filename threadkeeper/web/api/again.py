@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request
 from datalayer import ApiKey, InvalidRecord
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused
 from threadkeeper.web.api.access import Caller, Reader, Writer
-from threadkeeper.web.api.messages import STREAMED, StreamedTurn, checked, end_of, refusal
+from threadkeeper.web.api.later import LATER, Prefer, answer_later, is_for_later, refusal
+from threadkeeper.web.api.messages import STREAMED, StreamedTurn, checked, end_of
 from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.paging import Cursor, Limit
 from threadkeeper.web.api.problems import invalid, not_found
@@ -30,18 +31,31 @@ router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 _ASKS: dict[str, Any] = {
     "dependencies": [Once],
     "response_model": Turn,
-    "responses": {200: STREAMED},
+    "responses": {200: STREAMED, **LATER},
     "openapi_extra": {ERRORS: [502]},
 }
 
 
 @router.post("/threads/{thread_id}/messages/{message_id}/edit", **_ASKS)
 async def edit_question(
-    *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: EditedQuestion
+    *,
+    request: Request,
+    caller: Writer,
+    layer: Layer,
+    thread_id: str,
+    message_id: str,
+    given: EditedQuestion,
+    prefer: Prefer = None,
 ) -> Any:
     """Give a question another text, and answer it anew, as the chat does. All messages behind it are deleted."""
     own_id = await demand_own_thread(layer, caller, thread_id)
     asks = checked(request, given.content, given.model)
+    if is_for_later(request, given, prefer):
+
+        def store(key: ApiKey) -> Awaitable[str]:
+            return asks.store_again(own_id, message_id, text=given.content, model=given.model, key=key)
+
+        return await answer_later(request, caller, layer, own_id, store, webhook=given.webhook, is_again=True)
 
     def begin(key: ApiKey) -> Awaitable[ProgramTurn]:
         return asks.ask_again(own_id, message_id, text=given.content, model=given.model, key=key)
@@ -51,11 +65,24 @@ async def edit_question(
 
 @router.post("/threads/{thread_id}/messages/{message_id}/regenerate", **_ASKS)
 async def regenerate_answer(
-    *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: AnewAnswer
+    *,
+    request: Request,
+    caller: Writer,
+    layer: Layer,
+    thread_id: str,
+    message_id: str,
+    given: AnewAnswer,
+    prefer: Prefer = None,
 ) -> Any:
     """Answer the last question anew. The id is that of its answer, of the error in place of one, or of the question."""
     own_id = await demand_own_thread(layer, caller, thread_id)
     asks = checked(request, None, given.model)
+    if is_for_later(request, given, prefer):
+
+        def store(key: ApiKey) -> Awaitable[str]:
+            return asks.store_again(own_id, message_id, model=given.model, key=key)
+
+        return await answer_later(request, caller, layer, own_id, store, webhook=given.webhook, is_again=True)
 
     def begin(key: ApiKey) -> Awaitable[ProgramTurn]:
         return asks.ask_again(own_id, message_id, model=given.model, key=key)
@@ -63,7 +90,7 @@ async def regenerate_answer(
     return await _answered(request, caller, layer, own_id, begin, streams=given.stream)
 
 
-@router.post("/threads/{thread_id}/messages/{message_id}/continue", **_ASKS)
+@router.post("/threads/{thread_id}/messages/{message_id}/continue", **_ASKS | {"responses": {200: STREAMED}})
 async def continue_answer(
     *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: ContinuedAnswer
 ) -> Any:

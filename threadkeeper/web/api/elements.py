@@ -14,7 +14,7 @@ from datalayer import BlobError
 from datalayer.blobs.headers import content_disposition
 from threadkeeper.program_turns import AskThread, TurnRefused
 from threadkeeper.web.api.access import Reader, Writer
-from threadkeeper.web.api.messages import refusal
+from threadkeeper.web.api.later import refusal
 from threadkeeper.web.api.once import IdempotencyKey, begin_once, digest_of, note_done
 from threadkeeper.web.api.paging import Cursor, Limit, page_of
 from threadkeeper.web.api.problems import invalid, not_found

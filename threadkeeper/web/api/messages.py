@@ -2,20 +2,17 @@
 
 import asyncio
 import json
-import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
 
+from datalayer import ApiKey
 from datalayer.chainlit_layer import ChainlitLayer
-from threadkeeper.jobs.answers import AFTER, ANSWER, KEY, QUESTION, THREAD, WEBHOOK_URL, last_answer_of
-from threadkeeper.knowledge.fetching.base import FetchFailed
-from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused, TurnResult
 from threadkeeper.web.api.access import Caller, Reader, Writer
-from threadkeeper.web.api.jobs import address_of, shown_job
+from threadkeeper.web.api.later import LATER, Prefer, answer_later, is_for_later, refusal
 from threadkeeper.web.api.once import Once, id_for, note_done
 from threadkeeper.web.api.paging import Limit, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found, problem_of
@@ -25,7 +22,6 @@ from threadkeeper.web.api.shapes import (
     MessagePage,
     NewMessage,
     NewVote,
-    ShownJob,
     Turn,
     is_answer,
     message_of,
@@ -35,7 +31,6 @@ from threadkeeper.web.pages.dependencies import Layer
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
-Prefer = Annotated[list[str] | None, Header(max_length=20, description="`respond-async`: as `background`.")]
 _EVENT = {
     "description": "One event of the stream; `data` is JSON.",
     "type": "object",
@@ -45,14 +40,6 @@ _EVENT = {
 STREAMED: dict[str, Any] = {"content": {"text/event-stream": {"schema": _EVENT}}}
 """What a streamed turn answers with, for the documentation of a route."""
 _ROLES = ("user_message", "assistant_message")
-_REFUSED = {
-    "not-found": 404,
-    "busy": 409,
-    "too-late": 409,
-    "model-not-allowed": 403,
-    "rate-exceeded": 429,
-    "file-refused": 422,
-}
 _OF_LIMITS = ("over_limit", "in_flight", "unpriced")
 
 
@@ -75,10 +62,7 @@ async def list_messages(
     "/threads/{thread_id}/messages",
     dependencies=[Once],
     response_model=Turn,
-    responses={
-        200: STREAMED,
-        202: {"model": ShownJob, "description": "The answer is written in the background."},
-    },
+    responses={200: STREAMED, **LATER},
     openapi_extra={ERRORS: [502]},
 )
 async def ask(
@@ -94,58 +78,20 @@ async def ask(
     or `problem`.
     """
     own_id = await demand_own_thread(layer, caller, thread_id)
-    if given.background or _wants_job(prefer):
-        return await _answer_later(request, caller, layer, own_id, given)
-    if given.webhook is not None:
-        raise invalid("body.webhook", "it is for answers in the background: set `background`")
+    if is_for_later(request, given, prefer):
+        asks = checked(request, given.content, given.model)
+
+        def store(key: ApiKey) -> Awaitable[str]:
+            elements, question_id = given.elements, id_for(request)
+            return asks.store(
+                own_id, given.content, model=given.model, key=key, elements=elements, question_id=question_id
+            )
+
+        return await answer_later(request, caller, layer, own_id, store, webhook=given.webhook)
     turn = await begin_turn(request, caller, own_id, given.content, given.model, elements=given.elements)
     if given.stream:
         return StreamedTurn(turn, layer, own_id)
     return await end_of(turn, layer, own_id)
-
-
-def _wants_job(prefer: Sequence[str] | None) -> bool:
-    """Whether one of the headers `Prefer` (RFC 7240) has `respond-async`."""
-    preferences = [one.split(";")[0].strip().lower() for line in prefer or () for one in line.split(",")]
-    return "respond-async" in preferences
-
-
-async def _answer_later(
-    request: Request, caller: Caller, layer: ChainlitLayer, thread_id: str, given: NewMessage
-) -> Response:
-    """Store the question, and start the job that answers it."""
-    if given.stream:
-        raise invalid("body.stream", "an answer in the background is not streamed")
-    if given.webhook is not None:
-        try:
-            places: Places = request.state.webhook_places
-            places.parse(given.webhook)
-        except FetchFailed:
-            raise invalid("body.webhook", "its host is not one of API_WEBHOOK_HOSTS, or it is no address") from None
-    assert caller.key is not None
-    asks = checked(request, given.content, given.model)
-    try:
-        question_id = await asks.store(
-            thread_id,
-            given.content,
-            model=given.model,
-            key=caller.key,
-            elements=given.elements,
-            question_id=id_for(request),
-        )
-    except TurnRefused as refused:
-        raise refusal(refused) from None
-    note_done(request, thread_id)
-    arguments = {
-        THREAD: thread_id,
-        QUESTION: question_id,
-        KEY: caller.key.id,
-        WEBHOOK_URL: given.webhook,
-        AFTER: await last_answer_of(layer, thread_id),
-    }
-    job = await layer.start_job(ANSWER, arguments, key=question_id)
-    shown = await shown_job(layer, job)
-    return JSONResponse(shown.model_dump(), 202, headers={"Location": address_of(job)})
 
 
 def checked(request: Request, content: str | None, model: str | None) -> AskThread:
@@ -156,14 +102,6 @@ def checked(request: Request, content: str | None, model: str | None) -> AskThre
     if model is not None and model not in asks.models:
         raise invalid("body.model", f"it is not on offer: {', '.join(asks.models)}")
     return asks
-
-
-def refusal(refused: TurnRefused, field: str = "body.elements") -> Problem:
-    """The problem of a question that is not asked; `field` is that of a refused file."""
-    wait = refused.retry_after
-    headers = None if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
-    errors = [(field, refused.sentence)] if refused.kind == "file-refused" else []
-    return Problem(_REFUSED[refused.kind], refused.kind, refused.sentence, errors, headers)
 
 
 async def begin_turn(
@@ -251,13 +189,13 @@ def _line(name: str, data: Any) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-async def end_of(turn: ProgramTurn, layer: ChainlitLayer, thread_id: str) -> Turn:
+async def end_of(turn: ProgramTurn | TurnResult, layer: ChainlitLayer, thread_id: str) -> Turn:
     """The question and the answer, when the turn has ended.
 
     Raises:
         Problem: there is no answer.
     """
-    result = await asyncio.shield(turn.result())
+    result = turn if isinstance(turn, TurnResult) else await asyncio.shield(turn.result())
     await layer.settled(thread_id)
     messages = {one.id: one for one in messages_of(await layer.get_thread(thread_id) or {})}
     question = messages.get(result.question_id)

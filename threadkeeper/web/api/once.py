@@ -17,6 +17,7 @@ from threadkeeper.web.auth.keys import carried_secret
 LONGEST_KEY = 200
 _STATE = "threadkeeper.once"
 _DONE = "threadkeeper.done"
+_INSTEAD = "threadkeeper.kept_instead"
 Begun = tuple[str, str, str]
 """The id of an API key, an `Idempotency-Key`, and the digest of its request."""
 _KEPT_HEADERS = ("location", "etag", "content-type")
@@ -106,6 +107,17 @@ def note_done(request: Request, thread_id: str | None = None) -> None:
 def is_done(request: Request) -> bool:
     """Whether the request has stored something."""
     return _DONE in request.scope
+
+
+def keep_instead(request: Request, problem: Problem) -> None:
+    """Keep this problem as the first answer. The answer itself has a secret, which is stored nowhere."""
+    request.scope[_INSTEAD] = problem.response()
+
+
+def kept_instead(request: Request) -> Response | None:
+    """What is kept in place of an answer that has a secret; None for other answers."""
+    found: Response | None = request.scope.get(_INSTEAD)
+    return found
 
 
 async def keep(layer: ChainlitLayer, request: Request, name: Begun, response: Response, body: str) -> None:

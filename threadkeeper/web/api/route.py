@@ -12,7 +12,7 @@ from starlette.types import Message, Receive
 
 from datalayer import DataLayerError
 from threadkeeper.settings.root_path import root_path, under_root
-from threadkeeper.web.api.once import Begun, Replayed, begun, drop, is_done, keep
+from threadkeeper.web.api.once import Begun, Replayed, begun, drop, is_done, keep, kept_instead
 from threadkeeper.web.api.problems import Problem, problem_of
 from threadkeeper.web.auth.keys import rate_headers, rate_of
 
@@ -47,7 +47,7 @@ class ApiRoute(APIRoute):
                 # Nothing was stored, so the request may be sent again; or a repetition gets the same error.
                 is_kept, response = is_done(request), problem_of(error).response()
             if begun(request) is not None:
-                await _end_once(request, response, is_kept=is_kept)
+                await _end_once(request, kept_instead(request) or response, is_kept=is_kept)
             if (rate := rate_of(request)) is not None:
                 response.headers.update(rate_headers(rate))
             response.headers.setdefault("Cache-Control", "no-store")

@@ -9,6 +9,7 @@ from threadkeeper.web.api import (
     elements,
     interactions,
     jobs,
+    keys,
     limits,
     messages,
     projects,
@@ -21,6 +22,7 @@ from threadkeeper.web.api import (
     transactions,
     usage,
     users,
+    versions,
 )
 from threadkeeper.web.api.documentation import documentation_router
 
@@ -39,6 +41,7 @@ def api_router() -> APIRouter:
         webhook_places: to which webhooks are sent.
         shown_settings: gives the settings as `settings.report.shown_settings` does.
         asked_reasons: the reasons that a thumbs-down can have.
+        accounts: checks and hashes passwords.
     """
     router = APIRouter()
     parts = (
@@ -47,6 +50,7 @@ def api_router() -> APIRouter:
             messages.router,
             prompts.router,
             again.router,
+            versions.router,
             jobs.router,
             elements.router,
             elements.uploads,
@@ -54,7 +58,7 @@ def api_router() -> APIRouter:
         ),
         *(usage.router, limits.router, transactions.router, projects.router),
         *(assistants.router, sources.files, sources.router, trainings.router),
-        *(reviews.router, review_work.router, users.router, account.router),
+        *(reviews.router, review_work.router, users.router, account.router, keys.router),
     )
     for part in parts:
         router.include_router(part)

@@ -88,13 +88,11 @@ class ThreadPage(BaseModel):
     next_cursor: str | None
 
 
-class NewMessage(Strict):
-    content: Annotated[str, Field(min_length=1, max_length=LONGEST_QUESTION)]
+class Answered(Strict):
+    """How a question is answered."""
+
     model: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="One of the models on offer. An assistant with a model of its own keeps it."
-    )
-    elements: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=MOST_FILES)] = Field(
-        default_factory=list, description="The ids of uploaded files; each is of one message."
     )
     stream: bool = Field(default=False, description="Answer as server-sent events.")
     background: bool = Field(
@@ -106,11 +104,15 @@ class NewMessage(Strict):
     )
 
 
-class AnewAnswer(Strict):
-    """`model` as for a new question; null keeps the one that was asked."""
+class NewMessage(Answered):
+    content: Annotated[str, Field(min_length=1, max_length=LONGEST_QUESTION)]
+    elements: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=MOST_FILES)] = Field(
+        default_factory=list, description="The ids of uploaded files; each is of one message."
+    )
 
-    model: Annotated[str, Field(max_length=200)] | None = None
-    stream: bool = Field(default=False, description="Answer as server-sent events.")
+
+class AnewAnswer(Answered):
+    """As a new question is answered; without `model`, by the one that was asked."""
 
 
 class EditedQuestion(AnewAnswer):

@@ -5,13 +5,15 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
+from datalayer import InvalidRecord
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.usage import CallFilter, Dimension, Interval, UsageBucket
+from datalayer.records.usage import CallFilter, Dimension, Interval, UsageBucket, UsageGroup, UsagePage, UsageTotals
 from datalayer.usage.statistics import MOST_BUCKETS
+from datalayer.usage.usage import MOST_GROUPS
 from threadkeeper.web.api.access import Caller, UsageReader
 from threadkeeper.web.api.calls_query import Calls, demand_own_filters
 from threadkeeper.web.api.paging import Cursor, page_of
-from threadkeeper.web.api.problems import Problem
+from threadkeeper.web.api.problems import Problem, invalid
 from threadkeeper.web.api.route import PREFIX, ApiRoute
 from threadkeeper.web.api.usage_shapes import (
     Bucket,
@@ -36,32 +38,46 @@ async def read_usage(
     query: Calls,
     by: Annotated[Dimension | Literal["day"], Query(description="What is grouped by.")] = "model",
     order: Annotated[Order, Query(description="Of the groups, except of days.")] = "cost",
-    limit: Annotated[int, Query(ge=1, le=1_000, description="The most groups, except of days.")] = 100,
+    cursor: Annotated[str | None, Query(max_length=20, description="The `next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_GROUPS, description="The most groups, except of days.")] = 100,
 ) -> UsageReport:
-    """The totals of a period, by default the last 30 days: one's own calls, for admins all."""
+    """The totals of a period, by default the last 30 days: one's own calls, for admins all.
+
+    The groups come by pages; days come all at once. The groups are sorted again for each page, so what is called
+    between two pages can move a group to the other page.
+    """
     which = _own(caller, query, by)
+    if by == "day" and cursor is not None:
+        raise invalid("query.cursor", "days have no pages")
     with reading_usage(caller.person):
-        totals, groups = await asyncio.gather(
-            layer.usage_totals(which), _groups(layer, which, query.zone.key, by=by, order=order, limit=limit)
-        )
+        try:
+            totals, page = await asyncio.gather(
+                layer.usage_totals(which),
+                _days(layer, which, query.zone.key)
+                if by == "day"
+                else layer.page_of_usage(which, by, order=order, cursor=cursor, limit=limit),
+            )
+        except InvalidRecord as error:
+            if cursor is None:
+                raise
+            raise invalid("query.cursor", f"{error}") from None
     return UsageReport(
         since=which.since or "",
         until=which.until or "",
         zone=query.zone.key,
         by=by,
         totals=totals_of(totals),
-        groups=groups,
+        groups=[Group(value=one.value, name=one.name, totals=totals_of(one.totals)) for one in page.groups],
+        count=page.count,
+        rest=totals_of(page.rest) if page.more else None,
+        next_cursor=page.next_cursor,
     )
 
 
-async def _groups(
-    layer: ChainlitLayer, which: CallFilter, zone: str, *, by: Dimension | Literal["day"], order: str, limit: int
-) -> list[Group]:
-    if by == "day":
-        days = await layer.usage_series(which, "day", zone, percentiles=False)
-        return [Group(value=one.start, name=one.start, totals=totals_of(one.totals)) for one in days]
-    found = await layer.usage_by(which, by, order=order, limit=limit, percentiles=False)
-    return [Group(value=one.value, name=one.name, totals=totals_of(one.totals)) for one in found]
+async def _days(layer: ChainlitLayer, which: CallFilter, zone: str) -> UsagePage:
+    days = await layer.usage_series(which, "day", zone, percentiles=False)
+    groups = tuple(UsageGroup(one.start, one.start, one.totals) for one in days)
+    return UsagePage(groups, len(groups), 0, UsageTotals(), None)
 
 
 @router.get("/statistics")

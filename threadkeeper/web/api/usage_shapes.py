@@ -107,6 +107,9 @@ class UsageReport(BaseModel):
     by: str
     totals: Totals
     groups: list[Group]
+    count: int = Field(description="Of all groups.")
+    rest: Totals | None = Field(description="The sums of the groups behind this page; null on the last one.")
+    next_cursor: str | None
 
 
 class Bucket(BaseModel):

@@ -1,6 +1,5 @@
 """Users, for admins: list, add, change the role, disable, set a password, and delete with a receipt."""
 
-from functools import cache
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -15,7 +14,7 @@ from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, et
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import Strict
-from threadkeeper.web.pages.dependencies import Layer
+from threadkeeper.web.pages.dependencies import Accounts, Layer
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
@@ -60,7 +59,7 @@ async def list_users(_caller: AdminCaller, layer: Layer, cursor: Cursor = None, 
 
 @router.post("/users", status_code=201, dependencies=[once_with("admin", from_pages=False)])
 async def create_user(
-    request: Request, caller: AdminCaller, layer: Layer, given: NewUser, response: Response
+    *, request: Request, caller: AdminCaller, layer: Layer, accounts: Accounts, given: NewUser, response: Response
 ) -> ShownUser:
     """Add a user who logs in with a password."""
     try:
@@ -68,7 +67,8 @@ async def create_user(
     except Refused as refused:
         raise invalid("body.identifier", f"{refused}") from None
     with acting_as(SYSTEM):
-        made = await layer.add_account(identifier, await _hash(given.password), given.role, by=caller.identifier)
+        secret = await hashed(accounts.passwords, given.password)
+        made = await layer.add_account(identifier, secret, given.role, by=caller.identifier)
     note_done(request)
     response.headers["Location"] = location_of(f"/users/{made.id}")
     response.headers["ETag"] = _etag(made)
@@ -78,7 +78,7 @@ async def create_user(
 @router.get("/users/{user_id}")
 async def read_user(_caller: AdminCaller, layer: Layer, user_id: str, response: Response) -> ShownUser:
     """A user."""
-    found = await _user(layer, user_id)
+    found = await known_user(layer, user_id)
     response.headers["ETag"] = _etag(found)
     return _shown(found)
 
@@ -88,13 +88,14 @@ async def change_user(
     *,
     caller: AdminCaller,
     layer: Layer,
+    accounts: Accounts,
     user_id: str,
     given: ChangedUser,
     response: Response,
     if_match: IfMatch = None,
 ) -> ShownUser:
     """Give a user another role or a password, or disable or enable the user."""
-    found = await _user(layer, user_id)
+    found = await known_user(layer, user_id)
     demand_match(if_match, _etag(found))
     if given.is_disabled or given.role not in (None, "admin"):
         await _demand_other_admin(layer, found)
@@ -104,11 +105,11 @@ async def change_user(
             found.identifier,
             role=given.role,
             disabled=given.is_disabled if given.is_disabled != was_disabled else None,
-            password_hash=None if given.password is None else await _hash(given.password),
+            password_hash=None if given.password is None else await hashed(accounts.passwords, given.password),
             by=caller.identifier,
             only_if=matching(if_match, _etag),
         )
-    changed = await _user(layer, user_id)
+    changed = await known_user(layer, user_id)
     response.headers["ETag"] = _etag(changed)
     return _shown(changed)
 
@@ -116,14 +117,19 @@ async def change_user(
 @router.delete("/users/{user_id}")
 async def delete_user(caller: AdminCaller, layer: Layer, user_id: str, if_match: IfMatch = None) -> Receipt:
     """Delete a user with all threads, votes and files, for ever; gives the receipt."""
-    found = await _user(layer, user_id)
+    found = await known_user(layer, user_id)
     demand_match(if_match, _etag(found))
     await _demand_other_admin(layer, found)
     with acting_as(SYSTEM):
         return await layer.delete_user(found.identifier, by=caller.identifier, only_if=matching(if_match, _etag))
 
 
-async def _user(layer: ChainlitLayer, user_id: str) -> User:
+async def known_user(layer: ChainlitLayer, user_id: str) -> User:
+    """The user with this id.
+
+    Raises:
+        Problem: there is none.
+    """
     identifier = (await layer.names_of_users([user_id])).get(user_id)
     account = None if identifier is None else await layer.get_account(identifier)
     if account is None:
@@ -142,16 +148,16 @@ async def _demand_other_admin(layer: ChainlitLayer, user: User) -> None:
         raise Problem(409, "only-admin", sentence)
 
 
-async def _hash(password: str) -> str:
+async def hashed(passwords: Passwords, password: str) -> str:
+    """The hash of the field `password`.
+
+    Raises:
+        Problem: it breaks a rule.
+    """
     try:
-        return await _passwords().hash(password)
+        return await passwords.hash(password)
     except Refused as refused:
         raise invalid("body.password", f"{refused}") from None
-
-
-@cache
-def _passwords() -> Passwords:
-    return Passwords()
 
 
 def _shown(user: User) -> ShownUser:

@@ -17,7 +17,7 @@ from threadkeeper.web.pages.charts import MOST_MODELS, Drawing
 from threadkeeper.web.pages.sentences import Say
 from threadkeeper.web.usage.query import UsageQuery
 
-MOST_GROUPS = 100
+GROUPS_A_PAGE = 100
 _DAY = timedelta(days=1)
 # With less data, a projection for a year would be a guess.
 _FEWEST_CALLS, _SHORTEST = 20, _DAY
@@ -67,24 +67,33 @@ class GroupRow:
     cost: str
 
 
-async def overview(layer: ChainlitLayer, query: UsageQuery, say: Say) -> dict[str, Any]:
+async def overview(layer: ChainlitLayer, query: UsageQuery, say: Say, cursor: str | None) -> dict[str, Any]:
     """The variables of the template.
+
+    Args:
+        layer: reads the calls.
+        query: which calls.
+        say: the sentences of the page.
+        cursor: of the page of the table; None for the first one.
 
     Raises:
         StorageUnavailable: the database does not answer.
+        InvalidRecord: the cursor is none.
     """
     which, zone = query.calls, query.zone.key
-    now, before, groups, earliest = await asyncio.gather(
+    now, before, page, earliest = await asyncio.gather(
         layer.usage_totals(which),
         layer.usage_totals(query.calls_before),
-        layer.usage_by(which, query.by, order=query.order, limit=MOST_GROUPS, percentiles=False),
+        layer.page_of_usage(which, query.by, order=query.order, cursor=cursor, limit=GROUPS_A_PAGE),
         layer.list_calls(which, order="requested_at", descending=False, limit=1),
     )
     charts = []
     if now.calls:
         # By default, the table has the same groups.
-        is_table = (query.by, query.order) == ("model", "cost")
-        models = groups if is_table else await layer.usage_by(which, "model", limit=MOST_MODELS, percentiles=False)
+        is_table = (query.by, query.order, cursor) == ("model", "cost", None)
+        models: Sequence[UsageGroup] = (
+            page.groups if is_table else await layer.usage_by(which, "model", limit=MOST_MODELS, percentiles=False)
+        )
         named_models = tuple(group.value for group in models[:MOST_MODELS] if group.value is not None)
         buckets, split = await asyncio.gather(
             layer.usage_series(which, query.interval, zone),
@@ -99,8 +108,13 @@ async def overview(layer: ChainlitLayer, query: UsageQuery, say: Say) -> dict[st
         "projections": _projections(query, now, first, say),
         "rate_since": _rate_since(query, first),
         "charts": charts,
-        "rows": _rows(groups, query, now, say),
-        "most_groups": MOST_GROUPS,
+        "rows": _rows(page.groups, query, now, say),
+        "cursor": cursor,
+        "more": page.more,
+        "groups_a_page": GROUPS_A_PAGE,
+        "rest": page.rest,
+        "rest_cost": formats.cost(page.rest, say),
+        "next_cursor": page.next_cursor,
     }
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datalayer.billing.billing import DEFAULT_PROJECT
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter, Project, UsageTotals
+from datalayer.usage.usage import MOST_GROUPS
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import reading_usage, sees_all_usage
-
-_MOST_GROUPS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,11 @@ async def portfolio(
         ids: of the projects without a call that are listed; all by default.
     """
     with reading_usage(person):
-        groups = await layer.usage_by(which, "project", limit=_MOST_GROUPS, percentiles=False)
+        page = await layer.page_of_usage(which, "project", limit=MOST_GROUPS)
+        groups = [*page.groups]
+        while page.next_cursor is not None:
+            page = await layer.page_of_usage(which, "project", limit=MOST_GROUPS, cursor=page.next_cursor)
+            groups += page.groups
         totals = await layer.usage_totals(which)
     visible = {one.id: one for one in await visible_projects(layer, person)}
     rows: list[tuple[Project | None, UsageTotals]] = [(visible.get(one.value or ""), one.totals) for one in groups]

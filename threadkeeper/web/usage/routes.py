@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
+from datalayer import InvalidRecord
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text
 from datalayer.records.usage import CallRow
@@ -58,8 +59,14 @@ CallsQuery = Annotated[UsageQuery, Depends(_calls_query)]
 @screens.get("/usage")
 async def read_usage(request: Request, person: LoggedIn, query: GroupsQuery, layer: Layer, pages: Pages) -> Response:
     say = speaker(request)
+    cursor = clean_text(request.query_params.get("cursor", "")) or None
     with reading_usage(person):
-        values = await overview(layer, query, say)
+        try:
+            values = await overview(layer, query, say, cursor)
+        except InvalidRecord:
+            if cursor is None:
+                raise
+            raise InvalidInput("bad_cursor") from None
         frame = await _frame(layer, query, person, say)
     return pages.page(
         request,

@@ -1,0 +1,66 @@
+"""What the API key of a program allows: models, and tokens a minute; and the project that pays."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.ownership import SYSTEM, acting_as
+from datalayer.records.keys import ApiKey
+from threadkeeper.conversation.assistants import answerer_of, profile_of_thread
+from threadkeeper.program_turns import TurnRefused
+
+
+class KeyAllowance:
+    """Asks and counts what keys allow. `models`: those on offer, the default first."""
+
+    def __init__(self, layer: ChainlitLayer, models: Sequence[str]) -> None:
+        self._layer, self._models = layer, models
+
+    async def demand(self, thread: dict[str, Any], question: Mapping[str, Any], key: ApiKey) -> None:
+        """Require that the key may ask the question of the thread now.
+
+        Raises:
+            TurnRefused: it does not allow the model, or no token is left.
+        """
+        await self.demand_model(thread, question, key)
+        await self._demand_rate(key)
+
+    async def demand_model(self, thread: dict[str, Any], question: Mapping[str, Any], key: ApiKey) -> None:
+        """Require that the key allows the model that will answer, or its assistant.
+
+        Raises:
+            TurnRefused: it does not.
+        """
+        if not key.models:
+            return
+        modes = question.get("modes")
+        answerer = await answerer_of(self._layer, profile_of_thread(thread))
+        model = answerer.model(modes, self._models)
+        if model in key.models:
+            return
+        # An assistant is allowed with its own model, or with the default one if it has none.
+        assistant = answerer.assistant
+        is_allowed = assistant is not None and f"assistant:{assistant.slug}" in key.models
+        if not is_allowed or model != answerer.model(None, self._models):
+            raise TurnRefused("model-not-allowed", f"The key {key.prefix}… does not allow the model {model}.")
+
+    async def _demand_rate(self, key: ApiKey) -> None:
+        """Require that the key has a token left a minute. How many an answer takes is known at its end."""
+        if key.tokens_per_minute is None:
+            return
+        with acting_as(SYSTEM):
+            rate = await self._layer.take_rate(key.id, "tokens", 1, key.tokens_per_minute)
+        if not rate.allowed:
+            sentence = f"The key {key.prefix}… allows {rate.limit} tokens a minute."
+            raise TurnRefused("rate-exceeded", sentence, rate.retry_after)
+
+    async def count_tokens(self, key: ApiKey, used: int) -> None:
+        """Count the tokens that an answer has used."""
+        if key.tokens_per_minute is None or not used:
+            return
+        with acting_as(SYSTEM):
+            await self._layer.take_rate(key.id, "tokens", used, key.tokens_per_minute, is_owed=True)
+
+    async def project_of(self, key: ApiKey) -> str | None:
+        """The id of the project that pays, if it is not the default one."""
+        return None if key.project is None else await self._layer.project_id(key.project)

@@ -1,0 +1,117 @@
+"""Answers in the background: the question is stored, and a job answers it."""
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, Protocol
+
+from fastapi import Header, Request, Response
+from fastapi.responses import JSONResponse
+
+from datalayer import ApiKey
+from datalayer.chainlit_layer import ChainlitLayer
+from threadkeeper.jobs.answers import AFTER, ANSWER, KEY, QUESTION, THREAD, WEBHOOK_URL, last_answer_of
+from threadkeeper.knowledge.fetching.base import FetchFailed
+from threadkeeper.knowledge.fetching.places import Places
+from threadkeeper.program_turns import TurnRefused
+from threadkeeper.web.api.access import Caller
+from threadkeeper.web.api.jobs import address_of, shown_job
+from threadkeeper.web.api.once import note_done
+from threadkeeper.web.api.problems import Problem, invalid
+from threadkeeper.web.api.shapes import ShownJob
+
+Prefer = Annotated[list[str] | None, Header(max_length=20, description="`respond-async`: as `background`.")]
+LATER: dict[int | str, dict[str, Any]] = {
+    202: {"model": ShownJob, "description": "The answer is written in the background."}
+}
+"""The response of such a request, for the documentation of a route."""
+_REFUSED = {
+    "not-found": 404,
+    "busy": 409,
+    "too-late": 409,
+    "model-not-allowed": 403,
+    "rate-exceeded": 429,
+    "file-refused": 422,
+}
+
+
+class Later(Protocol):
+    """The fields of a body that say how it is answered."""
+
+    stream: bool
+    background: bool
+    webhook: str | None
+
+
+def is_for_later(request: Request, given: Later, prefer: Sequence[str] | None) -> bool:
+    """Whether the answer is wanted in the background.
+
+    Raises:
+        Problem: the fields contradict each other, or the webhook may not be sent there.
+    """
+    if not (given.background or _wants_job(prefer)):
+        if given.webhook is not None:
+            raise invalid("body.webhook", "it is for answers in the background: set `background`")
+        return False
+    if given.stream:
+        raise invalid("body.stream", "an answer in the background is not streamed")
+    if given.webhook is not None:
+        try:
+            places: Places = request.state.webhook_places
+            places.parse(given.webhook)
+        except FetchFailed:
+            raise invalid("body.webhook", "its host is not one of API_WEBHOOK_HOSTS, or it is no address") from None
+    return True
+
+
+def _wants_job(prefer: Sequence[str] | None) -> bool:
+    """Whether one of the headers `Prefer` (RFC 7240) has `respond-async`."""
+    preferences = [one.split(";")[0].strip().lower() for line in prefer or () for one in line.split(",")]
+    return "respond-async" in preferences
+
+
+async def answer_later(
+    request: Request,
+    caller: Caller,
+    layer: ChainlitLayer,
+    thread_id: str,
+    store: Callable[[ApiKey], Awaitable[str]],
+    *,
+    webhook: str | None,
+    is_again: bool = False,
+) -> Response:
+    """Store the question, and start the job that answers it.
+
+    Args:
+        request, caller, layer, thread_id: of the question.
+        store: stores it for this key, and gives its id.
+        webhook: an address that may be told of the end.
+        is_again: whether the question was answered before. A job of that answer, which is perhaps not marked as done
+            yet, is another one.
+
+    Raises:
+        Problem: the question is refused.
+    """
+    assert caller.key is not None
+    try:
+        question_id = await store(caller.key)
+    except TurnRefused as refused:
+        raise refusal(refused) from None
+    note_done(request, thread_id)
+    arguments = {
+        THREAD: thread_id,
+        QUESTION: question_id,
+        KEY: caller.key.id,
+        WEBHOOK_URL: webhook,
+        AFTER: await last_answer_of(layer, thread_id),
+    }
+    job = await layer.start_job(ANSWER, arguments, key=None if is_again else question_id)
+    shown = await shown_job(layer, job)
+    return JSONResponse(shown.model_dump(), 202, headers={"Location": address_of(job)})
+
+
+def refusal(refused: TurnRefused, field: str = "body.elements") -> Problem:
+    """The problem of a question that is not asked; `field` is that of a refused file."""
+    wait = refused.retry_after
+    headers = None if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
+    errors = [(field, refused.sentence)] if refused.kind == "file-refused" else []
+    return Problem(_REFUSED[refused.kind], refused.kind, refused.sentence, errors, headers)
