@@ -13,6 +13,7 @@ const KEYS = [
   [["Shift", "Enter"], "key_line"],
   [["/"], "key_prompts"],
   [["Tab"], "key_part"],
+  [["Shift", "F10"], "key_menu"],
   [["Esc"], "key_close"],
 ];
 

@@ -7,6 +7,7 @@ import { watchFolders } from "./folders.js";
 import { watchHelp } from "./help.js";
 import { watchKeyboard } from "./keyboard.js";
 import { watchLinks } from "./links.js";
+import { watchMenus } from "./menus.js";
 import { watchNames } from "./names.js";
 import { watchPrompts } from "./prompts.js";
 import { watchSearch } from "./search.js";
@@ -17,7 +18,7 @@ import { watchVotes } from "./votes.js";
 
 const start = () => {
   const onEveryPage = [watchKeyboard, watchCopying, watchLinks, watchDialogs, watchToasts, watchNames];
-  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing, watchElements, watchFolders, watchPrompts, watchHelp];
+  const inTheChat = [watchVotes, watchEdits, watchSearch, watchThread, watchSharing, watchElements, watchFolders, watchMenus, watchPrompts, watchHelp];
   for (const watch of [...onEveryPage, ...inTheChat]) {
     try {
       watch();

@@ -51,6 +51,19 @@ PICTURE = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mN
 # What depends on the width and the theme.
 OF_LOOKS = ("color-contrast", "scrollable-region-focusable", "link-in-text-block")
 _TRIES = 20
+MOST_STOPS = 40
+FOCUSABLE = "window.inOrder = [...document.querySelectorAll('*')]; document.activeElement?.blur(); scrollTo(0, 0)"
+FOCUSED = """() => {
+  const one = document.activeElement;
+  if (!one || one === document.body) return null;
+  const style = getComputedStyle(one), area = one.getBoundingClientRect();
+  const isMarked = (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none";
+  return {
+    at: window.inOrder.indexOf(one),
+    html: one.outerHTML.slice(0, 100),
+    isMarked: isMarked && area.width > 0 && area.height > 0,
+  };
+}"""
 NOT_HTML = re.compile(r"/picture/|/file$|/numbers$|/takeout/|/export/")
 
 
@@ -92,7 +105,9 @@ async def test_no_page_keeps_anybody_out(
             await expect(visitor.answers.locator(".katex").first).to_be_visible()
             await expect(visitor.page.locator("img[alt='map.png']")).to_be_visible()
             findings += await found_in_chat(visitor, script, "the thread", *rules)
-    assert not findings, "\n".join(findings)
+        assert not findings, "\n".join(findings)
+        await looks(visitor.page, dark=False, size=WIDE)
+        await menu_by_keyboard(visitor.page)
 
 
 async def found(visitor: Visitor, script: Path, place: str, *rules: str) -> list[str]:
@@ -117,11 +132,44 @@ async def found_on_page(visitor: Visitor, script: Path, address: str) -> list[st
     await visitor.screenshot(f"{name}-wide")
     await looks(page, dark=True, size=NARROW)
     findings += await found(visitor, script, f"{address}, narrow and dark", *OF_LOOKS)
-    if await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") > 0:
-        findings.append(f"{address}: scrolls sideways when narrow")
     await visitor.screenshot(f"{name}-narrow")
+    # 640 is a window of 1280 pixels at 200 %.
+    for width in (NARROW[0], 640, 900):
+        await looks(page, dark=False, size=(width, NARROW[1]))
+        if await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") > 0:
+            findings.append(f"{address}: scrolls sideways at {width} pixels")
     await looks(page, dark=False, size=WIDE)
+    findings += [f"{address}: {finding}" for finding in await found_by_keyboard(page)]
     return findings
+
+
+async def found_by_keyboard(page: Page) -> list[str]:
+    """The tab key goes through the page in the order of its text, and what has the focus is seen to have it."""
+    findings: list[str] = []
+    seen: list[int] = []
+    await page.evaluate(FOCUSABLE)
+    for _ in range(MOST_STOPS):
+        await page.keyboard.press("Tab")
+        stop = await page.evaluate(FOCUSED)
+        if stop is None or stop["at"] in seen:
+            break
+        seen.append(stop["at"])
+        if not stop["isMarked"]:
+            findings.append(f"{stop['html']} does not show that it has the focus")
+    if seen != sorted(seen):
+        findings.append(f"the tab key goes through the page out of order: {seen}")
+    return findings
+
+
+async def menu_by_keyboard(page: Page) -> None:
+    """The menu of a thread in the side bar opens without a mouse."""
+    entry = page.locator("#thread-history li[id^=thread-]").first
+    link = entry.locator("a").first
+    await link.focus()
+    await page.keyboard.press("Shift+F10")
+    await expect(page.get_by_role("menuitem").first).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(link).to_be_focused()
 
 
 async def looks(page: Page, *, dark: bool, size: tuple[int, int]) -> None:

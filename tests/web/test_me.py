@@ -424,6 +424,27 @@ async def test_owners_of_an_assistant_see_votes_but_no_contents(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_chosen_language_stands_before_the_browsers_in_pages_and_chat(uma: httpx.AsyncClient) -> None:
+    uma.headers["Accept-Language"] = "zh-CN"
+    page = await page_at(uma, "/me")
+    assert page.one("html").attributes["lang"] == "zh-CN"
+    refused = await posted(uma, page, "/me/language", language="tlh")
+    assert (refused.status_code, "tlh" in refused.text) == (400, True)
+    chosen = await posted(uma, page, "/me/language", language="de-DE")
+    assert chosen.headers["location"] == "/me#language"
+    uma.cookies.set("broken", "a{b}")
+    page = await page_at(uma, "/me")
+    assert page.one("html").attributes["lang"] == "de-DE"
+    assert page.one("option", selected="").attributes["value"] == "de-DE"
+    assert (await uma.get("/page/texts")).json()["texts"]["act_delete"] == "Löschen"
+    for asked in ("fr-FR", "pl-PL"):
+        answer = await uma.get("/project/translations", params={"language": asked})
+        assert answer.headers["content-language"] == "de-DE"
+    await posted(uma, page, "/me/language", language="")
+    assert (await page_at(uma, "/me")).one("html").attributes["lang"] == "zh-CN"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_own_password_is_changed_with_the_old_one_and_ends_the_other_logins(
     layer: ChainlitLayer, uma: httpx.AsyncClient, browser_of: Browser
 ) -> None:

@@ -280,6 +280,7 @@ WHO_MAY = {
     # The secret of the invitation decides; without one, it is a 404.
     "GET /invitation": EVERYONE,
     "POST /invitation": EVERYONE,
+    "POST /me/language": FORM,
     "POST /me/password": FORM,
     "POST /me/keys": FORM,
     "POST /me/keys/{key_id}/revoke": FORM,

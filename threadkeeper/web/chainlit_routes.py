@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 
 from threadkeeper.language.catalogue import CHAT, PAGES
+from threadkeeper.language.chosen import chosen_language
 from threadkeeper.language.negotiation import known_language, language_for
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import person_at
@@ -147,7 +148,7 @@ async def vote(update: UpdateFeedbackRequest, current_user: CurrentUser) -> Any:
 async def read_translations(request: Request, language: PageLanguage = None) -> Any:
     """Chainlit's texts. They name their language: the page learns from it which one is shown."""
     chosen = _language_of(request, language)
-    if language and not known_language(language):
+    if language and not known_language(language) and not _chosen(request):
         # Chainlit has texts in more languages than we have.
         chosen = config.ui.language or language
     answer = await chainlit.server.project_translations(chosen)
@@ -162,7 +163,11 @@ def _language_of(request: Request, asked: str | None) -> str:
         request: has all languages of the browser, in the order of the reader's wishes.
         asked: by Chainlit's page: the browser's first language.
     """
-    return language_for(config.ui.language, asked, request.headers.get("accept-language"))
+    return language_for(_chosen(request), config.ui.language, asked, request.headers.get("accept-language"))
+
+
+def _chosen(request: Request) -> str | None:
+    return chosen_language(request.headers.get("cookie"))
 
 
 async def read_settings(

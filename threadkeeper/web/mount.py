@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from datalayer import DataLayerError
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.pages_on_demand import PagesOnDemand
+from threadkeeper.web.reader_language import as_chosen
 from threadkeeper.web.root_path import UnderRootPath
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.statuses import status_of
@@ -74,10 +75,12 @@ def mount(
         "headers": headers or SecurityHeaders(),
         "root": UnderRootPath(root),
         "bytes": untouched,
+        "language": as_chosen,
     }
     app.state.threadkeeper_middleware = middleware
     if first_time:
         app.add_middleware(_Replaceable, fastapi=app, name="gate")
+        app.add_middleware(_Replaceable, fastapi=app, name="language")
         # The last one added is the first to get a request.
         app.add_middleware(_Replaceable, fastapi=app, name="bytes")
         app.add_middleware(_Replaceable, fastapi=app, name="root")

@@ -120,7 +120,7 @@ def _build_pages() -> APIRouter:
     from threadkeeper.web.admin import routes as admin  # noqa: PLC0415
     from threadkeeper.web.assistants import routes as assistants  # noqa: PLC0415
     from threadkeeper.web.assistants.knowledge import routes as knowledge  # noqa: PLC0415
-    from threadkeeper.web.me import exports, forks, history, invitation, password, prompts  # noqa: PLC0415
+    from threadkeeper.web.me import exports, forks, history, invitation, language, password, prompts  # noqa: PLC0415
     from threadkeeper.web.me import keys as own_keys  # noqa: PLC0415
     from threadkeeper.web.me import routes as me  # noqa: PLC0415
     from threadkeeper.web.me import threads as own_threads  # noqa: PLC0415
@@ -128,7 +128,7 @@ def _build_pages() -> APIRouter:
     from threadkeeper.web.usage import routes as usage  # noqa: PLC0415
 
     router = APIRouter()
-    of_me = (me, own_keys, own_threads, exports, forks, history, invitation, password, prompts)
+    of_me = (me, own_keys, own_threads, exports, forks, history, invitation, language, password, prompts)
     for part in (usage, review, *of_me, assistants, knowledge, admin):
         router.include_router(part.router)
     return router

@@ -19,6 +19,8 @@ from datalayer.cleaning import clean_text, clean_time, known_id, name_key, utc_n
 from datalayer.records.audit import Look, LookPage
 from datalayer.records.review_statistics import Satisfaction
 from threadkeeper.jobs.takeouts import KEPT_SECONDS, TAKEOUT
+from threadkeeper.language.chosen import chosen_language
+from threadkeeper.language.negotiation import LANGUAGES, about
 from threadkeeper.web.auth.gate import Person, login_at
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.auth.tokens import clear_login_cookie
@@ -82,6 +84,8 @@ async def read_me(
         "keys": await own_keys(layer),
         "now": utc_now(),
         "scopes": offered(person),
+        "languages": {one: about(one).name for one in LANGUAGES},
+        "chosen_language": chosen_language(request.headers.get("cookie")),
         "takeout": await _newest_takeout(layer),
         "votes": await _votes(layer, owned) if owned else [],
         "votes_days": VOTES_DAYS,
