@@ -24,6 +24,11 @@ FINISH_SECONDS = 2
 # The list of commands, which imports none of them: module, name in the module, and a copy of the help, which a test
 # compares.
 COMMANDS = {
+    "adopt": (
+        "adoption",
+        "adopt",
+        "Adopt a database of one of Chainlit's own data layers, or a DynamoDB table. A dry run by default.",
+    ),
     "backup": (
         "backups",
         "backup",
@@ -237,36 +242,6 @@ def migrate(
     for name in left:
         typer.echo(f"left for `threadkeeper migrate --after`, when no replica runs an older version: {name}")
     typer.echo("The schema is up to date.")
-
-
-@app.command()
-def adopt(
-    apply: Annotated[bool, typer.Option("--apply", help="Apply the changes. Without this option: a dry run.")] = False,
-) -> None:
-    """Adopt a database of one of Chainlit's own data layers. A dry run by default."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from datalayer.adoption.adopt import adopt as adopt_database
-    from threadkeeper.commands.terminal import console, end, settings_or_end, with_accounts
-    from threadkeeper.settings.urls import sqlite_file
-
-    settings = settings_or_end()
-    if (file := sqlite_file(settings.resolved_database_url)) and not file.exists():
-        end(f"No database to adopt: {file} does not exist.", 1)
-    report = with_accounts(settings, lambda accounts: adopt_database(accounts.database, apply=apply))
-    shown = console()
-    table = Table("From", "To", "Found", "Rows before", "Rows after", "Not copied")
-    for count in report.counts:
-        table.add_row(count.source, count.table, *map(str, (count.found, count.before, count.after, count.left_behind)))
-    shown.print(table)
-    if report.findings:
-        table = Table("Finding", "Count", "Examples")
-        for finding in report.findings:
-            table.add_row(Text(finding.what), str(finding.count), Text(", ".join(finding.examples)))
-        shown.print(table)
-    dry = "Dry run: nothing was changed. To apply, run `threadkeeper adopt --apply`."
-    shown.print("Done." if report.applied else dry)
 
 
 @app.command()

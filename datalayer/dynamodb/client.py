@@ -139,7 +139,9 @@ class Table:
         if keys_only:
             options["ProjectionExpression"] = "PK, SK"
         found: list[Item] = []
-        async for page in self._pages(KeyConditionExpression=condition, ExpressionAttributeValues=values, **options):
+        async for page in self._pages(
+            "query", KeyConditionExpression=condition, ExpressionAttributeValues=values, **options
+        ):
             found += page
         return found
 
@@ -161,7 +163,14 @@ class Table:
             options["Limit"] = size
         if after is not None:
             options["ExclusiveStartKey"] = after
-        async for page in self._pages(KeyConditionExpression=condition, ExpressionAttributeValues=values, **options):
+        async for page in self._pages(
+            "query", KeyConditionExpression=condition, ExpressionAttributeValues=values, **options
+        ):
+            yield page
+
+    async def scan(self, size: int) -> AsyncIterator[list[Item]]:
+        """The pages of all items of the table, of at most so many items and 1 MB. Those of a partition are together."""
+        async for page in self._pages("scan", ConsistentRead=True, Limit=size):
             yield page
 
     # Writes
@@ -184,9 +193,15 @@ class Table:
 
     async def delete_many(self, keys: Sequence[Item]) -> None:
         """Delete the items, in no order."""
-        parts = [keys[at : at + _MOST_WRITTEN] for at in range(0, len(keys), _MOST_WRITTEN)]
-        for some in (parts[at : at + 4] for at in range(0, len(parts), 4)):
-            await asyncio.gather(*map(self._delete_some, some))
+        await self._write_many([{"DeleteRequest": {"Key": key}} for key in keys])
+
+    async def put_many(self, items: Sequence[Item]) -> None:
+        """Store the items, each with a key of its own, in no order and without conditions.
+
+        Raises:
+            InvalidRecord: DynamoDB refuses one of them. Others may be stored.
+        """
+        await self._write_many([{"PutRequest": {"Item": item}} for item in items])
 
     # Calls
 
@@ -206,9 +221,9 @@ class Table:
         except WaiterError as error:
             raise StorageUnavailable("the DynamoDB table is still being created") from error
 
-    async def _pages(self, **arguments: Any) -> AsyncIterator[list[Item]]:
+    async def _pages(self, name: str, **arguments: Any) -> AsyncIterator[list[Item]]:
         while True:
-            answer = await self.call("query", **arguments)
+            answer = await self.call(name, **arguments)
             yield answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return
@@ -227,8 +242,13 @@ class Table:
             _note(attempt, "gave back a part of a read")
         raise _Busy("DynamoDB did not read all items of a batch")
 
-    async def _delete_some(self, keys: Sequence[Item]) -> None:
-        wanted: Any = {self.place.table: [{"DeleteRequest": {"Key": key}} for key in keys]}
+    async def _write_many(self, requests: Sequence[dict[str, Any]]) -> None:
+        parts = [requests[at : at + _MOST_WRITTEN] for at in range(0, len(requests), _MOST_WRITTEN)]
+        for some in (parts[at : at + 4] for at in range(0, len(parts), 4)):
+            await asyncio.gather(*map(self._write_some, some))
+
+    async def _write_some(self, requests: Sequence[dict[str, Any]]) -> None:
+        wanted: Any = {self.place.table: list(requests)}
         async for attempt in _attempts():
             asked = wanted
             answer = await self._repeat(lambda client: client.batch_write_item(RequestItems=asked))  # noqa: B023
@@ -236,7 +256,7 @@ class Table:
             if not wanted:
                 return
             _note(attempt, "gave back a part of a write")
-        raise _Busy("DynamoDB did not delete all items of a batch")
+        raise _Busy("DynamoDB did not write all items of a batch")
 
     async def _repeat(self, call: Callable[[Any], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         refusal: DataLayerError | None = None

@@ -45,8 +45,16 @@ class LongTexts:
         """The items with their whole texts."""
         return list(await asyncio.gather(*map(self._completed, items)))
 
-    async def put(self, thread_id: str, step_id: str, attribute: Attribute) -> str:
+    async def complete(self, item: Item) -> tuple[Item, list[str]]:
+        """The item with its whole texts, and the names of the attributes whose text is missing in the blob store."""
+        missing: list[str] = []
+        return await self._completed(item, missing), missing
+
+    async def put(self, thread_id: str, step_id: str, attribute: Attribute, ending: str | None = None) -> str:
         """Store a text; gives its key.
+
+        Args:
+            ending: of the key. By default it is random, so that no key is used again.
 
         Raises:
             InvalidRecord: there is no blob store.
@@ -56,7 +64,7 @@ class LongTexts:
             raise InvalidRecord(
                 f"a text of more than {SHORTEST} to {LONGEST} bytes cannot be stored in DynamoDB: pass `blobs`"
             )
-        key = f"{thread_id}/text-{step_id}-{secrets.token_hex(8)}"
+        key = key_of(thread_id, step_id, ending or secrets.token_hex(8))
         text = attribute["S"] if "S" in attribute else json.dumps(from_attribute(attribute))
         try:
             await self._blobs.put(key, text.encode(), "text/plain; charset=utf-8")
@@ -78,7 +86,7 @@ class LongTexts:
         if keys:
             await self._delete(keys, thread_id)
 
-    async def _completed(self, item: Item) -> Item:
+    async def _completed(self, item: Item, missing: list[str] | None = None) -> Item:
         pointers = {name.removeprefix(POINTER): one["S"] for name, one in item.items() if name.startswith(POINTER)}
         if not pointers:
             return item
@@ -87,6 +95,8 @@ class LongTexts:
             text = await self._read(key, thread_of(item))
             if text is not None:
                 whole[name] = _over(item.get(name), text)
+            elif missing is not None:
+                missing.append(name)
         return whole
 
     async def _read(self, key: str, thread_id: str) -> str | None:
@@ -124,7 +134,7 @@ class Upload:
             if place not in self._keys:
                 self._keys[place] = await self._texts.put(self._thread_id, step_id, attribute)
             self._now[step_id, name] = self._keys[place]
-            result[name] = {"S": attribute["S"][:_SHOWN]} if "S" in attribute else _emptied(attribute)
+            result[name] = beginning_of(attribute)
             result[POINTER + name] = {"S": self._keys[place]}
         return result
 
@@ -136,9 +146,15 @@ class Upload:
         await self._texts.dropped(self._thread_id, [key for key in self._keys.values() if key not in in_use])
 
 
-def _emptied(attribute: Attribute) -> Attribute:
-    ((kind, _),) = attribute.items()
-    return {kind: {} if kind == "M" else []}
+def key_of(thread_id: str, step_id: str, ending: str) -> str:
+    """The key of a text in the blob store."""
+    return f"{thread_id}/text-{step_id}-{ending}"
+
+
+def beginning_of(attribute: Attribute) -> Attribute:
+    """What an item has of an attribute whose whole value is in the blob store."""
+    ((kind, value),) = attribute.items()
+    return {kind: value[:_SHOWN] if kind == "S" else {} if kind == "M" else []}
 
 
 def _over(attribute: Attribute | None, text: str) -> Attribute:

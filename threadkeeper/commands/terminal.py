@@ -56,15 +56,15 @@ def make_data_dir(settings: "Settings") -> None:
         end(f"Cannot create DATA_DIR {settings.data_dir}: {error.strerror}.", 2)
 
 
-def open_store(settings: "Settings", url: str | None = None) -> "BlobStore":
-    """The file store of the settings, or the store at this URL with the same credentials."""
+def open_store(settings: "Settings", url: str | None = None, *, option: str = "--to") -> "BlobStore":
+    """The file store of the settings, or the store at the URL of this option with the same credentials."""
     # Only commands that touch files need the factories, and with them the model.
     from threadkeeper.factories import open_blobs
 
     try:
         return open_blobs(settings, url)
     except ConfigurationError as error:
-        end(f"{'--to' if url else 'BLOB_URL'}: {error}.", 2)
+        end(f"{option if url else 'BLOB_URL'}: {error}.", 2)
 
 
 def progress(*columns: "ProgressColumn", console: "Console") -> "Progress":

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.dynamodb import lanes, tables
 from datalayer.dynamodb.client import Table, place_of
+from tests.contracts.dynamodb.test_limits import dynamo
 from tests.support.dynamodb_server import dynamodb_server, table_prefix
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -66,6 +68,28 @@ def database_url(empty_database_url: str, tables_client: Any) -> str:
     return empty_database_url
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty, migrated SQL database, on each engine."""
+    if request.param == "sqlite":
+        copy = tmp_path / "sql.db"
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), copy)
+        yield f"sqlite:///{copy}"
+        return
+    databases = request.getfixturevalue("postgres")
+    url = databases.create(request.getfixturevalue("migrated_postgres"))
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+async def sql(sql_url: str, tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
+    """A data layer on the SQL database, with the file store of `layer`."""
+    layer = datalayer.create_data_layer(sql_url, f"file://{tmp_path / 'blobs'}")
+    yield layer
+    await layer.close()
+
+
 @pytest.fixture
 async def layer(database_url: str, tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
     """A data layer with files in a folder."""
@@ -80,3 +104,12 @@ async def table(database_url: str) -> AsyncIterator[Table]:
     table = Table(place_of(database_url))
     yield table
     await table.close()
+
+
+@pytest.fixture
+async def counted_requests(layer: ChainlitLayer) -> list[str]:
+    """The names of the requests that `layer` sends from now on."""
+    sent: list[str] = []
+    client = await dynamo(layer).table._connected()
+    client.meta.events.register("before-send.dynamodb", lambda **given: sent.append(given["event_name"].split(".")[-1]))
+    return sent

@@ -1,0 +1,75 @@
+"""Rows in the SQL database: looked up by their keys, inserted where they are missing, replaced where they are older."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Table, bindparam, select, update
+
+from datalayer.database import Database
+from datalayer.errors import InvalidRecord, StatementRefused
+from datalayer.history import feedback
+from datalayer.transfer.item_rows import Row
+
+_AT_ONCE = 200
+
+
+class SqlRows:
+    """The rows of one database; None stands for one that has no tables yet."""
+
+    def __init__(self, database: Database | None) -> None:
+        self._database = database
+
+    async def where(self, table: Table, column: str, values: Sequence[str]) -> list[Row]:
+        """The rows that have one of these values in a column."""
+        found: list[Row] = []
+        for at in range(0, len(values) if self._database is not None else 0, _AT_ONCE):
+            assert self._database is not None
+            statement = select(table).where(table.c[column].in_(values[at : at + _AT_ONCE]))
+            async with self._database.read() as connection:
+                found += map(dict, (await connection.execute(statement)).mappings())
+        return found
+
+    async def insert(self, table: Table, rows: Sequence[Row]) -> tuple[list[Any], list[tuple[Row, str]]]:
+        """Insert rows of the same columns, except those that meet a row or a mark of a deletion.
+
+        Returns:
+            The ids of the inserted rows, and the rows that the database refuses, each with the reason.
+        """
+        stored: list[Any] = []
+        refused: list[tuple[Row, str]] = []
+        for at in range(0, len(rows), _AT_ONCE):
+            await self._insert(table, rows[at : at + _AT_ONCE], stored, refused)
+        return stored, refused
+
+    async def _insert(
+        self, table: Table, rows: Sequence[Row], stored: list[Any], refused: list[tuple[Row, str]]
+    ) -> None:
+        assert self._database is not None
+        statement = self._database.dialect.insert(table).on_conflict_do_nothing().returning(table.c.id)
+        try:
+            async with self._database.write() as connection:
+                stored += (await connection.execute(statement, list(rows))).scalars()
+        except (InvalidRecord, StatementRefused) as error:
+            if len(rows) == 1:
+                refused.append((rows[0], str(error)))
+                return
+            # Only the one that the database refuses is left out.
+            middle = len(rows) // 2
+            await self._insert(table, rows[:middle], stored, refused)
+            await self._insert(table, rows[middle:], stored, refused)
+
+    async def replace(self, table: Table, rows: Sequence[Row], key: str = "id") -> None:
+        """Set the columns of existing rows."""
+        assert self._database is not None
+        for at in range(0, len(rows), _AT_ONCE):
+            some = [{f"new_{name}": value for name, value in row.items()} for row in rows[at : at + _AT_ONCE]]
+            changed = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in rows[at] if name != key}
+            statement = update(table).where(table.c[key] == bindparam(f"new_{key}")).values(changed)
+            async with self._database.write() as connection:
+                await connection.execute(statement, some)
+
+    async def mark_answers(self, thread_ids: Sequence[str]) -> None:
+        """Let the review look at these threads again. No trigger marks them for the history of votes."""
+        assert self._database is not None
+        async with self._database.write() as connection:
+            await feedback.mark_answers(connection, thread_ids)

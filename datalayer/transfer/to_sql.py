@@ -1,0 +1,346 @@
+"""Copies the history of a DynamoDB table into a SQL database.
+
+The table is read once from its beginning to its end, in pages, and each page is stored before the next one is read, so
+memory does not grow with the table. Ids are kept, and what exists is not stored again: a transfer that was interrupted
+is repeated from the beginning. An item that cannot be read costs itself alone, and is named.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Table as SqlTable
+
+from datalayer.blobs import BlobStore
+from datalayer.cleaning import utc_now
+from datalayer.database import Database
+from datalayer.dynamodb import keys
+from datalayer.dynamodb.client import Table
+from datalayer.dynamodb.items import Item
+from datalayer.dynamodb.long_texts import POINTER, LongTexts
+from datalayer.dynamodb.tables import EXPIRES
+from datalayer.schema.chat import blob_deletions, deleted_threads, elements, feedback_changes, feedbacks, steps, threads
+from datalayer.transfer import item_rows
+from datalayer.transfer.files import Files
+from datalayer.transfer.item_rows import UNREADABLE, Row, name_of
+from datalayer.transfer.report import Counts, TransferReport
+from datalayer.transfer.sameness import alike_in
+from datalayer.transfer.sql_rows import SqlRows
+from datalayer.transfer.sql_threads import SqlThreads
+from datalayer.transfer.sql_users import SqlUsers
+
+PAGE = 500
+"""The most items that are in memory at a time, of 1 MB in all."""
+_LONG_AT_ONCE = 8
+_ENTRIES = (keys.VOTE, keys.FAVORITE)
+_ELSEWHERE = "whose id exists in another thread (not copied)"
+
+
+class ToSql:
+    """One pass over a table: it stores what the database lacks, or in a dry run only counts that."""
+
+    def __init__(
+        self,
+        table: Table,
+        blobs: BlobStore | None,
+        database: Database | None,
+        target_blobs: BlobStore | None = None,
+        *,
+        apply: bool,
+        progressed: Callable[[TransferReport], None] = lambda _report: None,
+        names: bool = True,
+    ) -> None:
+        """Nothing happens yet.
+
+        Args:
+            blobs: the file store of the table, which also has its long texts.
+            database: None stands for a database without tables, in a dry run.
+            target_blobs: the file store of the database if it is another one; files are copied to it.
+            progressed: called after each page.
+            names: log each record that cannot be stored.
+        """
+        self._table, self._apply, self._progressed = table, apply, progressed
+        self._rows = SqlRows(database)
+        self._report = report = TransferReport(apply, names)
+        self._users = SqlUsers(table, self._rows, apply=apply, report=report)
+        self._files = Files(blobs, target_blobs, apply=apply)
+        self._texts = LongTexts(blobs, _delete_nothing)
+        self._threads = SqlThreads(table, self._rows, self._users, apply=apply, report=report)
+        # The last change of the vote on each step of the partition that is being read; changes come before steps.
+        self._partition = ""
+        self._voted: dict[str, str] = {}
+
+    async def run(self) -> TransferReport:
+        """
+        Raises:
+            StorageUnavailable: a database cannot be reached.
+            SchemaError: there is no such table.
+            BlobError: a file store fails.
+        """
+        async for page in self._table.scan(PAGE):
+            await self._take(page)
+            self._progressed(self._report)
+        return self._report
+
+    async def _take(self, page: Sequence[Item]) -> None:
+        by_kind: dict[str, list[Item]] = {}
+        for item in page:
+            by_kind.setdefault(_kind_of(item), []).append(item)
+        for item in by_kind.get("", ()):
+            self._report.fail(self._report.steps, "items of an unknown kind (not copied)", name_of(item))
+        await self._users.take(by_kind.get("USER", ()))
+        await self._threads.find([one for one in page if str(one["PK"]["S"]).startswith("THREAD#")])
+        await self._take_changes(by_kind.get(keys.CHANGE, ()))
+        await self._take_elements(by_kind.get(keys.ELEMENT, ()))
+        some: list[Item] = []
+        for item in by_kind.get(keys.STEP, ()):
+            some.append(item)
+            # Long texts are read for a few steps at a time, because nothing bounds their length.
+            if sum(map(_is_long, some)) == _LONG_AT_ONCE:
+                await self._take_steps(some)
+                some = []
+        await self._take_steps(some)
+        await self._take_marks(by_kind.get(keys.DELETED, ()))
+        await self._take_files_to_delete(by_kind.get(keys.FILE, ()))
+
+    # The contents of threads
+
+    async def _take_changes(self, items: Sequence[Item]) -> None:
+        counts = self._report.changes_of_votes
+        rows: list[tuple[Row, str | None]] = []
+        for item, thread in self._with_threads(items, counts, "changes of votes"):
+            try:
+                row, voter = item_rows.change_row(item)
+            except UNREADABLE as error:
+                self._report.fail(
+                    counts, "changes of votes that cannot be read (not copied)", f"{name_of(item)}: {error}"
+                )
+                continue
+            if str(item["PK"]["S"]) != self._partition:
+                self._partition, self._voted = str(item["PK"]["S"]), {}
+            if row["value"] is not None:
+                self._voted[row["forId"]] = max(row["changedAt"] or "", self._voted.get(row["forId"], ""))
+            rows.append((row | {"userId": thread[1]}, voter))
+        voters = await self._users.of({voter for _, voter in rows if voter is not None})
+        for row, voter in rows:
+            row["userId"] = voters[voter]["id"] if voter in voters else None
+        stored = await self._store(feedback_changes, [row for row, _ in rows], counts, "changes of votes")
+        if stored:
+            await self._rows.mark_answers(sorted({row["threadId"] for row, _ in rows}))
+
+    async def _take_elements(self, items: Sequence[Item]) -> None:
+        counts = self._report.elements
+        rows: list[Row] = []
+        for item, _ in self._with_threads(items, counts, "elements"):
+            try:
+                rows.append(item_rows.element_row(item))
+            except UNREADABLE as error:
+                self._report.fail(counts, "elements that cannot be read (not copied)", f"{name_of(item)}: {error}")
+        await self._files.bring(rows, self._report)
+        await self._store(elements, rows, counts, "elements", ignored=("byteSize", "sha256"))
+
+    async def _take_steps(self, items: Sequence[Item]) -> None:
+        counts, votes = self._report.steps, self._report.votes
+        rows: list[Row] = []
+        cast: list[Row] = []
+        for item, thread in self._with_threads(items, counts, "steps"):
+            if item_rows.is_only_a_vote(item):
+                counts.found -= 1
+                votes.found += 1
+                self._report.leave(votes, "votes on a step that does not exist (not copied)", name_of(item))
+                continue
+            self._report.long_texts.found += _is_long(item)
+            whole, missing = await self._texts.complete(item)
+            if missing:
+                what = (
+                    "texts that are missing in the file store (their steps are copied with the beginning of the text)"
+                )
+                self._report.fail(self._report.long_texts, what, name_of(item))
+            try:
+                rows.append(item_rows.step_row(whole))
+            except UNREADABLE as error:
+                self._report.fail(counts, "steps that cannot be read (not copied)", f"{name_of(item)}: {error}")
+                continue
+            votes.found += "feedback" in item and "M" in item["feedback"]
+            try:
+                in_order = str(item["PK"]["S"]) == self._partition
+                vote = item_rows.vote_row(item, self._voted.get(rows[-1]["id"]) if in_order else None)
+            except UNREADABLE as error:
+                self._report.fail(votes, "votes that cannot be read (not copied)", f"{name_of(item)}: {error}")
+                continue
+            if vote is not None:
+                cast.append(vote | {"userId": thread[1]})
+        await self._store(steps, rows, counts, "steps", moment="updatedAt")
+        await self._store_votes(cast)
+
+    async def _store_votes(self, rows: list[Row]) -> None:
+        """Store votes: one for each step and voter."""
+        counts = self._report.votes
+        there = await self._rows.where(feedbacks, "forId", [row["forId"] for row in rows])
+        existing = {(one["forId"], one["userId"]): one for one in there}
+        new: list[Row] = []
+        older: list[Row] = []
+        for row in rows:
+            old = existing.get((row["forId"], row["userId"]))
+            if old is None:
+                new.append(row)
+            elif not alike_in(row, old, ("id",)):
+                if (row["updatedAt"] or "") >= (old["updatedAt"] or ""):
+                    older.append(row | {"id": old["id"]})
+                else:
+                    self._report.is_newer("votes", old["id"])
+        await self._write(feedbacks, new, older, counts, "votes")
+
+    async def _take_marks(self, items: Sequence[Item]) -> None:
+        counts = self._report.marks_of_deleted_threads
+        counts.found += len(items)
+        rows: list[Row] = []
+        for item in items:
+            if not isinstance(self._threads.of(item), str):
+                self._report.leave(counts, "marks of deleted threads that exist again (not copied)", name_of(item))
+            elif int(item.get(EXPIRES, {}).get("N", "0").partition(".")[0]) * 1e9 < utc_now.nanoseconds():
+                self._report.leave(counts, "marks of deleted threads that have expired (not copied)", name_of(item))
+            else:
+                try:
+                    rows.append(item_rows.mark_row(item))
+                except UNREADABLE as error:
+                    what = "marks of deleted threads that cannot be read (not copied)"
+                    self._report.fail(counts, what, f"{name_of(item)}: {error}")
+        alive = {one["id"] for one in await self._rows.where(threads, "id", _ids(rows))}
+        for thread_id in alive:
+            counts.left_out += 1
+            self._report.note(
+                "threads that were deleted in the source and exist in the target (not deleted)", thread_id
+            )
+        new = [row for row in rows if row["id"] not in alive]
+        await self._store(deleted_threads, new, counts, "marks", ignored=("deletedAt",))
+
+    async def _take_files_to_delete(self, items: Sequence[Item]) -> None:
+        counts = self._report.files_to_delete
+        counts.found += len(items)
+        if not self._files.stay:
+            counts.left_out += len(items)
+            for item in items:
+                self._report.note("files to delete, which are in the other store (not copied)", name_of(item))
+            return
+        rows: list[Row] = []
+        for item in items:
+            try:
+                rows.append(item_rows.file_row(item))
+            except UNREADABLE as error:
+                self._report.fail(
+                    counts, "files to delete that cannot be read (not copied)", f"{name_of(item)}: {error}"
+                )
+        queued = await self._rows.where(blob_deletions, "objectKey", [row["objectKey"] for row in rows])
+        there = {one["objectKey"] for one in queued}
+        new = [row for row in rows if row["objectKey"] not in there]
+        await self._write(blob_deletions, new, [], counts, "files to delete")
+
+    # Storing
+
+    async def _store(
+        self,
+        table: SqlTable,
+        rows: Sequence[Row],
+        counts: Counts,
+        what: str,
+        *,
+        moment: str | None = None,
+        ignored: tuple[str, ...] = (),
+    ) -> int:
+        """Store the rows that the database lacks, and the later states of others; gives their number.
+
+        Args:
+            moment: the column with the time of the last change.
+            ignored: columns that may differ.
+        """
+        existing = {one["id"]: one for one in await self._rows.where(table, "id", _ids(rows))}
+        new: dict[str, Row] = {}
+        later: list[Row] = []
+        for row in rows:
+            old = existing.get(row["id"]) or new.get(row["id"])
+            if old is None:
+                new[row["id"]] = row
+            elif "threadId" in row and old["threadId"] != row["threadId"]:
+                self._report.fail(counts, f"{what} {_ELSEWHERE}", row["id"])
+            elif not alike_in(row, old, ignored):
+                if moment is None:
+                    self._report.differ(counts, what, row["id"])
+                elif (old[moment] or "") <= (row[moment] or ""):
+                    # What nobody has changed there has the time that was copied.
+                    later.append(row)
+                else:
+                    self._report.is_newer(what, row["id"])
+        return await self._write(table, list(new.values()), later, counts, what)
+
+    async def _write(self, table: SqlTable, new: Sequence[Row], later: Sequence[Row], counts: Counts, what: str) -> int:
+        counts.replaced += len(later)
+        if not self._apply:
+            counts.stored += len(new)
+            return 0
+        stored, refused = await self._rows.insert(table, new)
+        await self._rows.replace(table, later)
+        counts.stored += len(stored)
+        for row, reason in refused:
+            name = row.get("id") or row["objectKey"]
+            self._report.fail(counts, f"{what} that the database refuses", f"{name}: {reason}")
+        return len(stored) + len(later)
+
+    def _with_threads(
+        self, items: Sequence[Item], counts: Counts, what: str
+    ) -> list[tuple[Item, tuple[str, str | None]]]:
+        """The items whose thread is in the database, with it. The others are left out."""
+        counts.found += len(items)
+        found = []
+        for item in items:
+            thread = self._threads.of(item)
+            if isinstance(thread, str):
+                self._report.leave(counts, f"{what} {thread} (not copied)", name_of(item))
+            else:
+                found.append((item, thread))
+        return found
+
+
+async def to_sql(
+    table: Table,
+    blobs: BlobStore | None,
+    database: Database | None,
+    target_blobs: BlobStore | None = None,
+    *,
+    apply: bool = False,
+    progressed: Callable[[TransferReport], None] = lambda _report: None,
+) -> TransferReport:
+    """Copy the history of a table into a database, and compare both at the end. Arguments as for `ToSql`.
+
+    Raises:
+        DataLayerError: the transfer stopped, and can be repeated.
+    """
+    report = await ToSql(table, blobs, database, target_blobs, apply=apply, progressed=progressed).run()
+    if apply:
+        again = ToSql(table, blobs, database, target_blobs, apply=False, progressed=progressed, names=False)
+        report.compare(await again.run())
+    return report
+
+
+def _kind_of(item: Item) -> str:
+    """The kind of an item; "" if it is unknown."""
+    pk, sk = str(item["PK"]["S"]), str(item["SK"]["S"])
+    if pk.startswith("USER#") and sk == "USER":
+        return "USER"
+    if not pk.startswith("THREAD#"):
+        return ""
+    if sk in (keys.THREAD, keys.DELETED):
+        return sk
+    kinds = (keys.STEP, keys.ELEMENT, keys.CHANGE, keys.FILE, *_ENTRIES)
+    return next((one for one in kinds if sk.startswith(one)), "")
+
+
+def _is_long(item: Item) -> bool:
+    return any(name.startswith(POINTER) for name in item)
+
+
+def _ids(rows: Any) -> list[str]:
+    return [row["id"] for row in rows]
+
+
+async def _delete_nothing(_keys: Sequence[str], _thread_id: str) -> None:
+    """Nothing of the source is changed."""

@@ -1,0 +1,171 @@
+"""`threadkeeper adopt`: a database of one of Chainlit's own data layers, in place or from a DynamoDB table."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from threadkeeper.commands.terminal import (
+    console,
+    end,
+    make_data_dir,
+    open_store,
+    progress,
+    settings_or_end,
+    with_accounts,
+)
+
+if TYPE_CHECKING:
+    from datalayer.database import Database
+    from datalayer.transfer.report import TransferReport
+    from threadkeeper.settings.settings import Settings
+
+_FIRST_COLUMNS = ("Kind", "Found", "There before")
+
+
+def adopt(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A DynamoDB table, as in dynamodb://table?region=eu-central-1, to copy into the database. "
+            "Without it, the database itself is adopted in place.",
+        ),
+    ] = None,
+    files: Annotated[
+        str | None,
+        typer.Option(
+            "--files", help="The file store of the DynamoDB table, if it is not that of BLOB_URL. Files are copied."
+        ),
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Apply the changes. Without this option: a dry run.")] = False,
+) -> None:
+    """Adopt a database of one of Chainlit's own data layers, or a DynamoDB table. A dry run by default."""
+    settings = settings_or_end()
+    if source is None:
+        if files is not None:
+            end("--files is the store of a DynamoDB table: name the table.", 2)
+        _adopt_in_place(settings, apply=apply)
+        return
+    report = _transferred(settings, source, files, apply=apply)
+    _show(report)
+    if report.problems:
+        more = " Run the command again for what was written meanwhile." if apply else ""
+        end(f"{report.problems} records are not in the target as they are in the source; see the findings.{more}", 1)
+    dry = "Dry run: nothing was changed. To apply, run the command with `--apply`."
+    console().print("Done. Source and target agree." if apply else dry)
+
+
+def _adopt_in_place(settings: "Settings", *, apply: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from datalayer.adoption.adopt import adopt as adopt_database
+    from threadkeeper.settings.urls import sqlite_file
+
+    if (file := sqlite_file(settings.resolved_database_url)) and not file.exists():
+        end(f"No database to adopt: {file} does not exist.", 1)
+    report = with_accounts(settings, lambda accounts: adopt_database(accounts.database, apply=apply))
+    shown = console()
+    table = Table("From", "To", "Found", "Rows before", "Rows after", "Not copied")
+    for count in report.counts:
+        table.add_row(count.source, count.table, *map(str, (count.found, count.before, count.after, count.left_behind)))
+    shown.print(table)
+    if report.findings:
+        table = Table("Finding", "Count", "Examples")
+        for finding in report.findings:
+            table.add_row(Text(finding.what), str(finding.count), Text(", ".join(finding.examples)))
+        shown.print(table)
+    dry = "Dry run: nothing was changed. To apply, run `threadkeeper adopt --apply`."
+    shown.print("Done." if report.applied else dry)
+
+
+def _transferred(settings: "Settings", source: str, files: str | None, *, apply: bool) -> "TransferReport":
+    from rich.progress import TextColumn
+
+    from datalayer.errors import BlobError, ConfigurationError, DataLayerError, sentence
+
+    try:
+        # The package for DynamoDB is an extra.
+        from datalayer.dynamodb.client import Table, place_of
+        from datalayer.transfer.to_sql import to_sql
+
+        table = Table(place_of(source))
+    except ModuleNotFoundError as error:
+        end(f"DynamoDB needs the package {error.name}: pip install 'threadkeeper[dynamodb]'.", 2)
+    except ConfigurationError as error:
+        end(sentence(error), 2)
+
+    async def work() -> "TransferReport":
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(table.close)
+            database = await _target(settings, closing, apply=apply)
+            store = open_store(settings)
+            closing.push_async_callback(store.close)
+            theirs = store
+            if files is not None:
+                theirs = open_store(settings, files, option="--files")
+                closing.push_async_callback(theirs.close)
+            bar = closing.enter_context(progress(TextColumn("{task.completed} records"), console=console()))
+            records = bar.add_task("records", total=None)
+            return await to_sql(
+                table,
+                theirs,
+                database,
+                store if files is not None else None,
+                apply=apply,
+                progressed=lambda report: bar.update(
+                    records, completed=sum(one.found for one in report.kinds().values())
+                ),
+            )
+
+    try:
+        return asyncio.run(work())
+    except BlobError as error:
+        end(f"The file store: {error}. Run the command again; what was copied stays.", 1)
+    except DataLayerError as error:
+        end(f"{sentence(error)} Run the command again; what was copied stays.", 1)
+
+
+async def _target(settings: "Settings", closing: AsyncExitStack, *, apply: bool) -> "Database | None":
+    """The database, with its schema; None in a dry run if it has none."""
+    from datalayer import migrations
+    from datalayer.database import Database
+    from datalayer.errors import SchemaError
+    from threadkeeper.settings.urls import sqlite_file
+
+    url = settings.resolved_database_url
+    if (file := sqlite_file(url)) and not file.exists():
+        if not apply:
+            return None
+        make_data_dir(settings)
+    database = Database(url)
+    closing.push_async_callback(database.close)
+    if await migrations.is_new(database):
+        if not apply:
+            return None
+        await migrations.migrate(database)
+    elif await migrations.pending_migrations(database):
+        raise SchemaError("the schema of DATABASE_URL is not up to date: run `threadkeeper migrate` first")
+    return database
+
+
+def _show(report: "TransferReport") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = console()
+    done = ("Stored", "Replaced") if report.applied else ("To store", "To replace")
+    table = Table(*_FIRST_COLUMNS, *done, "Left out", "Failed", "Different", "Missing at the end")
+    for name, one in report.kinds().items():
+        numbers = (
+            *(one.found, one.there, one.stored, one.replaced, one.left_out, one.failed, one.differing),
+            one.missing if report.applied else "",
+        )
+        table.add_row(name, *map(str, numbers))
+    shown.print(table)
+    if report.findings:
+        table = Table("Finding", "Count", "Examples")
+        for finding in report.findings.values():
+            table.add_row(Text(finding.what), str(finding.count), Text(", ".join(finding.examples)))
+        shown.print(table)
