@@ -1,4 +1,4 @@
-"""`threadkeeper adopt`: a database of one of Chainlit's own data layers, in place or from a DynamoDB table."""
+"""`threadkeeper adopt`: a database of Chainlit's own data layers, in place, or from a DynamoDB table and back."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from datalayer.errors import SchemaError
 from threadkeeper.commands.terminal import (
     console,
     end,
@@ -32,6 +33,12 @@ def adopt(
             "Without it, the database itself is adopted in place.",
         ),
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="A DynamoDB table to copy the chat of the database to. It is created if it is missing."
+        ),
+    ] = None,
     files: Annotated[
         str | None,
         typer.Option(
@@ -42,12 +49,15 @@ def adopt(
 ) -> None:
     """Adopt a database of one of Chainlit's own data layers, or a DynamoDB table. A dry run by default."""
     settings = settings_or_end()
-    if source is None:
+    if source is not None and to is not None:
+        end("A table is copied into the database, or the database to a table: name one table.", 2)
+    table = source or to
+    if table is None:
         if files is not None:
             end("--files is the store of a DynamoDB table: name the table.", 2)
         _adopt_in_place(settings, apply=apply)
         return
-    report = _transferred(settings, source, files, apply=apply)
+    report = _transferred(settings, table, files, is_target=to is not None, apply=apply)
     _show(report)
     if report.problems:
         more = " Run the command again for what was written meanwhile." if apply else ""
@@ -80,17 +90,22 @@ def _adopt_in_place(settings: "Settings", *, apply: bool) -> None:
     shown.print("Done." if report.applied else dry)
 
 
-def _transferred(settings: "Settings", source: str, files: str | None, *, apply: bool) -> "TransferReport":
+def _transferred(
+    settings: "Settings", place: str, files: str | None, *, is_target: bool, apply: bool
+) -> "TransferReport":
+    """The report of a copy from the table at this place, or to it."""
     from rich.progress import TextColumn
 
     from datalayer.errors import BlobError, ConfigurationError, DataLayerError, sentence
 
     try:
         # The package for DynamoDB is an extra.
+        from datalayer.dynamodb import tables
         from datalayer.dynamodb.client import Table, place_of
         from datalayer.transfer.to_sql import to_sql
+        from datalayer.transfer.to_table import to_table
 
-        table = Table(place_of(source))
+        table = Table(place_of(place))
     except ModuleNotFoundError as error:
         end(f"DynamoDB needs the package {error.name}: pip install 'threadkeeper[dynamodb]'.", 2)
     except ConfigurationError as error:
@@ -99,25 +114,28 @@ def _transferred(settings: "Settings", source: str, files: str | None, *, apply:
     async def work() -> "TransferReport":
         async with AsyncExitStack() as closing:
             closing.push_async_callback(table.close)
-            database = await _target(settings, closing, apply=apply)
+            database = await _database(settings, closing, creates=apply and not is_target)
             store = open_store(settings)
             closing.push_async_callback(store.close)
-            theirs = store
+            other = None
             if files is not None:
-                theirs = open_store(settings, files, option="--files")
-                closing.push_async_callback(theirs.close)
+                other = open_store(settings, files, option="--files")
+                closing.push_async_callback(other.close)
             bar = closing.enter_context(progress(TextColumn("{task.completed} records"), console=console()))
             records = bar.add_task("records", total=None)
-            return await to_sql(
-                table,
-                theirs,
-                database,
-                store if files is not None else None,
-                apply=apply,
-                progressed=lambda report: bar.update(
-                    records, completed=sum(one.found for one in report.kinds().values())
-                ),
-            )
+
+            def progressed(report: "TransferReport") -> None:
+                bar.update(records, completed=sum(one.found for one in report.kinds().values()))
+
+            if not is_target:
+                theirs, ours = (other, store) if other is not None else (store, None)
+                return await to_sql(table, theirs, database, ours, apply=apply, progressed=progressed)
+            if database is None:
+                raise SchemaError("there is nothing to copy: the database of DATABASE_URL has no tables")
+            if apply:
+                await tables.create(table)
+            there = apply or await tables.exists(table)
+            return await to_table(database, store, table if there else None, other, apply=apply, progressed=progressed)
 
     try:
         return asyncio.run(work())
@@ -127,22 +145,21 @@ def _transferred(settings: "Settings", source: str, files: str | None, *, apply:
         end(f"{sentence(error)} Run the command again; what was copied stays.", 1)
 
 
-async def _target(settings: "Settings", closing: AsyncExitStack, *, apply: bool) -> "Database | None":
-    """The database, with its schema; None in a dry run if it has none."""
+async def _database(settings: "Settings", closing: AsyncExitStack, *, creates: bool) -> "Database | None":
+    """The database, with its schema; None if it has none and is not to be created."""
     from datalayer import migrations
     from datalayer.database import Database
-    from datalayer.errors import SchemaError
     from threadkeeper.settings.urls import sqlite_file
 
     url = settings.resolved_database_url
     if (file := sqlite_file(url)) and not file.exists():
-        if not apply:
+        if not creates:
             return None
         make_data_dir(settings)
     database = Database(url)
     closing.push_async_callback(database.close)
     if await migrations.is_new(database):
-        if not apply:
+        if not creates:
             return None
         await migrations.migrate(database)
     elif await migrations.pending_migrations(database):
@@ -168,4 +185,9 @@ def _show(report: "TransferReport") -> None:
         table = Table("Finding", "Count", "Examples")
         for finding in report.findings.values():
             table.add_row(Text(finding.what), str(finding.count), Text(", ".join(finding.examples)))
+        shown.print(table)
+    if report.not_moved:
+        table = Table("Not for DynamoDB", "Rows that stay behind")
+        for what, count in report.not_moved.items():
+            table.add_row(what, str(count))
         shown.print(table)

@@ -1,0 +1,187 @@
+"""Rows of the SQL tables to items of the table: the reverse of `item_rows`."""
+
+import json
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from datalayer.cleaning import hashed_id
+from datalayer.dynamodb import keys
+from datalayer.dynamodb.changes import UPDATED, favorite_entry
+from datalayer.dynamodb.dicts import element_attributes, step_attributes
+from datalayer.dynamodb.file_outbox import queued
+from datalayer.dynamodb.items import Attribute, Item, attributes_of, from_attribute, size_of, to_attribute
+from datalayer.dynamodb.long_texts import LONGEST, POINTER, SHORTEST, beginning_of, key_of
+from datalayer.dynamodb.tables import EXPIRES
+from datalayer.errors import InvalidRecord
+from datalayer.history.deletion_marks import KEPT_SECONDS
+from datalayer.records.chat import Element, Step
+from datalayer.schema.chat import elements, steps
+from datalayer.schema.rows import column_names
+from datalayer.transfer.item_rows import (
+    ARCHIVED,
+    CHANGE_ID,
+    INDENT,
+    NO_THUMBS,
+    PINNED,
+    REASONS,
+    USER_ID,
+    VOTE,
+    VOTE_ID,
+    Row,
+)
+
+_LARGEST = 400 * 1024
+# For what `size_of` estimates.
+_ROOM = 4 * 1024
+
+
+def user_item(row: Row) -> Item:
+    """The item of a user.
+
+    Raises:
+        InvalidRecord: the identifier is longer than a key may be.
+    """
+    return {
+        **keys.user_key(row["identifier"]),
+        **{name: {"S": row["identifier"]} for name in ("id", "identifier")},
+        # Chainlit's own layer needs both attributes.
+        "createdAt": {"S": row["createdAt"] or ""},
+        "metadata": to_attribute(row["metadata"] or {}),
+        USER_ID: {"S": row["id"]},
+    }
+
+
+def thread_item(row: Row) -> Item:
+    """The item of a thread; `userIdentifier` is its owner's identifier."""
+    owner = row["userIdentifier"]
+    moment = row["updatedAt"] or row["createdAt"] or ""
+    item: Item = {
+        **keys.thread_key(row["id"]),
+        "id": {"S": row["id"]},
+        "createdAt": {"S": row["createdAt"] or ""},
+        "name": to_attribute(row["name"]),
+        "metadata": to_attribute(row["metadata"]),
+        "UserThreadSK": {"S": f"TS#{moment}"},
+        **attributes_of({"tags": row["tags"]}),
+    }
+    if owner:
+        item |= {name: {"S": owner} for name in ("userId", "userIdentifier")}
+        item["UserThreadPK"] = {"S": keys.of_user(owner)}
+    for name, column in ((PINNED, "pinnedAt"), (ARCHIVED, "archivedAt")):
+        if row[column]:
+            item[name] = {"S": row[column]}
+    return item
+
+
+def step_item(row: Row, vote: Row | None) -> Item:
+    """The item of a step with its vote, with its whole texts."""
+    record = Step(**{field: row[column] for field, column in column_names(Step, steps).items()})
+    record.updated_at = record.disable_feedback = record.indent = None
+    item = {
+        **step_attributes(record),
+        **keys.step_key(row["threadId"], row["id"]),
+        "id": {"S": row["id"]},
+        "threadId": {"S": row["threadId"]},
+        **keys.in_index(keys.of_step(row["id"]), ""),
+    }
+    # Chainlit's own layer sorts by it.
+    item.setdefault("createdAt", {"S": ""})
+    if row["updatedAt"]:
+        item[UPDATED] = {"S": row["updatedAt"]}
+    if row["disableFeedback"]:
+        item[NO_THUMBS] = {"BOOL": True}
+    if row["indent"] is not None:
+        item[INDENT] = to_attribute(row["indent"])
+    if vote is not None:
+        ids = {"id": keys.vote_id(row["threadId"], row["id"]), "forId": row["id"], "threadId": row["threadId"]}
+        comment = {} if vote["comment"] is None else {"comment": vote["comment"]}
+        item["feedback"] = to_attribute({**ids, "value": vote["value"], **comment})
+        kept = {name: vote[name] for name in ("id", "value", "updatedAt", "reasons") if vote[name] is not None}
+        item[VOTE] = to_attribute(kept)
+    return item
+
+
+def entries_of(row: Row, vote: Row | None, owner: str | None, activity: str) -> list[Item]:
+    """The entries of the index beside a step: of its vote, and of a favourite."""
+    found: list[Item] = []
+    if vote is not None:
+        entry: Item = {**keys.vote_key(row["threadId"], row["id"], vote["value"]), "forId": {"S": row["id"]}}
+        found.append(entry | (keys.in_index(keys.of_votes(owner, vote["value"]), activity) if owner else {}))
+    if owner and (row["metadata"] or {}).get("favorite") is True:
+        found.append(favorite_entry(row["threadId"], row["id"], owner, row["createdAt"] or ""))
+    return found
+
+
+def shortened(item: Item, step_id: str) -> tuple[Item, dict[str, Attribute]]:
+    """The item of a step with its long texts replaced by their beginnings, and those texts by the ends of their keys.
+
+    Raises:
+        InvalidRecord: the item is larger than DynamoDB allows all the same.
+    """
+    for longest in (LONGEST, SHORTEST):
+        result, texts = dict(item), {}
+        for name, attribute in item.items():
+            # What is ours, and the vote, are read without the file store.
+            if size_of(attribute) <= longest or name.startswith("tk:") or name in ("feedback", "id", "threadId"):
+                continue
+            ending = sha256(_text_of(attribute).encode()).hexdigest()[:16]
+            texts[ending] = attribute
+            result[name] = beginning_of(attribute)
+            result[POINTER + name] = {"S": key_of(keys.thread_of(item), step_id, ending)}
+        if not is_too_large(result):
+            return result, texts
+    raise InvalidRecord("it is larger than the 400 KB of an item in DynamoDB")
+
+
+def is_too_large(item: Item) -> bool:
+    """Whether DynamoDB may refuse an item because of its size."""
+    return sum(len(name.encode()) + size_of(one) for name, one in item.items()) > _LARGEST - _ROOM
+
+
+def change_item(row: Row, voter: str | None, owner: str | None) -> Item:
+    """The item of a change of a vote, by users with these identifiers."""
+    moment, value = row["changedAt"], row["value"]
+    # The owner's as our layer names it, so that it is the same item.
+    number = hashed_id(f"{moment} {value}") if voter == owner else row["id"]
+    place = f"{keys.CHANGE}{row['forId']}#{moment}#{number[:8]}"
+    values = {"forId": row["forId"], "userId": voter, "value": value, "comment": row["comment"], "changedAt": moment}
+    item: Item = {
+        **keys.key(keys.partition(row["threadId"]), place),
+        **attributes_of(values),
+        CHANGE_ID: {"S": row["id"]},
+        VOTE_ID: {"S": row["feedbackId"]},
+    }
+    if row["reasons"] is not None:
+        item[REASONS] = to_attribute(row["reasons"])
+    return item
+
+
+def element_item(row: Row) -> Item:
+    """The item of an element."""
+    record = Element(**{field: row[column] for field, column in column_names(Element, elements).items()})
+    return {
+        **element_attributes(record),
+        **keys.element_key(row["threadId"], row["id"]),
+        "id": {"S": row["id"]},
+        "threadId": {"S": row["threadId"]},
+    }
+
+
+def mark_item(row: Row) -> Item:
+    """The mark of a deleted thread."""
+    expires = int(datetime.fromisoformat(row["deletedAt"]).timestamp() + KEPT_SECONDS)
+    return {**keys.deleted_key(row["id"]), EXPIRES: {"N": str(expires)}}
+
+
+def file_item(row: Row) -> Item:
+    """The item of a file to delete."""
+    item: Item = queued(row["threadId"], row["objectKey"], row["dueAt"])["Put"]["Item"]
+    return item
+
+
+def _text_of(attribute: Attribute) -> str:
+    if "S" in attribute:
+        return str(attribute["S"])
+    found: Any = from_attribute(attribute)
+    return json.dumps(found, sort_keys=True)

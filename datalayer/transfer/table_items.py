@@ -1,0 +1,144 @@
+"""Items in the DynamoDB table: compared with what is there, and stored in batches where it is missing or older."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from datalayer.dynamodb.client import Table
+from datalayer.dynamodb.items import Item, from_attribute
+from datalayer.errors import InvalidRecord
+from datalayer.transfer.item_rows import name_of
+from datalayer.transfer.report import Counts, TransferReport
+from datalayer.transfer.sameness import alike
+
+AT_ONCE = 100
+
+Place = tuple[str, str]
+"""The key of an item, to compare."""
+Prepare = Callable[[Sequence[Item], Sequence[Item]], Awaitable[None]]
+"""Does what has to come before new items, and items that are replaced, are stored."""
+
+
+@dataclass
+class Outcome:
+    """The keys of items: of those that the table lacked, had in an earlier state, and has different from the source."""
+
+    new: set[Place] = field(default_factory=set)
+    replaced: set[Place] = field(default_factory=set)
+    different: set[Place] = field(default_factory=set)
+
+
+class TableItems:
+    """The items of one table; None stands for one that does not exist yet, in a dry run."""
+
+    def __init__(self, table: Table | None, report: TransferReport, *, apply: bool) -> None:
+        self._table, self._report, self._apply = table, report, apply
+
+    async def find(self, wanted: Sequence[Item]) -> dict[Place, Item]:
+        """The items with these keys that exist."""
+        if self._table is None or not wanted:
+            return {}
+        return {place_of(one): one for one in await self._table.get_many(list(wanted))}
+
+    async def store(
+        self,
+        items: Sequence[Item],
+        counts: Counts,
+        what: str,
+        *,
+        moment: str | None = None,
+        ignored: Sequence[str] = (),
+        same_is_older: bool = False,
+        prepare: Prepare | None = None,
+    ) -> Outcome:
+        """Store the items that the table lacks, and the later states of others.
+
+        Args:
+            moment: the attribute with the time of the last change; without it, an item that differs stays.
+            ignored: attributes that may differ.
+            same_is_older: an item that differs and has the same time is replaced.
+        """
+        outcome = Outcome()
+        unique = {place_of(one): one for one in items}
+        for _ in range(len(items) - len(unique)):
+            self._report.fail(counts, f"{what} with the key of another (not copied)", "")
+        whole = list(unique.values())
+        for at in range(0, len(whole), AT_ONCE):
+            some = whole[at : at + AT_ONCE]
+            there = await self.find([_key(one) for one in some])
+            new: list[Item] = []
+            later: list[Item] = []
+            for item in some:
+                old = there.get(place_of(item))
+                if old is None:
+                    new.append(item)
+                    outcome.new.add(place_of(item))
+                elif is_same(item, old, ignored):
+                    continue
+                elif moment is not None and _is_later(item, old, moment, same_is_older=same_is_older):
+                    later.append(item)
+                    outcome.replaced.add(place_of(item))
+                else:
+                    outcome.different.add(place_of(item))
+                    if moment is None or _text(item, moment) == _text(old, moment):
+                        self._report.differ(counts, what, name_of(item))
+                    else:
+                        self._report.is_newer(what, name_of(item))
+            counts.stored += len(new)
+            counts.replaced += len(later)
+            if self._apply:
+                if prepare is not None:
+                    await prepare(new, later)
+                await self.put([*new, *later], counts, what)
+        return outcome
+
+    async def put(self, items: Sequence[Item], counts: Counts, what: str) -> None:
+        """Store items; those that DynamoDB refuses are named, and each costs only itself."""
+        assert self._table is not None
+        for at in range(0, len(items), AT_ONCE):
+            some = items[at : at + AT_ONCE]
+            try:
+                await self._table.put_many(some)
+            except InvalidRecord:
+                for item in some:
+                    await self._put_one(item, counts, what)
+
+    async def _put_one(self, item: Item, counts: Counts, what: str) -> None:
+        assert self._table is not None
+        try:
+            await self._table.put_many([item])
+        except InvalidRecord as error:
+            counts.stored -= 1
+            self._report.fail(counts, f"{what} that DynamoDB refuses", f"{name_of(item)}: {error}")
+
+    async def delete(self, keys: Sequence[Item]) -> None:
+        """Delete items, if this is no dry run."""
+        if self._apply and keys and self._table is not None:
+            await self._table.delete_many(keys)
+
+
+def place_of(item: Item) -> Place:
+    """The key of an item, to compare."""
+    return str(item["PK"]["S"]), str(item["SK"]["S"])
+
+
+def is_same(one: Item, other: Item, ignored: Sequence[str] = ()) -> bool:
+    """Whether two items have the same values."""
+    return alike(_values(one, ignored), _values(other, ignored))
+
+
+def _values(item: Item, ignored: Sequence[str]) -> dict[str, Any]:
+    return {name: from_attribute(value) for name, value in item.items() if name not in ignored}
+
+
+def _key(item: Item) -> Item:
+    return {"PK": item["PK"], "SK": item["SK"]}
+
+
+def _text(item: Item, name: str) -> str:
+    return str(item.get(name, {}).get("S") or "")
+
+
+def _is_later(item: Item, old: Item, moment: str, *, same_is_older: bool) -> bool:
+    new, there = _text(item, moment), _text(old, moment)
+    return new >= there if same_is_older else new > there
