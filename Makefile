@@ -78,7 +78,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 # library holds some others back.
 lock: $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app --extra knowledge --extra azure --extra s3 --extra dynamodb pyproject.toml --group dev --group postgres --group bench -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app --extra knowledge --extra telemetry --extra azure --extra s3 --extra dynamodb pyproject.toml --group dev --group postgres --group bench -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app --extra knowledge -c requirements-dev.lock pyproject.toml -o requirements.lock
 
 clean:

@@ -43,6 +43,7 @@ from threadkeeper.factories import (
     model_lists,
     open_blobs,
     open_model,
+    open_telemetry,
     retriever,
     review_policy,
     trial,
@@ -65,6 +66,7 @@ from threadkeeper.settings.report import shown_settings
 from threadkeeper.settings.root_path import put_root_path
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
 from threadkeeper.settings.urls import mask_url
+from threadkeeper.tracing.environment import header_secrets as collector_secrets
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.auth.keys import KeyGate
@@ -76,6 +78,7 @@ from threadkeeper.web.routers import all_routers
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.sockets import send_directly
 from threadkeeper.web.system import System
+from threadkeeper.web.traced import traced
 
 logger = logging.getLogger("threadkeeper")
 
@@ -84,10 +87,11 @@ try:
     os.environ["CHAINLIT_AUTH_SECRET"] = cookie_secret(settings)
     put_root_path(settings.chainlit_root_path)
     blobs = open_blobs(settings)
+    telemetry = open_telemetry(settings)
     fetch_headers()
 except (SettingsError, datalayer.ConfigurationError) as error:
     sys.exit(f"Threadkeeper cannot start: {error}")
-secrets = [*settings.secret_values(), *header_secrets(), os.environ["CHAINLIT_AUTH_SECRET"]]
+secrets = [*settings.secret_values(), *header_secrets(), *collector_secrets(), os.environ["CHAINLIT_AUTH_SECRET"]]
 configure_logging(settings.log_level, settings.log_json, secrets)
 for doubt in misspelled_names():
     logger.warning("%s", doubt)
@@ -176,6 +180,7 @@ mount(
         custom_elements=any(Path(APP_ROOT, "public", "elements").glob("*.jsx")),
         served_over_https=(settings.chainlit_url or "").lower().startswith("https:"),
     ),
+    traces=traced if telemetry is not None else None,
 )
 send_directly(chainlit.server.sio)
 resume_on_any_socket(chainlit.server.sio)
@@ -246,6 +251,8 @@ async def stop() -> None:
     clock.stop()
     await asyncio.gather(conversations.stop(), layer.stop_jobs(), gateway.close())
     await knowledge.close()
+    if telemetry is not None:
+        await telemetry.close()
 
 
 @cl.on_chat_start

@@ -22,17 +22,37 @@ from threadkeeper.knowledge.missing import NoKnowledge
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.logs import Redaction
 from threadkeeper.review_policy import ReviewPolicy
-from threadkeeper.settings.settings import Settings, plain
+from threadkeeper.settings.settings import Settings, SettingsError, plain
 from threadkeeper.settings.urls import mask_url
+from threadkeeper.tracing.environment import problem as telemetry_problem
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
     from threadkeeper.knowledge.service import KnowledgeService
+    from threadkeeper.tracing.export import Exporting
 
 # The least score of an answer with a model that nobody has measured; a training finds a better one.
 _SERVER_THRESHOLD = 0.2
 # Of the extra `knowledge`, whatever embeds.
 _PACKAGES = ("numpy", "semantic_text_splitter")
+
+
+def open_telemetry(settings: Settings) -> "Exporting | None":
+    """Makes and sends traces from now on; None if TELEMETRY is off.
+
+    Raises:
+        SettingsError: a package is not installed, or a variable of OpenTelemetry has a value that cannot be used.
+    """
+    if not settings.telemetry:
+        return None
+    if why := telemetry_problem():
+        raise SettingsError(why)
+    from threadkeeper.tracing.export import Exporting  # noqa: PLC0415  only with TELEMETRY
+
+    try:
+        return Exporting(takes_texts=settings.telemetry_texts)
+    except ValueError as error:
+        raise SettingsError(f"TELEMETRY cannot start with the variables OTEL_…: {error}") from None
 
 
 def open_blobs(settings: Settings, url: str | None = None) -> BlobStore:

@@ -36,6 +36,7 @@ _QUIET_LOGGERS = (
     "socketio",
     "engineio",
     "watchfiles",
+    "opentelemetry",
 )
 # At level DEBUG they log signatures, signed links and session tokens, which are not settings and so are not masked.
 _NEVER_AT_DEBUG = ("botocore", "aiobotocore")

@@ -19,7 +19,7 @@ _FOLDERS = ("web",)
 _MODULES = {
     *("test_answer_content", "test_assistant_commands", "test_assistants", "test_job_commands", "test_key_commands"),
     *("test_knowledge_chat", "test_knowledge_commands", "test_money_commands", "test_offers", "test_refused"),
-    *("test_thought", "test_title_jobs", "test_usage_chat"),
+    *("test_telemetry", "test_thought", "test_title_jobs", "test_usage_chat"),
 }
 _ENGINES = ("database_url", "shared_server", "empty_database_url")
 

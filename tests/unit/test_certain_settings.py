@@ -18,7 +18,7 @@ USUAL = {
     ),
     **dict.fromkeys(("openai_vision", "usage_footer", "usage_keep_payloads", "review_ask_reasons"), "true"),
     **dict.fromkeys(("gateway_max_megabytes", "gateway_timeout_seconds"), "50"),
-    "sample_assistant": "off",
+    **dict.fromkeys(("sample_assistant", "telemetry", "telemetry_texts"), "off"),
     **dict.fromkeys(("review_ask_purpose", "review_tell_users", "log_json"), "No"),
     **dict.fromkeys(("openai_base_url", "azure_openai_endpoint", "s3_endpoint_url"), "http://localhost:9000/v1"),
     **dict.fromkeys(("openai_api_key", "azure_openai_api_key", "metrics_token"), "sk-1234"),

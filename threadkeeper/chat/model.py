@@ -154,6 +154,7 @@ class Finish:
     """The end of an answer: the server's finish_reason ("stop", "length", "content_filter"), billed tokens, and the
     name of the model that answered. `partial` is set instead of `usage` if the report cannot be used as a whole.
     `service_tier` is the one in which the server answered, as it names it.
+    `response_id` is the id that the server gave the answer.
     """
 
     reason: str | None
@@ -161,6 +162,7 @@ class Finish:
     model: str | None
     partial: PartialUsage | None = None
     service_tier: str | None = None
+    response_id: str | None = field(default=None, compare=False)
 
 
 AnswerPart = Thought | Delta | Picture | NotShown
@@ -216,8 +218,8 @@ class Purpose:
 class Attempt:
     """One request that was sent to the server. If the request itself failed, `error` and `seconds` (its duration) are
     set. A request that was answered has a status code and no error, even if its answer breaks off later.
-    `answered_by` is the name of the model that answers, and `service_tier` the tier in which it does, as soon as the
-    server has sent them."""
+    `answered_by` is the name of the model that answers, `service_tier` the tier in which it does, and `response_id` the
+    id of the answer, as soon as the server has sent them."""
 
     requested_at: str = field(default_factory=utc_now)
     began: float = field(default_factory=time.perf_counter)
@@ -226,6 +228,7 @@ class Attempt:
     seconds: float | None = None
     answered_by: str | None = None
     service_tier: str | None = None
+    response_id: str | None = None
 
     def fail(self, error: ModelError) -> None:
         self.error, self.seconds = error, time.perf_counter() - self.began

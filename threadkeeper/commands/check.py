@@ -1,4 +1,4 @@
-"""`threadkeeper check`: checks the database, the file store, the cookie secret and the model server.
+"""`threadkeeper check`: checks the database, the file store, the cookie secret, the model server and the traces.
 
 A check creates nothing: for a file or folder that does not exist yet, it only tests whether it can be created.
 """
@@ -23,6 +23,7 @@ from threadkeeper.factories import chat_server, open_blobs
 from threadkeeper.settings.cookie_secret import FILE_NAME, cookie_secret
 from threadkeeper.settings.settings import Settings, SettingsError
 from threadkeeper.settings.urls import sqlite_file
+from threadkeeper.tracing.environment import problem as telemetry_problem
 
 PATIENCE_SECONDS = 5.0
 COUNT_SECONDS = 2.5
@@ -162,6 +163,14 @@ def _unlisted(failed: ListFailed) -> Exception:
     return _Wrong(f"not reachable ({failed.words})")
 
 
+async def _traces(settings: Settings) -> str:
+    if not settings.telemetry:
+        return "off"
+    if why := telemetry_problem():
+        raise _Wrong(why)
+    return "sent, with texts" if settings.telemetry_texts else "sent"
+
+
 # Each part with the variables it depends on.
 _PARTS: dict[str, tuple[tuple[str, ...], Callable[[Settings], Awaitable[str]]]] = {
     "database": (("DATABASE_URL", "DATABASE_READ_URL", "DATA_DIR"), _database),
@@ -174,6 +183,7 @@ _PARTS: dict[str, tuple[tuple[str, ...], Callable[[Settings], Awaitable[str]]]] 
         ),
         _model_server,
     ),
+    "traces": (("TELEMETRY", "TELEMETRY_TEXTS"), _traces),
 }
 
 

@@ -28,6 +28,7 @@ from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.passages import NO_PASSAGES, Passages, passages_of
 from threadkeeper.conversation.reply import purpose_of_session
 from threadkeeper.conversation.turn_order import Turns
+from threadkeeper.tracing.hooks import note_assistant
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Answerers:
         if answerer.missing and turns.answerer.missing != answerer.missing:
             await notice(answerer.why(language)).send()
         turns.answerer = answerer
+        if answerer.assistant is not None:
+            note_assistant(answerer.assistant.slug, answerer.assistant.version)
         return answerer
 
     async def prepare(

@@ -17,6 +17,7 @@ from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.offers import offer, try_again
 from threadkeeper.conversation.reply import say_error
 from threadkeeper.conversation.turn_order import Turns
+from threadkeeper.tracing.hooks import note_failure
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Failures:
             has_text: whether a part of the answer arrived.
             is_retried: whether the same question to the same model can succeed.
         """
-        metrics.model_errors.labels(error.kind).inc()
+        self.count(error)
         sentence = explain(error, language, model=model)
         is_refused = error.kind in REFUSED
         if not has_text or is_refused:
@@ -63,6 +64,11 @@ class Failures:
         if is_retried and not is_final:
             await offer(self._turns, cl.context.session, [try_again(message.id, language, model=model)], said.id)
         return said
+
+    def count(self, error: ModelError) -> None:
+        """Count the error in the metrics, and say it in the trace of the answer."""
+        metrics.model_errors.labels(error.kind).inc()
+        note_failure(error.kind)
 
     async def say_file(self, message: cl.Message, refusal: AttachmentRefused, language: str, *, model: str) -> None:
         """Say why a file of the question was not taken. `model`: the one that was picked for the question."""

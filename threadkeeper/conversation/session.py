@@ -67,6 +67,7 @@ from threadkeeper.conversation.usage_footer import show_footers
 from threadkeeper.conversation.versions import Version, versions_of
 from threadkeeper.conversation.watching import Watch, change_of
 from threadkeeper.settings.settings import Settings
+from threadkeeper.tracing import hooks
 
 logger = logging.getLogger(__name__)
 
@@ -233,7 +234,7 @@ class Conversations:
         """Answer a question. Every failure becomes a sentence on the page and a line in the log."""
         language, session = language_of_session(), cl.context.session
         await put_prompt_before(message, self._turns.of(session).prompts)
-        with self._turns.audience(session):
+        with self._turns.audience(session), hooks.answer(session.thread_id):
             await self._run(
                 message, language, session, lambda again: self._answering.answer(message, language, again=again)
             )
@@ -250,10 +251,12 @@ class Conversations:
         except AttachmentRefused as refusal:
             await self._answering.failures.say_file(message, refusal, language, model=model)
         except DataLayerError as error:
+            hooks.note_failure("storage")
             logger.error("a turn failed: %s", error, extra={"thread_id": message.thread_id, "step_id": message.id})
             sentence = say("not_saved", language)
             await say_error_with_button(sentence, message.id, language, self._turns, session, model=model)
         except Exception:
+            hooks.note_failure("unforeseen")
             reference = uuid.uuid4().hex[:8]
             logger.exception(
                 "a turn failed, reference %s", reference, extra={"thread_id": message.thread_id, "step_id": message.id}
@@ -339,7 +342,7 @@ class Conversations:
             nonlocal failed
             failed = await self._answering.continue_answer(message, thread, answer, language)
 
-        with self._turns.audience(session):
+        with self._turns.audience(session), hooks.answer(session.thread_id):
             await self._run(message, language, session, work)
         return failed
 

@@ -12,7 +12,6 @@ from typing import Any
 import chainlit as cl
 
 from datalayer.chainlit_layer import ChainlitLayer
-from threadkeeper import metrics
 from threadkeeper.chat.answer import Outcome, stream_answer
 from threadkeeper.chat.assistants import Retriever
 from threadkeeper.chat.context.asking import Asking, Steps
@@ -286,7 +285,7 @@ class Answering:
         outcome = await self._stream(asking, choices, reply, message.id, language, reduces=False)
         if outcome.error is not None:
             # The answer keeps what it has, and its button.
-            metrics.model_errors.labels(outcome.error.kind).inc()
+            self.failures.count(outcome.error)
             await say_error(explain(outcome.error, language, model=model), model=model)
         status = outcome.status if outcome.text else str((answer.get("metadata") or {}).get("status") or "cut")
         await self._offer(message.id, reply.message.id, status, language, again=False, model=model)

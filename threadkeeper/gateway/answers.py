@@ -29,6 +29,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.model: str | None = None
+        self.id: str | None = None
         self.service_tier: str | None = None
         self.reason: str | None = None
         self.error: ReportedError | None = None
@@ -96,6 +97,10 @@ class Answer:
         if isinstance(model, str) and model.strip():
             self.model = model.strip()[:_LONGEST_NAME]
 
+    def _identify(self, given: object) -> None:
+        if isinstance(given, str) and given.strip():
+            self.id = given.strip()[:_LONGEST_NAME]
+
     def _take_tier(self, holder: dict[str, Any]) -> None:
         """The service tier that was used. Only the end of a stream may name it."""
         if isinstance(tier := holder.get("service_tier"), str) and tier:
@@ -114,6 +119,7 @@ class OpenAIAnswer(Answer):
             self.error = found
             return
         self._name(event.get("model"))
+        self._identify(event.get("id"))
         self._take_tier(event)
         has_text = False
         for choice in event.get("choices") or ():
@@ -197,6 +203,7 @@ class ResponsesAnswer(Answer):
 
     def _take_response(self, response: dict[str, Any]) -> None:
         self._name(response.get("model"))
+        self._identify(response.get("id"))
         self._take_tier(response)
         if response.get("error"):
             self.error = read_error({"error": response["error"]})
@@ -274,6 +281,7 @@ class AnthropicAnswer(Answer):
 
     def _take_message(self, message: dict[str, Any]) -> None:
         self._name(message.get("model"))
+        self._identify(message.get("id"))
         self._take_end(message)
         for place, block in enumerate(message.get("content") or ()):
             self._take_block(place, block)
@@ -327,6 +335,7 @@ class GeminiAnswer(Answer):
             self.error = read_error(event)
             return
         self._name(event.get("modelVersion"))
+        self._identify(event.get("responseId"))
         self._counts |= _counts(event.get("usageMetadata"))
         feedback = event.get("promptFeedback") or {}
         if blocked := feedback.get("blockReason"):

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from datalayer.cleaning import utc_now
@@ -35,6 +36,7 @@ from threadkeeper.gateway.interruptions import LEASE_SECONDS
 from threadkeeper.gateway.questions import UNKNOWN_MODEL, Question
 from threadkeeper.gateway.refusals import Refused
 from threadkeeper.gateway.settings import GatewaySettings
+from threadkeeper.tracing.hooks import CallFacts
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ class CallBook:
 
     def __init__(self, store: GatewayStore, settings: GatewaySettings) -> None:
         self._store, self._settings = store, settings
-        self._keeper = CallKeeper(store)
+        self._keeper = CallKeeper(store, keep_payloads=settings.keep_payloads)
         # A reservation shows that a call is in progress, so it must not outlive this process for long.
         self._allowances = Allowances(store, settings.zone, reserved_seconds=LEASE_SECONDS)
         self._answering = Answering(store)
@@ -240,14 +242,14 @@ class CallBook:
         row = call.row
         try:
             row = await self._settled(call, seconds)
-            payload = self._payload(call, row)
         except Exception:
             logger.exception("the answer of a call cannot be read; its row has no tokens", extra={"call_id": row.id})
             row = replace(row, finish_reason=None, status_code=call.status, seconds=seconds, error_kind="unreadable")
-            payload = None
         ending.set_result(None)
         self._ending.discard(ending)
-        await self._keeper.keep([row], payload, has_reserved=call.holds)
+        answer_id = call.copy.answer.id if call.copy is not None else None
+        facts = CallFacts(call.base_url, answer_id, call.question.max_tokens)
+        await self._keeper.keep([row], partial(self._payload, call), facts, has_reserved=call.holds)
 
     async def settle(self, call: GatewayCall) -> None:
         """Call `on_end` of a call of which no more bytes come. It ends also if the caller goes away."""
@@ -323,9 +325,7 @@ class CallBook:
         row = priced(row, reported, rates, picture_count(call.question.messages), call.service_tier)
         return replace(row, is_estimated=is_estimated)
 
-    def _payload(self, call: GatewayCall, row: LlmCall) -> LlmCallPayload | None:
-        if not self._settings.keep_payloads:
-            return None
+    def _payload(self, call: GatewayCall, row: LlmCall) -> LlmCallPayload:
         text = call.copy.answer.text if call.copy is not None else ""
         messages = kept_messages(call.question.messages, self._settings.redact)
         return LlmCallPayload(row.id, messages, self._masked(call, text) if text else None)

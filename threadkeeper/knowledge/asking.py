@@ -23,6 +23,7 @@ from threadkeeper.knowledge.followups import standalone
 from threadkeeper.knowledge.missing import NoKnowledge
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.knowledge.retrieval.retriever import NothingTrained, OtherModel
+from threadkeeper.tracing.hooks import retrieval
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +71,15 @@ class KnowledgeRetriever:
         searched = await standalone(question, thread, self._model, self._rewrite_model, purpose)
         embedding = EmbeddingPurpose(assistant.slug, purpose.user_id, purpose.thread_id, assistant.version or None)
         try:
-            found = await service.find(
-                assistant.slug,
-                searched,
-                embedding,
-                model=training.settings.model if training.settings else "",
-                threshold=assistant.settings.score_threshold,
-            )
+            with retrieval(assistant.slug, purpose.thread_id, searched) as note_passages:
+                found = await service.find(
+                    assistant.slug,
+                    searched,
+                    embedding,
+                    model=training.settings.model if training.settings else "",
+                    threshold=assistant.settings.score_threshold,
+                )
+                note_passages(len(found.passages))
         except NothingTrained:
             # It was deleted just now.
             return Found(searched=searched)

@@ -68,7 +68,7 @@ _CHECKS: dict[Check, str] = {
     """,
     _flag: """
         openai_vision usage_footer usage_keep_payloads review_ask_reasons review_ask_purpose review_tell_users log_json
-        sample_assistant
+        sample_assistant telemetry telemetry_texts
     """,
     _follows(rules.database_url): "database_url",
     _follows(rules.database_read_url): "database_read_url",

@@ -356,6 +356,14 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(
         default=None, description="If set, `/metrics` requires the header `Authorization: Bearer` with this token."
     )
+    telemetry: bool = Field(
+        default=False,
+        description="Send traces to an OpenTelemetry collector, which the standard variables `OTEL_…` describe "
+        "(docs/operation.md). Needs the extra `telemetry`.",
+    )
+    telemetry_texts: bool = Field(
+        default=False, description="Put questions, answers and all messages for the model into the traces."
+    )
 
     @classmethod
     def settings_customise_sources(

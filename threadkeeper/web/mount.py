@@ -6,6 +6,7 @@ with all our modules imported again; a second mount replaces the first.
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -43,6 +44,7 @@ def mount(
     *routers: APIRouter | PagesOnDemand,
     gate: AsgiMiddleware,
     headers: AsgiMiddleware | None = None,
+    traces: AsgiMiddleware | None = None,
 ) -> None:
     """Add the routers before Chainlit's routes, below the root path, and the gate before everything.
 
@@ -51,6 +53,7 @@ def mount(
         routers: in the order in which they are matched.
         gate: middleware that sets the acting user.
         headers: middleware that sets the security headers.
+        traces: middleware that sees the route which took a request.
     """
     routes = app.router.routes
     ours: list[Any] = getattr(app.state, "threadkeeper_routes", [])
@@ -69,10 +72,11 @@ def mount(
     app.state.threadkeeper_routes = routes[len(chainlit_routes) :]
     routes[:] = [*app.state.threadkeeper_routes, *chainlit_routes]
 
+    headers = headers or SecurityHeaders()
     first_time = not hasattr(app.state, "threadkeeper_middleware")
     middleware = {
         "gate": gate,
-        "headers": headers or SecurityHeaders(),
+        "headers": headers if traces is None else _around(headers, traces),
         "root": UnderRootPath(root),
         "bytes": untouched,
         "language": as_chosen,
@@ -87,6 +91,15 @@ def mount(
         # Innermost, below Chainlit's compression.
         app.user_middleware.append(Middleware(_Replaceable, fastapi=app, name="headers"))
         app.add_exception_handler(DataLayerError, _answer)
+
+
+def _around(outer: AsgiMiddleware, inner: AsgiMiddleware) -> AsgiMiddleware:
+    """Both as one middleware."""
+
+    async def both(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        await outer(partial(inner, app), scope, receive, send)
+
+    return both
 
 
 class _Replaceable:

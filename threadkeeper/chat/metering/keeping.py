@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from datalayer.errors import DataLayerError
 from datalayer.records.usage import LlmCall, LlmCallPayload, Price
 from threadkeeper.chat.metering.cached import CachedValue
 from threadkeeper.chat.metering.limits import RESERVED_SECONDS
+from threadkeeper.tracing import hooks
+from threadkeeper.tracing.hooks import CallFacts
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +28,13 @@ class RowStore(Protocol):
 
 
 class CallKeeper:
-    """Stores rows in the background, and knows the prices that rows are made with."""
+    """Stores rows in the background, and knows the prices that rows are made with.
 
-    def __init__(self, store: RowStore) -> None:
-        self._store = store
+    `keep_payloads`: whether messages and answer are stored with each call.
+    """
+
+    def __init__(self, store: RowStore, *, keep_payloads: bool) -> None:
+        self._store, self._keep_payloads = store, keep_payloads
         self._keeping: set[asyncio.Task[None]] = set()
         self._prices = CachedValue("the prices", store.list_prices, _PRICES_SECONDS)
 
@@ -64,20 +69,30 @@ class CallKeeper:
     async def keep(
         self,
         rows: Sequence[LlmCall],
-        payload: LlmCallPayload | None = None,
+        payload_of: Callable[[LlmCall], LlmCallPayload],
+        facts: CallFacts,
         *,
         has_reserved: bool,
     ) -> None:
-        """Store the rows of one call, the last one with the payload, and end its reservation."""
+        """Store the rows of one call, the last one with its payload, trace them, and end its reservation."""
+        payload = self._made(rows[-1], payload_of) if self._keep_payloads or hooks.takes_texts() else None
+        hooks.record_calls(rows, facts, payload)
         # At once and in this order: the reservation must end when the row counts, not before.
         writes = [self._store.record_call(row) for row in rows[:-1]]
-        writes.append(self._store.record_call(rows[-1], payload))
+        writes.append(self._store.record_call(rows[-1], payload if self._keep_payloads else None))
         if has_reserved:
             writes.append(self.release(rows[-1].id))
         for failure in await asyncio.gather(*writes, return_exceptions=True):
             if isinstance(failure, Exception):
                 ids = {"thread_id": rows[-1].thread_id, "call_id": rows[-1].id}
                 logger.error("the usage of a model call is not stored: %s", failure, extra=ids)
+
+    def _made(self, row: LlmCall, payload_of: Callable[[LlmCall], LlmCallPayload]) -> LlmCallPayload | None:
+        try:
+            return payload_of(row)
+        except Exception:
+            logger.exception("a call is stored without its messages and its answer", extra={"call_id": row.id})
+            return None
 
     async def extend(self, call_id: str) -> None:
         """Extend the reservation of a call that takes long."""

@@ -37,6 +37,7 @@ from threadkeeper.chat.model import (
     Thought,
     TokenUsage,
 )
+from threadkeeper.tracing.hooks import CallFacts
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +78,12 @@ class MeteredModel:
         self.demo = model.demo
         self.source = model.source
         self._model, self._store = model, store
-        self._keep_payloads, self._redact = keep_payloads, redact
+        self._redact = redact
         self._rows = CallRows(self.source, self._rates, redact)
         # What answered under the name of a model before: on Azure, the name of a deployment has no price of its own.
         self._answering: dict[str, CachedValue[str | None]] = {}
         self._allowances = Allowances(store, zone, window)
-        self._keeper = CallKeeper(store)
+        self._keeper = CallKeeper(store, keep_payloads=keep_payloads)
         self._project = CachedValue("the default project", store.default_project, _PROJECT_SECONDS)
         self._counting: set[asyncio.Task[None]] = set()
 
@@ -234,15 +235,16 @@ class MeteredModel:
         if call.request.purpose.on_call is not None:
             for row in rows:
                 call.request.purpose.on_call(row)
-        self._keeper.beside(self._keep(call, rows, sent, answer))
+        payload_of = partial(self._payload, sent, answer)
+        keeping = self._keeper.keep(rows, payload_of, self._facts(call), has_reserved=call.has_reserved)
+        self._keeper.beside(keeping)
 
-    async def _keep(self, call: OpenCall, rows: list[LlmCall], sent: list[ChatMessage], answer: str) -> None:
-        payload = None
-        if self._keep_payloads:
-            payload = LlmCallPayload(
-                rows[-1].id, kept_messages(sent, self._redact), self._redact(answer) if answer else None
-            )
-        await self._keeper.keep(rows, payload, has_reserved=call.has_reserved)
+    def _payload(self, sent: list[ChatMessage], answer: str, row: LlmCall) -> LlmCallPayload:
+        return LlmCallPayload(row.id, kept_messages(sent, self._redact), self._redact(answer) if answer else None)
+
+    def _facts(self, call: OpenCall) -> CallFacts:
+        request = call.request
+        return CallFacts(self.source.base_url, call.response_id, request.max_tokens, request.temperature)
 
     def _extend_in_time(self, call: OpenCall) -> None:
         """Extend the reservation of a call again and again until it ends."""

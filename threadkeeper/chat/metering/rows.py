@@ -56,6 +56,12 @@ class OpenCall:
     stopped: bool = False
     ended: float = 0.0
 
+    @property
+    def response_id(self) -> str | None:
+        """The id that the server gave the answer."""
+        attempt = _attempts(self)[-1]
+        return attempt.response_id or (self.finish.response_id if self.finish else None)
+
     def take(self, event: AnswerEvent) -> None:
         if isinstance(event, Finish):
             self.finish = event

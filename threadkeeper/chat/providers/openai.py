@@ -160,6 +160,7 @@ class OpenAIModel:
                 async for chunk in chunks:
                     events = reading.feed(chunk)
                     attempt.answered_by, attempt.service_tier = reading.model, reading.service_tier
+                    attempt.response_id = reading.response_id
                     for event in events:
                         yield event
                     if reading.failure:
@@ -177,6 +178,7 @@ class OpenAIModel:
                     raise reading.bill(connection_error(error, self._secret, answering=True)) from None
             events = reading.end()
             attempt.answered_by, attempt.service_tier = reading.model, reading.service_tier
+            attempt.response_id = reading.response_id
             self._sends_endings = self._sends_endings or reading.has_ending
             if reading.is_unproven and await self._knows_endings():
                 reading.refuse_end()

@@ -74,6 +74,7 @@ class StreamReading:
         self._repeats = False
         self.model: str | None = None
         self.service_tier: str | None = None
+        self.response_id: str | None = None
         self.done = False
         self.failure: ModelError | None = None
 
@@ -129,7 +130,7 @@ class StreamReading:
         if self._first_choice.has_others:
             logger.warning("%s sent several choices; the first one is the answer", self.model)
         usage, partial = _parts(self._usage)
-        return Finish(self._reason, usage, self.model, partial, self.service_tier)
+        return Finish(self._reason, usage, self.model, partial, self.service_tier, self.response_id)
 
     def _read(self, events: list[Event]) -> None:
         for kind, payload in events:
@@ -204,6 +205,7 @@ class StreamReading:
         self._answer.put(completion.thought, completion.text, completion.others)
         self.model, self._reason = completion.finish.model, completion.finish.reason
         self.service_tier = completion.finish.service_tier
+        self.response_id = completion.finish.response_id
         self.done = self._is_whole = self._has_choices = True
 
     def _take_chunk(self, event: dict[str, Any]) -> None:
@@ -214,6 +216,8 @@ class StreamReading:
         if (tier := event.get("service_tier")) is not None:
             # The last chunk may name another one than the first.
             self.service_tier = _name(tier) or self.service_tier
+        if self.response_id is None:
+            self.response_id = _name(event.get("id"))
         choices = event.get("choices")
         self._has_choices = self._has_choices or bool(choices)
         has_text = False
@@ -315,7 +319,8 @@ def read_completion(body: bytes, secret: str) -> Completion:
         if plain_reason(reason) in _FAILED:
             raise ModelError("server", clean(f"the finish_reason is {reason}", secret))
         reported, partial = _parts(usage)
-        finish = Finish(reason, reported, _name(answer.get("model")), partial, _name(answer.get("service_tier")))
+        named = (_name(answer.get(name)) for name in ("service_tier", "id"))
+        finish = Finish(reason, reported, _name(answer.get("model")), partial, *named)
         return Completion(text, finish, thought, others)
     except ModelError as error:
         error.usage, error.partial = _parts(usage)
