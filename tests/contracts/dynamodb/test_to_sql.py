@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chainlit.data.dynamodb import DynamoDBDataLayer
+from chainlit.types import Feedback
 from sqlalchemy import select
 
 import datalayer
@@ -121,6 +123,16 @@ async def test_a_history_of_chainlits_own_layer_is_the_same_in_sql(
     assert (kept[0].for_id, kept[0].name, kept[1]) == (ids.answer, "notes", b"abc")
     (user,) = await rows(sql, users)
     assert (user["metadata"], user["role"]) == ({"provider": "test", "n": 1.5}, "user")
+    # Its steps and votes have no time of their last change.
+    theirs = DynamoDBDataLayer(dynamo(layer).table.place.table, client=tables_client)
+    later: Any = step(ids.thread_id, "changed", id=ids.answer, createdAt="2026-01-01T10:00:01.250000Z")
+    await theirs.update_step(later)
+    await theirs.upsert_feedback(Feedback(forId=ids.answer, threadId=ids.thread_id, value=1))
+    again = await copied(layer, sql)
+    assert (stored(again), problems(again), again.steps.replaced, again.votes.replaced) == ({}, {}, 1, 1)
+    with datalayer.acting_as("alice"):
+        changed = (await sql.get_thread(ids.thread_id))["steps"][1]
+    assert (changed["output"], changed["feedback"]["value"]) == ("changed", 1)
 
 
 async def test_copying_again_stores_nothing(layer: ChainlitLayer, sql: ChainlitLayer) -> None:
