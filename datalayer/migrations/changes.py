@@ -9,6 +9,9 @@ from sqlalchemy.schema import CreateIndex
 from datalayer.errors import SchemaError
 from datalayer.schema.chat import metadata
 
+# A connection of one transaction has this option once no table and no column is missing.
+_COMPLETE = "tables_and_columns_complete"
+
 
 def missing_tables_and_columns(connection: Connection) -> dict[Table, list[Column[object]]]:
     """The tables that are missing, without columns, and those that lack columns, with these; in order of creation."""
@@ -50,9 +53,16 @@ def add_table_or_columns(connection: Connection, table: Table, columns: Collecti
 
 
 def add_tables_and_columns(connection: Connection) -> None:
-    """Add missing tables and columns. Indexes are left out, because existing data may violate a unique one."""
+    """Add missing tables and columns. Indexes are left out, because existing data may violate a unique one.
+
+    The tables are read once for a connection, although many migrations of a new database ask for it: no migration
+    removes a table or a column, and reading all tables takes as long as creating them.
+    """
+    if connection.get_execution_options().get(_COMPLETE):
+        return
     for table, columns in missing_tables_and_columns(connection).items():
         add_table_or_columns(connection, table, columns)
+    connection.execution_options(**{_COMPLETE: True})
 
 
 def add_indexes(connection: Connection, only: Collection[str] | None = None) -> None:
