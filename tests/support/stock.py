@@ -11,7 +11,7 @@ from chainlit.element import Text
 from chainlit.types import Feedback
 from chainlit.user import User
 from chainlit.utils import utc_now
-from sqlalchemy import MetaData, insert, select, text
+from sqlalchemy import MetaData, insert, select, table, text
 
 from datalayer.database import Database
 from tests.migration.test_migrations import described
@@ -161,11 +161,10 @@ async def dump(url: str) -> Any:
     database = Database(url)
     async with database.read() as connection:
         schema = await connection.run_sync(described)
-        found = MetaData()
-        await connection.run_sync(found.reflect)
+        # Without types, which would take a second look at every table, the values are as the driver gives them.
         rows = {
-            name: sorted(repr(tuple(row)) for row in await connection.execute(select(table)))
-            for name, table in found.tables.items()
+            name: sorted(repr(tuple(row)) for row in await connection.execute(select("*").select_from(table(name))))
+            for name in schema
         }
     await database.close()
     return schema, rows
