@@ -4,8 +4,8 @@ One process has imported them and starts a fork of itself for each command and e
 the settings, the output and the exit code of a new process. It hashes passwords at the least cost, and finds the
 threshold of a training with few questions. It imports Chainlit, which reads settings at its import, and the modules
 that import Chainlit. Its aiohttp is the real one (`threadkeeper/chainlit_imports.py` puts a stand-in into a new
-process), because `openai` has imported it. Which modules a program imports, and when, is tested with new processes in
-`tests/integration/test_startup.py` and `test_cli.py`.
+process), because `openai` has imported it. It looks for reference cycles less often. Which modules a program imports,
+and when, is tested with new processes in `tests/integration/test_startup.py` and `test_cli.py`.
 """
 
 import asyncio
@@ -44,6 +44,8 @@ _LIBRARIES = (
 _ROOMS = ("commands", "chat", "language", "login", "settings")
 _LEFT_TO_THE_FORKS = ("chainlit", "engineio", "literalai", "socketio", "traceloop")
 _COMMAND_SECONDS = 240
+OBJECTS_BETWEEN_COLLECTIONS = 10_000
+"""New objects until Python looks for reference cycles: 700 by default, which takes a twentieth of the CPU time."""
 _NUMBER = struct.Struct("!q")
 
 
@@ -266,5 +268,6 @@ if __name__ == "__main__":
     calibrate_cheaply()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     _serve(socket.socket(fileno=int(sys.argv[1])))
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
