@@ -56,10 +56,13 @@ def test_all_element_types_of_chainlit_are_tested() -> None:
     assert {kind.type for kind, _ in KINDS} | {"custom"} == set(get_args(cl.element.ElementType))
 
 
-@pytest.mark.parametrize(("kind", "fields"), KINDS)
-async def test_every_element_type_is_read_back_with_every_key(
-    layer: ChainlitLayer, kind: Any, fields: dict[str, Any]
-) -> None:
+async def test_every_element_type_is_read_back_with_every_key(layer: ChainlitLayer, subtests: pytest.Subtests) -> None:
+    for kind, fields in KINDS:
+        with subtests.test(kind=kind.__name__, fields=fields):
+            await is_read_back_with_every_key(layer, kind, fields)
+
+
+async def is_read_back_with_every_key(layer: ChainlitLayer, kind: Any, fields: dict[str, Any]) -> None:
     thread_id, content = await thread(layer, None), "content 🧵 \x00".encode()
     element = kind(thread_id=thread_id, for_id=new_id(), name="名 前/..\\ 1.bin", content=content, **fields)
     sent = element.to_dict()

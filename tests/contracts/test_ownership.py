@@ -1,6 +1,7 @@
 """Every method of the layer, called by the owner, by another user and by a visitor."""
 
 import inspect
+import itertools
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -269,9 +270,7 @@ def test_every_public_method_is_tested() -> None:
     assert public == WRITES.keys() | READS.keys() | WITHOUT_OWNER | OF_REVIEWERS.keys() | OF_KNOWLEDGE
 
 
-@pytest.mark.parametrize("method", sorted(OF_KNOWLEDGE))
-@pytest.mark.parametrize("actor", ["bob", None])
-async def test_knowledge_is_for_the_system(layer: ChainlitLayer, method: str, actor: str | None) -> None:
+async def test_knowledge_is_for_the_system(layer: ChainlitLayer, subtests: pytest.Subtests) -> None:
     ids = str(uuid.uuid4())
     training = datalayer.Training(ids, "librarian", 1, "success", is_current=True, created_at="2026-01-01")
     given = {
@@ -287,41 +286,39 @@ async def test_knowledge_is_for_the_system(layer: ChainlitLayer, method: str, ac
         "limit": 1,
         "vector": b"",
     }
-    called = getattr(layer, method)
-    required = [one.name for one in inspect.signature(called).parameters.values() if one.default is one.empty]
-    with datalayer.acting_as(actor), pytest.raises(datalayer.Forbidden):
-        call = called(**{name: given.get(name, ids) for name in required})
-        await (anext(call) if inspect.isasyncgen(call) else call)
+    for method, actor in itertools.product(sorted(OF_KNOWLEDGE), ("bob", None)):
+        called = getattr(layer, method)
+        required = [one.name for one in inspect.signature(called).parameters.values() if one.default is one.empty]
+        with (
+            subtests.test(method=method, actor=actor),
+            datalayer.acting_as(actor),
+            pytest.raises(datalayer.Forbidden),
+        ):
+            call = called(**{name: given.get(name, ids) for name in required})
+            await (anext(call) if inspect.isasyncgen(call) else call)
 
 
 @pytest.mark.parametrize("method", WRITES)
-@pytest.mark.parametrize("actor", ["bob", None])
-async def test_other_users_cannot_write(alices: Belongings, method: str, actor: str | None) -> None:
+async def test_the_owner_alone_can_write(alices: Belongings, method: str, subtests: pytest.Subtests) -> None:
     with datalayer.acting_as("alice"):
         before = await alices.layer.get_thread(alices.thread)
-    with datalayer.acting_as(actor), pytest.raises((datalayer.Forbidden, datalayer.NotFound)):
-        await WRITES[method](alices)
-    with datalayer.acting_as("alice"):
-        assert await alices.layer.get_thread(alices.thread) == before
-
-
-@pytest.mark.parametrize("method", WRITES)
-async def test_the_owner_can_write(alices: Belongings, method: str) -> None:
+    for actor in ("bob", None):
+        with subtests.test(actor=actor):
+            with datalayer.acting_as(actor), pytest.raises((datalayer.Forbidden, datalayer.NotFound)):
+                await WRITES[method](alices)
+            with datalayer.acting_as("alice"):
+                assert await alices.layer.get_thread(alices.thread) == before
     with datalayer.acting_as("alice"):
         await WRITES[method](alices)
 
 
-@pytest.mark.parametrize("method", READS)
-@pytest.mark.parametrize("actor", ["bob", None])
-async def test_other_users_cannot_read(alices: Belongings, method: str, actor: str | None) -> None:
-    with datalayer.acting_as(actor):
-        assert not await READS[method](alices)
-
-
-@pytest.mark.parametrize("method", READS)
-async def test_the_owner_can_read(alices: Belongings, method: str) -> None:
-    with datalayer.acting_as("alice"):
-        assert await READS[method](alices)
+async def test_the_owner_alone_can_read(alices: Belongings, subtests: pytest.Subtests) -> None:
+    for method, read in READS.items():
+        for actor in ("bob", None):
+            with subtests.test(method=method, actor=actor), datalayer.acting_as(actor):
+                assert not await read(alices)
+        with subtests.test(method=method, actor="alice"), datalayer.acting_as("alice"):
+            assert await read(alices)
 
 
 async def test_nobody_can_change_the_owner_of_a_thread(alices: Belongings) -> None:

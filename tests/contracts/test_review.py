@@ -1,6 +1,7 @@
 """Answers are found by every filter, read with a row in the audit, and judged by several reviewers."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -587,14 +588,17 @@ NOBODYS: dict[str, Callable[[ChainlitLayer, Turn], Awaitable[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("method", NOBODYS)
-async def test_methods_for_reviewers_refuse_everyone_else(layer: ChainlitLayer, method: str) -> None:
+async def test_methods_for_reviewers_refuse_everyone_else(layer: ChainlitLayer, subtests: pytest.Subtests) -> None:
     turn = await talk(layer, thumb=0)
     await layer.set_disabled("rob", True)
     await user_id(layer, "bob")
     # The thread's owner, a disabled reviewer, and a name without an account.
-    for actor in ("alice", "bob", None, "rob", "nobody"):
-        with datalayer.acting_as(actor), pytest.raises(datalayer.Forbidden):
+    for method, actor in itertools.product(NOBODYS, ("alice", "bob", None, "rob", "nobody")):
+        with (
+            subtests.test(method=method, actor=actor),
+            datalayer.acting_as(actor),
+            pytest.raises(datalayer.Forbidden),
+        ):
             await NOBODYS[method](layer, turn)
 
 

@@ -327,46 +327,48 @@ def _damage(ending: str) -> Callable[[dict[str, bytes]], None]:
 ID = "5b4f9d5c-7f3c-4b39-9c5b-0d5a4e0f7a11"
 
 
-@pytest.mark.parametrize(
-    ("change", "signed", "words"),
-    [
-        (_damage("notes.txt"), False, "was changed or is damaged"),
-        (_damage("steps.jsonl"), False, "was changed or is damaged"),
-        (_set("more", b"x"), False, "manifest and its entries differ"),
-        (lambda contents: contents.pop(_entry(contents, "notes.txt")), False, "manifest and its entries differ"),
-        (lambda contents: contents.pop("manifest.json"), False, "no manifest"),
-        (_set("manifest.json", b'{"format": "threadkeeper-takeout", "version": 2}'), False, "version 2"),
-        (_set("manifest.json", b"[" * 100_000), False, "is not valid"),
-        (_set("manifest.json", b'{"format": "threadkeeper-takeout", "version": 1}'), False, "is not valid"),
-        (_set("../../escape", b"x"), True, "forbidden or repeated name"),
-        (_set("/etc/passwd", b"x"), True, "forbidden or repeated name"),
-        (_set("bomb", b"\x00" * 20_000_000), True, "expands too much"),
-        (lambda contents: contents.pop("user.json"), True, "lacks 'user.json'"),
-        (_damage("thread.json"), True, "threads.id has no value"),
-        (_in_lines("steps.jsonl", threadId=ID), True, "to another thread"),
-        (_in_lines("steps.jsonl", id="no id"), True, "is not a UUID"),
-        (_in_lines("steps.jsonl", output=7), True, "of the wrong type"),
-        (_in_lines("steps.jsonl", shoeSize=7), True, "no column 'shoeSize'"),
-        (_in_lines("elements.jsonl", file="user.json"), True, "no file of its own"),
-        (_in_lines("elements.jsonl", file="../x"), True, "no file of its own"),
-        (_in_lines("elements.jsonl", file=["x"]), True, "no file of its own"),
-        (_in_lines("feedbacks.jsonl", value=2**40), True, "of the wrong type"),
-        (_in_lines("feedback_changes.jsonl", id=ID), True, "rejected the record"),
-    ],
-)
+MANIPULATIONS = [
+    (_damage("notes.txt"), False, "was changed or is damaged"),
+    (_damage("steps.jsonl"), False, "was changed or is damaged"),
+    (_set("more", b"x"), False, "manifest and its entries differ"),
+    (lambda contents: contents.pop(_entry(contents, "notes.txt")), False, "manifest and its entries differ"),
+    (lambda contents: contents.pop("manifest.json"), False, "no manifest"),
+    (_set("manifest.json", b'{"format": "threadkeeper-takeout", "version": 2}'), False, "version 2"),
+    (_set("manifest.json", b"[" * 100_000), False, "is not valid"),
+    (_set("manifest.json", b'{"format": "threadkeeper-takeout", "version": 1}'), False, "is not valid"),
+    (_set("../../escape", b"x"), True, "forbidden or repeated name"),
+    (_set("/etc/passwd", b"x"), True, "forbidden or repeated name"),
+    (_set("bomb", b"\x00" * 20_000_000), True, "expands too much"),
+    (lambda contents: contents.pop("user.json"), True, "lacks 'user.json'"),
+    (_damage("thread.json"), True, "threads.id has no value"),
+    (_in_lines("steps.jsonl", threadId=ID), True, "to another thread"),
+    (_in_lines("steps.jsonl", id="no id"), True, "is not a UUID"),
+    (_in_lines("steps.jsonl", output=7), True, "of the wrong type"),
+    (_in_lines("steps.jsonl", shoeSize=7), True, "no column 'shoeSize'"),
+    (_in_lines("elements.jsonl", file="user.json"), True, "no file of its own"),
+    (_in_lines("elements.jsonl", file="../x"), True, "no file of its own"),
+    (_in_lines("elements.jsonl", file=["x"]), True, "no file of its own"),
+    (_in_lines("feedbacks.jsonl", value=2**40), True, "of the wrong type"),
+    (_in_lines("feedback_changes.jsonl", id=ID), True, "rejected the record"),
+]
+
+
 async def test_a_manipulated_takeout_is_refused_and_leaves_nothing(
-    layer: ChainlitLayer, tmp_path: Path, change: Any, signed: bool, words: str
+    layer: ChainlitLayer, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     await talk(layer, "alice")
-    path = rewritten(await taken(layer, tmp_path / "alice.zip"), change, signed=signed)
+    whole = await taken(layer, tmp_path / "alice.zip")
     await layer.delete_user("alice")
-    with pytest.raises(datalayer.InvalidRecord, match=words):
-        await import_user(layer.database, layer.blobs, path)
-    counts = await rows(layer)
-    assert not any(counts[name] for name in KEPT if name != "users"), counts
-    assert [blob async for blob in layer.blobs.list()] == []
-    assert counts["blob_deletions"] == 0
-    assert not any(tmp_path.rglob("escape"))
+    for at, (change, signed, words) in enumerate(MANIPULATIONS):
+        with subtests.test(at=at, words=words):
+            path = rewritten(whole, change, signed=signed)
+            with pytest.raises(datalayer.InvalidRecord, match=words):
+                await import_user(layer.database, layer.blobs, path)
+            counts = await rows(layer)
+            assert not any(counts[name] for name in KEPT if name != "users"), counts
+            assert [blob async for blob in layer.blobs.list()] == []
+            assert counts["blob_deletions"] == 0
+            assert not any(tmp_path.rglob("escape"))
 
 
 async def test_a_version_of_an_unknown_kind_is_refused(
