@@ -59,6 +59,7 @@ from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.login.accounts import Authenticator, ensure_admin
 from threadkeeper.logs import Redaction, configure_logging
+from threadkeeper.pricing.history import ChatServer
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.fetch_headers import fetch_headers, header_secrets
 from threadkeeper.settings.misspelled import misspelled_names
@@ -172,6 +173,7 @@ mount(
             settings=shown_settings,
             dump_line=dump_line(settings),
         ),
+        chat_server=ChatServer() if model.demo else ChatServer(model.source.provider, model.source.base_url),
     ),
     gateway_router(gateway),
     gate=gate,

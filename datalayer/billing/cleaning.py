@@ -12,8 +12,10 @@ from datalayer.records.usage import Limit, Price, Project
 
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _SMALLEST = Decimal("1E-12")
-_DEAREST = Decimal(1_000_000)
-_HIGHEST = Decimal(10**11)
+DEAREST = Decimal(1_000_000)
+"""US dollars: the highest price."""
+HIGHEST = Decimal(10**11)
+"""The highest amount of a limit."""
 
 
 def clean_price(price: Price) -> Price:
@@ -41,9 +43,9 @@ def clean_price(price: Price) -> Price:
 
 
 def _amount(value: Decimal, what: str) -> Decimal:
-    if _is_kept_whole(value, _DEAREST):
+    if _is_kept_whole(value, DEAREST):
         return value
-    raise InvalidRecord(f"the price {what} must be from 0 to {_DEAREST:,} dollars, with at most twelve decimal places")
+    raise InvalidRecord(f"the price {what} must be from 0 to {DEAREST:,} dollars, with at most twelve decimal places")
 
 
 def _is_kept_whole(value: Decimal, most: Decimal) -> bool:
@@ -113,8 +115,8 @@ def clean_limit(limit: Limit) -> Limit:
         raise InvalidRecord("the period of a limit must be day or month, and its unit tokens or dollars")
     if (limit.subject_id is None) != (limit.scope == "users"):
         raise InvalidRecord("a limit needs subject_id, but for the scope users, which has none")
-    if not _is_kept_whole(limit.amount, _HIGHEST):
-        raise InvalidRecord(f"the amount of a limit must be from 0 to {_HIGHEST:,}, with at most twelve decimal places")
+    if not _is_kept_whole(limit.amount, HIGHEST):
+        raise InvalidRecord(f"the amount of a limit must be from 0 to {HIGHEST:,}, with at most twelve decimal places")
     if limit.unit == "tokens" and limit.amount != int(limit.amount):
         raise InvalidRecord("the amount of a limit in tokens must be a whole number")
     subject = None if limit.subject_id is None else clean_id(limit.subject_id, "subject_id of a limit")

@@ -31,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.cleaning import clean_text
 from datalayer.dialects import Aggregate, Dialect, Percentile
 from datalayer.errors import InvalidRecord
+from datalayer.records.billing import CalledModel
 from datalayer.records.usage import Dimension, UsageBucket, UsageGroup, UsagePage, UsageTotals
 from datalayer.schema.chat import users
 from datalayer.schema.keys import api_keys
@@ -150,6 +151,27 @@ async def by(
     rows = (await connection.execute(statement)).all()
     ranks = await _ranks(connection, _ranked(source, chosen, [value])) if apart else {}
     return [UsageGroup(row.value, row.name, _totals(row, ranks.get((row.value,)))) for row in rows]
+
+
+async def models(connection: AsyncConnection, chosen: ColumnElement[bool], *, limit: int) -> list[CalledModel]:
+    """The models of the calls with tokens, those with the most calls first."""
+    calls = llm_calls.c
+    names = (calls.model, calls.provider, calls.answeredBy)
+    count = func.count(calls.id)
+    statement = (
+        select(
+            *names,
+            count.label("calls"),
+            count.filter(IS_UNPRICED).label("unpriced"),
+            func.max(calls.requestedAt).label("last_at"),
+            func.min(calls.requestedAt).filter(IS_UNPRICED).label("unpriced_since"),
+        )
+        .where(chosen, calls.promptTokens.is_not(None))
+        .group_by(*names)
+        .order_by(count.desc(), *(one.asc().nulls_first() for one in names))
+        .limit(limit)
+    )
+    return [CalledModel(*row) for row in await connection.execute(statement)]
 
 
 async def page(

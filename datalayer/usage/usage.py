@@ -11,6 +11,7 @@ from datalayer.cleaning import clean_text, clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user, demand_system
 from datalayer.periods import periods
+from datalayer.records.billing import CalledModel
 from datalayer.records.usage import (
     CallFilter,
     CallPage,
@@ -179,6 +180,18 @@ class Usage(ReviewStore):
                     connection, dialect, chosen, dimension, order=order, skipped=skipped, limit=most
                 )
             )
+        )
+
+    async def called_models(self, which: CallFilter) -> list[CalledModel]:
+        """The models of the calls that match the filter and have tokens, at most 1,000, the most called first.
+
+        Raises:
+            InvalidRecord: a time is not valid.
+        """
+        chosen = matching(self.database.dialect, which, acting_user.get())
+        await self._writer.settled()
+        return await self._read(
+            lambda database: database.query(lambda connection: statistics.models(connection, chosen, limit=MOST_GROUPS))
         )
 
     async def list_calls(

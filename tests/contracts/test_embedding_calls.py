@@ -14,12 +14,13 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter, Limit
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id
-from threadkeeper.chat.embeddings import EMBEDDED_PROVIDER, EmbeddingRequest, OnlyEmbeds
+from threadkeeper.chat.embeddings import EmbeddingRequest, OnlyEmbeds
 from threadkeeper.chat.metering.metered_model import MeteredModel
 from threadkeeper.chat.model import Completion, Finish, Model, ModelRequest, Source, TokenUsage
 from threadkeeper.chat.providers import create_model
 from threadkeeper.knowledge.embedding.base import EmbeddingError, EmbeddingModel, EmbeddingPurpose
 from threadkeeper.knowledge.embedding.embedder import Embedder
+from threadkeeper.pricing.rates import EMBEDDED_PROVIDER
 
 PURPOSE = EmbeddingPurpose(assistant="librarian")
 

@@ -59,7 +59,7 @@ async def alices(layer: ChainlitLayer) -> Belongings:
         element = text_element(thread_id, written["id"], "secret")
         await layer.create_element(element)
         kept = await layer.upsert_feedback(vote(written["id"], 1))
-        made = call(user_id=owner, thread_id=thread_id, step_id=written["id"])
+        made = call(user_id=owner, thread_id=thread_id, step_id=written["id"], prompt_tokens=1)
         await layer.record_call(made)
         layer.register_job("report", _nothing)
         job = await layer.start_job("report")
@@ -184,6 +184,7 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "usage_series": calls_in_series,
     "get_job": lambda a: a.layer.get_job(a.job),
     "list_jobs": jobs_listed,
+    "called_models": lambda a: a.layer.called_models(CallFilter()),
     "page_of_usage": lambda a: a.layer.page_of_usage(CallFilter(user_ids=(a.user,)), "user"),
     "usage_by": lambda a: a.layer.usage_by(CallFilter(user_ids=(a.user,)), "user"),
 }

@@ -13,6 +13,7 @@ import pytest
 import datalayer
 from datalayer import InvalidRecord
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records.billing import CalledModel
 from datalayer.records.usage import CallFilter, LlmCallPayload, UsageGroup, UsageTotals
 from tests.support.calls import MORNING, call
 from tests.support.records import new_id, thread, user_id
@@ -422,6 +423,25 @@ async def test_the_newest_name_that_answered_is_found_for_each_model_and_provide
         assert await layer.last_answered_by("ours", "azure") == "gpt-4o-mini"
     (row,) = [one.call async for one in layer.export_calls(CallFilter(since=at("04:00:00"), until=at("05:00:00")))]
     assert row.answered_by is None
+
+
+async def test_the_models_of_calls_are_listed_with_their_calls_without_a_cost(layer: ChainlitLayer) -> None:
+    at = [f"2026-03-10T12:00:0{second}.000000Z" for second in range(5)]
+    answered: dict[str, Any] = {"model": "a", "answered_by": "a-1", "prompt_tokens": 1}
+    varied: list[dict[str, Any]] = [
+        {"total_cost": Decimal(1)},
+        {},
+        {},
+        {"answered_by": None, "provider": None, "total_cost": Decimal(1)},
+        {"model": "it failed", "prompt_tokens": None, "status_code": 404},
+    ]
+    for moment, others in zip(at, varied, strict=True):
+        await layer.record_call(call(moment, **answered | others))
+    assert await layer.called_models(EVERYTHING) == [
+        CalledModel("a", "openai", "a-1", 3, 2, at[2], at[1]),
+        CalledModel("a", None, None, 1, 0, at[3], None),
+    ]
+    assert [one.calls for one in await layer.called_models(CallFilter(since=at[2], until=at[3]))] == [1]
 
 
 async def test_the_newest_calls_show_whether_a_provider_ends_its_answers_in_words(

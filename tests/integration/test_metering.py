@@ -23,10 +23,10 @@ from threadkeeper.chat.context import tokens
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.messages import ChatMessage, picture_parts, user_message
 from threadkeeper.chat.metering.metered_model import MeteredModel
-from threadkeeper.chat.metering.pricing import costs_of
 from threadkeeper.chat.model import Delta, ModelError, ModelRequest, Purpose, Thought
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.wording import explain, say_nearly_used
+from threadkeeper.pricing.rates import costs_of
 
 QUESTION: list[ChatMessage] = [
     {"role": "system", "content": "Be brief."},

@@ -15,7 +15,6 @@ from tests.support.odd_streams import BEGINNING, BODIES, CHOICES, CONTENTS, ENDS
 from tests.unit.test_answer import Sink
 from tests.unit.test_model import ECHO, failure, read, request_for
 from threadkeeper.chat.answer import stream_answer
-from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import (
     AnswerPart,
     Delta,
@@ -30,6 +29,7 @@ from threadkeeper.chat.providers.openai_answers import StreamReading, read_compl
 from threadkeeper.chat.providers.reported_errors import find_error
 from threadkeeper.chat.providers.reported_usage import UsageReading
 from threadkeeper.chat.providers.thought import joined
+from threadkeeper.pricing.rates import Rates
 
 
 @pytest.fixture

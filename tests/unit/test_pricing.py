@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from datalayer.billing.prices import LONGEST_NAME, compile_pattern
 from datalayer.records.usage import LlmCall, Price
 from tests.support.records import new_id
-from threadkeeper.chat.metering.pricing import Rates, costs_of, rates_of
+from threadkeeper.pricing.rates import Rates, costs_of, rates_of
 
 NOW = "2026-03-10T12:00:00.000000Z"
 BILLIONTH = Decimal("1E-9")

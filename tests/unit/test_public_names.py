@@ -163,6 +163,7 @@ ChainlitLayer.begin_training(training_id, settings, expected_sources)
 ChainlitLayer.bill_training(training_id, tokens, cost)
 ChainlitLayer.blobs
 ChainlitLayer.build_debug_url()
+ChainlitLayer.called_models(which)
 ChainlitLayer.calls_of_step(thread_id, step_id)
 ChainlitLayer.cancel_job(job_id)
 ChainlitLayer.cancel_training(training_id)

@@ -44,6 +44,7 @@ from threadkeeper.knowledge.loaders.base import LoadOptions
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
+from threadkeeper.pricing.history import ChatServer
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.report import shown_settings
 from threadkeeper.settings.settings import load_settings
@@ -216,6 +217,7 @@ def whole_app(
         webhook_places=webhook_places,
         shown_settings=shown_settings,
         accounts=accounts,
+        chat_server=ChatServer("models.example", "http://models.example/v1"),
         try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
         **model_pages,
     )

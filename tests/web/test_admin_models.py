@@ -111,7 +111,7 @@ async def test_a_trial_shows_answer_tokens_and_cost_and_is_a_call_of_the_admin(
     assert (call.model, call.user_id) == ("gpt-4o-mini", people["admin"].id)
     assert f"/usage/calls/{call.id}" in shown.text
     # No price is published for a server of this machine.
-    assert "/admin/money?model=gpt-4o-mini" in shown.text
+    assert "/admin/money/prices/new?model=gpt-4o-mini" in shown.text
     (entry,) = [one for one in (await layer.list_audit()).entries if one.action == "try_model"]
     assert (entry.actor, entry.details) == ("ada", {"model": "gpt-4o-mini"})
 

@@ -266,6 +266,13 @@ WHO_MAY = {
     "POST /admin/models/try": ADMIN_FORM,
     "GET /admin/system": ADMINS,
     "POST /admin/system/backup": ADMIN_FORM,
+    "GET /admin/money": ADMINS,
+    # Without a model, it is a 404.
+    "GET /admin/money/model": ADMINS,
+    "GET /admin/money/prices/new": ADMINS,
+    "POST /admin/money/prices": ADMIN_FORM,
+    "GET /admin/money/prices/{price_id}": ADMINS,
+    "POST /admin/money/prices/{price_id}/end": ADMIN_FORM,
     "GET /admin/people": ADMINS,
     "POST /admin/people": ADMIN_FORM,
     "GET /admin/people/{user_id}": ADMINS,
@@ -334,7 +341,7 @@ OF_PROGRAMS = {
     DELETER_KEYS: "account or admin",
 }
 
-MOVED = {"/review/statistics": 308, "/admin": 303}
+MOVED = {"/review/statistics": 308, "/admin": 303, "/admin/money/model": 404}
 
 
 def routes(found: Iterable[Any]) -> Iterator[tuple[str, str]]:

@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 
 from threadkeeper.chat.model import AnswerEvent, ModelError, ModelRequest, Purpose
 
-EMBEDDED_PROVIDER = "embedded"
-"""The provider of models that run on this machine. Their calls cost nothing."""
-
 Vector = Sequence[float]
 
 

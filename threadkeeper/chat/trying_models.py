@@ -11,10 +11,10 @@ from typing import Protocol
 from datalayer.cleaning import utc_now
 from datalayer.records.usage import LlmCall, Price
 from threadkeeper.chat.answer import no_answer
-from threadkeeper.chat.metering.pricing import rates_of
 from threadkeeper.chat.model import Model, ModelError, ModelRequest, NotShown, Purpose
 from threadkeeper.chat.trying import KIND
 from threadkeeper.chat.wording import say
+from threadkeeper.pricing.rates import rates_of
 
 MOST_TOKENS = 200
 """Of the answer. A model that thinks needs some before its first word."""

@@ -9,14 +9,13 @@ from urllib.parse import urlsplit
 
 import typer
 
-from datalayer.billing.prices import compile_pattern
 from datalayer.cleaning import utc_now
-from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, Price, Repricing, plain_amount
-from threadkeeper.chat.metering.pricing import Costs, costs_of, rates_of
 from threadkeeper.commands.database import UsageStore, amount_of, new_id, time_for_display, time_of, with_usage
 from threadkeeper.commands.price_files import PriceFileError, read_prices
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
+from threadkeeper.pricing.overriding import later_than
+from threadkeeper.pricing.rates import Costs, costs_of, rates_of
 from threadkeeper.settings.settings import Settings
 
 prices_app = typer.Typer(no_args_is_help=True, help="Set and list your own prices. They override published prices.")
@@ -72,7 +71,7 @@ def set_price(
 
     async def add(store: UsageStore) -> tuple[Price, list[Price]]:
         kept = await store.add_price(price)
-        return kept, _later_than(kept, await store.list_prices())
+        return kept, later_than(kept, await store.list_prices())
 
     kept, later = with_usage(settings, add)
     typer.echo(f"Set the price of {kept.pattern} from {time_for_display(kept.valid_from, zone)}. Price {kept.id}.")
@@ -215,27 +214,6 @@ def _difference(done: Repricing) -> str:
 
 def _calls(number: int) -> str:
     return f"{number} call{'' if number == 1 else 's'}"
-
-
-def _later_than(kept: Price, prices: Sequence[Price]) -> list[Price]:
-    """The prices that override this one at a later time, as far as two patterns can be compared."""
-    return [
-        one
-        for one in prices
-        if one.is_active
-        and one.valid_from > kept.valid_from
-        and (None in (one.provider, kept.provider) or one.provider == kept.provider)
-        and (_fits(one.pattern, kept.pattern) or _fits(kept.pattern, one.pattern))
-    ]
-
-
-def _fits(pattern: str, name: str) -> bool:
-    """Whether the pattern matches this name, or is the same text."""
-    try:
-        return pattern.lower() == name.lower() or compile_pattern(pattern).fullmatch(name) is not None
-    except InvalidRecord:
-        # Another program may have stored an invalid pattern.
-        return False
 
 
 def _published_rows(settings: Settings, own: Sequence[Price]) -> list[tuple[str, ...]]:

@@ -21,7 +21,6 @@ from datalayer.turns.turns import ThreadChange
 from threadkeeper.chat.assistants import Retriever
 from threadkeeper.chat.attachments.reader import AttachmentRefused
 from threadkeeper.chat.context.refusals import refused_ids
-from threadkeeper.chat.metering.pricing import load_published
 from threadkeeper.chat.model import Model, ModelError
 from threadkeeper.chat.wording import say
 from threadkeeper.conversation.assistants import (
@@ -66,6 +65,7 @@ from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.usage_footer import show_footers
 from threadkeeper.conversation.versions import Version, versions_of
 from threadkeeper.conversation.watching import Watch, change_of
+from threadkeeper.pricing.rates import load_published
 from threadkeeper.settings.settings import Settings
 from threadkeeper.tracing import hooks
 

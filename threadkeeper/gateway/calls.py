@@ -24,7 +24,6 @@ from threadkeeper.chat.messages import picture_count
 from threadkeeper.chat.metering.keeping import CallKeeper, RowStore
 from threadkeeper.chat.metering.limits import Allowances, LimitStore
 from threadkeeper.chat.metering.payloads import kept_messages
-from threadkeeper.chat.metering.pricing import Rates, rates_of
 from threadkeeper.chat.metering.rows import later, priced, with_tokens
 from threadkeeper.chat.model import ModelError, ModelRequest, Purpose, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean
@@ -36,6 +35,7 @@ from threadkeeper.gateway.interruptions import LEASE_SECONDS
 from threadkeeper.gateway.questions import UNKNOWN_MODEL, Question
 from threadkeeper.gateway.refusals import Refused
 from threadkeeper.gateway.settings import GatewaySettings
+from threadkeeper.pricing.rates import Rates, rates_of
 from threadkeeper.tracing.hooks import CallFacts
 
 logger = logging.getLogger(__name__)

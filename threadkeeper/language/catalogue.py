@@ -99,5 +99,7 @@ def _messages_of(folder: Path, names: Iterable[str]) -> dict[str, Message]:
 
 
 CHAT = Catalogue("chat", "documents")
-PAGES = Catalogue("pages", "review", "assistants", "assistant_knowledge", "admin", "models", "threads", "history")
+PAGES = Catalogue(
+    "pages", "review", "assistants", "assistant_knowledge", "admin", "models", "money", "threads", "history"
+)
 KNOWLEDGE = Catalogue("knowledge", "documents")

@@ -54,6 +54,15 @@ def parsed(text: str, language: str) -> Decimal:
     return parse_decimal(text, locale=locale(language), strict=True)
 
 
+def written(amount: Decimal, language: str) -> str:
+    """The exact amount for a field of a form, so that `parsed` gives the same: 1234.5 in English, 1234,5 in German."""
+    whole, _, decimals = f"{amount.normalize():f}".partition(".")
+    if len(decimals) == _DIGITS_OF_THOUSAND and len(whole) <= _DIGITS_OF_THOUSAND and whole != "0":
+        # With three digits, it could be a separator of thousands.
+        decimals += "0"
+    return whole + (separators(language)[0] + decimals if decimals else "")
+
+
 def percentage(part: float, language: str, *, digits: int = 0) -> str:
     """A part of one in percent: 50% in English, 50 % in German."""
     from babel.numbers import format_percent  # noqa: PLC0415

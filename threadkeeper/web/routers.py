@@ -9,6 +9,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.login.accounts import Authenticator
+from threadkeeper.pricing.history import ChatServer
 from threadkeeper.program_turns import AskThread
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.admin.asking import ListModels, TryModel
@@ -50,6 +51,7 @@ def all_routers(
     accounts: Authenticator | None = None,
     public_url: str | None = None,
     system: System | None = None,
+    chat_server: ChatServer | None = None,
 ) -> list[APIRouter | PagesOnDemand]:
     """Our routers, for `mount`.
 
@@ -74,6 +76,7 @@ def all_routers(
         accounts: checks and hashes passwords; by default a new one on the layer.
         public_url: the address of the chat behind a proxy; None takes the one of the request.
         system: what the page of the system shows of the settings.
+        chat_server: of the chat, for the prices of its models.
     """
     pages = PageWriter(theme, time_zone=time_zone)
     shared: dict[str, object] = {
@@ -94,6 +97,7 @@ def all_routers(
         "public_url": public_url,
         "first_start": FirstStart(layer),
         "system": system or System(),
+        "chat_server": chat_server or ChatServer(),
     }
     of_programs = shared | {
         "key_gate": key_gate or KeyGate(layer),

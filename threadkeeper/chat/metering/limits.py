@@ -18,8 +18,8 @@ from datalayer.records.usage import CallDemand, Limit, LimitReached, LimitStandi
 from threadkeeper.chat.context.tokens import context_window, counter_for, message_tokens
 from threadkeeper.chat.messages import picture_count
 from threadkeeper.chat.metering.cached import CachedValue
-from threadkeeper.chat.metering.pricing import Rates
 from threadkeeper.chat.model import ModelError, ModelRequest
+from threadkeeper.pricing.rates import Rates
 
 REMEMBERED_SECONDS = 5.0
 # How long a question waits for a database that is away.

@@ -24,7 +24,6 @@ from threadkeeper.chat.metering.cached import CachedValue
 from threadkeeper.chat.metering.keeping import CallKeeper, RowStore
 from threadkeeper.chat.metering.limits import RESERVED_SECONDS, Allowances, LimitStore
 from threadkeeper.chat.metering.payloads import kept_messages
-from threadkeeper.chat.metering.pricing import Rates, rates_of
 from threadkeeper.chat.metering.rows import CallRows, OpenCall, is_unreported
 from threadkeeper.chat.model import (
     AnswerEvent,
@@ -37,6 +36,7 @@ from threadkeeper.chat.model import (
     Thought,
     TokenUsage,
 )
+from threadkeeper.pricing.rates import Rates, rates_of
 from threadkeeper.tracing.hooks import CallFacts
 
 logger = logging.getLogger(__name__)

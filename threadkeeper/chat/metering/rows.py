@@ -20,7 +20,6 @@ from datalayer.cleaning import clean_time
 from datalayer.records.usage import STOPPED, LlmCall, tokens_per_second
 from threadkeeper.chat.context.tokens import TokenCounter
 from threadkeeper.chat.messages import ChatMessage, all_text, picture_count
-from threadkeeper.chat.metering.pricing import Rates, tier_of
 from threadkeeper.chat.model import (
     AnswerEvent,
     Attempt,
@@ -34,6 +33,7 @@ from threadkeeper.chat.model import (
     Thought,
     TokenUsage,
 )
+from threadkeeper.pricing.rates import Rates, tier_of
 
 
 @dataclass(slots=True)

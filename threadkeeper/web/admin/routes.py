@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from threadkeeper.web.admin import models, people, person, start, system
+from threadkeeper.web.admin import models, money, people, person, prices, start, system
 
 router = APIRouter()
-for room in (start, people, person, models, system):
+for room in (start, people, person, models, money, prices, system):
     router.include_router(room.router)

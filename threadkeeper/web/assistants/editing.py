@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 
 from datalayer.records.assistants import ASSISTANT_TYPES, TRAINING_STARTS, Assistant, AssistantNumbers
-from threadkeeper.web.assistants.fields import FOR_WHOM, Filled
+from threadkeeper.web.assistants.fields import FOR_WHOM
 from threadkeeper.web.assistants.trying import Tried, TryAssistant
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.pages.dependencies import Pages
-from threadkeeper.web.pages.forms import Posted
+from threadkeeper.web.pages.forms import Filled, Posted
 from threadkeeper.web.pages.sentences import Say, speaker
 from threadkeeper.web.pages.shell import PageWriter
 from threadkeeper.web.pages.zone import Zone

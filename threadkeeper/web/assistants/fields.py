@@ -4,11 +4,11 @@ A field that a form does not have keeps its value: the wizard has five questions
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from datalayer.records.assistants import AssistantAccess, AssistantProblem, AssistantSettings
-from threadkeeper.web.pages.forms import Posted
+from threadkeeper.web.pages.forms import Filled, Posted
 from threadkeeper.web.pages.sentences import Say
 
 TEXTS = (
@@ -23,17 +23,6 @@ LONGEST_FIELD = 100_000
 REVIEWERS, ADMINS = "reviewers", "admins"
 FOR_WHOM = ("everyone", REVIEWERS, ADMINS, "users")
 _ROLES = {REVIEWERS: "reviewer", ADMINS: "admin"}
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """A form as it is shown: the text of each field, and the sentence for each field that is not valid."""
-
-    values: Mapping[str, str]
-    problems: Mapping[str, str]
-
-    def __getitem__(self, name: str) -> str:
-        return self.values[name]
 
 
 def filled(settings: AssistantSettings, access: AssistantAccess, owner: str | None) -> Filled:

@@ -16,13 +16,13 @@ from datalayer.errors import AlreadyExists
 from datalayer.records.assistants import Assistant, AssistantAccess, AssistantSettings
 from threadkeeper.web.assistants import comparing
 from threadkeeper.web.assistants.editing import Editor
-from threadkeeper.web.assistants.fields import Filled, access_of, filled, posted_values, sentences, settings_of
+from threadkeeper.web.assistants.fields import access_of, filled, posted_values, sentences, settings_of
 from threadkeeper.web.assistants.knowledge.states import in_words, states_of
 from threadkeeper.web.assistants.pictures import PictureForm
 from threadkeeper.web.auth.roles import Admin, LoggedIn, is_admin
 from threadkeeper.web.pages.dependencies import Layer
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.forms import Filled, Form, redirect_to
 
 _KEPT_PICTURE = "private, max-age=31536000, immutable"
 _NEW = Assistant("", "", 0, 0, AssistantSettings(""), may_edit=True)

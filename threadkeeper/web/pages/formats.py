@@ -39,6 +39,14 @@ def money(amount: Decimal | None, say: Say) -> str | None:
     return dollars(amount, say.language, digits=max(2, len(decimals)))
 
 
+def price(amount: Decimal | None, say: Say) -> str | None:
+    """US dollars with all decimals, and at least two but for zero."""
+    if amount is None:
+        return None
+    decimals = len(f"{amount.normalize():f}".partition(".")[2])
+    return dollars(amount, say.language, digits=max(2, decimals) if amount else 0)
+
+
 def cost(totals: UsageTotals, say: Say) -> str:
     """The total cost of calls: "unknown" without any price, with the number of unpriced calls if some have none; a dash
     without tokens."""
@@ -170,7 +178,7 @@ def for_templates() -> SimpleNamespace:
 
         return formatted
 
-    of_language = (money, count, short_count, seconds, speed, score, percent, size)
+    of_language = (money, price, count, short_count, seconds, speed, score, percent, size)
     others = (cost, cost_of_call, moment, ago, day_of, first_sentence, named)
     functions = {one.__name__: in_language(one) for one in of_language}
     return SimpleNamespace(**functions, **{one.__name__: one for one in others})

@@ -4,7 +4,8 @@ No other site can read or guess the token, so forms posted from other sites are 
 `SameSite`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -109,6 +110,17 @@ class Posted:
             return parsed(text, language)
         except ValueError:
             raise InvalidInput("bad_decimal", value=text, example=f"1234{separators(language)[0]}5") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A form as it is shown: the text of each field, and the sentence for each field that is not valid."""
+
+    values: Mapping[str, str]
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> str:
+        return self.values[name]
 
 
 async def read_form(request: Request, *, most_bytes: int = LARGEST_FORM, most_fields: int = _MOST_FIELDS) -> Posted:

@@ -95,7 +95,7 @@ def period_of(name: str, zone: ZoneInfo, *, since: str = "", until: str = "", no
             begins = today.replace(month=1, day=1)
             ends, before = begins.replace(year=today.year + 1), begins.replace(year=today.year - 1)
         case "custom":
-            return _custom(_instant(since, zone, is_end=False), _instant(until, zone, is_end=True), now)
+            return _custom(instant(since, zone, is_end=False), instant(until, zone, is_end=True), now)
         case _:
             raise InvalidInput("bad_period", value=name[:60])
     start, end, before_start = (_midnight(day, zone) for day in (begins, ends, before))
@@ -139,7 +139,12 @@ def _custom(start: datetime, end: datetime, now: datetime) -> Period:
     return Period("custom", start, end, before, until, now)
 
 
-def _instant(text: str, zone: ZoneInfo, *, is_end: bool) -> datetime:
+def instant(text: str, zone: ZoneInfo, *, is_end: bool) -> datetime:
+    """The time of a text: a day begins at midnight in the zone, and ends at the next; times without a zone are in it.
+
+    Raises:
+        InvalidInput: it is no date or time, or centuries away.
+    """
     try:
         if len(text) == len("2026-01-31"):
             day = date.fromisoformat(text)

@@ -21,16 +21,19 @@ from urllib.parse import urlsplit
 from datalayer.billing.prices import LONGEST_NAME, compile_pattern
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import LlmCall, Price, plain_amount
-from threadkeeper.chat.embeddings import EMBEDDED_PROVIDER
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, TieredPrices
 
 logger = logging.getLogger(__name__)
 
+EMBEDDED_PROVIDER = "embedded"
+"""The provider of a model that runs on this machine. It costs nothing."""
+
 _MILLION = Decimal(1_000_000)
 _SMALLEST = Decimal("1E-12")
 _NOTHING = Decimal(0)
+_OWN = "own "
 _NAMED = ("openai", "azure")
 # Of a service tier that costs what the model costs without one.
 _STANDARD_TIERS = ("", "auto", "default", "standard", "standard_only")
@@ -51,6 +54,11 @@ class Rates:
     service_tier: str | None = None
     """Of the call, if it is not the standard one. An operator's own price holds for every tier, and says so."""
     is_of_tier: bool = False
+
+    @property
+    def own_id(self) -> str | None:
+        """The id of the operator's price; None if it is a published one."""
+        return self.source.removeprefix(_OWN) if self.source.startswith(_OWN) else None
 
     def costs(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0, images: int = 0) -> Costs:
         """The cost, exact to 10^-12 dollars. Cached tokens are included in `prompt_tokens`."""
@@ -124,14 +132,12 @@ def rates_of(
     tier = tier_of(service_tier)
     if provider == EMBEDDED_PROVIDER:
         return _FREE
-    names = [model] if not answered_by or answered_by == model else [model, answered_by]
+    names = names_of(model, answered_by)
     for price in own:
-        if price.is_active and price.valid_from <= when and price.provider in (None, provider):
-            pattern = _compiled(price.pattern)
-            if pattern is not None and any(len(name) <= LONGEST_NAME and pattern.fullmatch(name) for name in names):
-                cached = price.input if price.cached is None else price.cached
-                image = price.image or _NOTHING
-                return Rates(f"own {price.id}", price.input, price.output, cached, image, service_tier=tier)
+        if price.is_active and price.valid_from <= when and is_for(price, names, provider):
+            cached = price.input if price.cached is None else price.cached
+            image = price.image or _NOTHING
+            return Rates(f"{_OWN}{price.id}", price.input, price.output, cached, image, service_tier=tier)
     # The provider bills the model that answered. On Azure, the requested name is that of a deployment.
     for name in reversed(names):
         moment = datetime.fromisoformat(when).astimezone(UTC)
@@ -139,6 +145,17 @@ def rates_of(
         if found is not None:
             return found
     return None
+
+
+def names_of(model: str, answered_by: str | None) -> list[str]:
+    """The names of the model of a call: the requested one, then the one that answered if that is another."""
+    return [model] if not answered_by or answered_by == model else [model, answered_by]
+
+
+def is_for(price: Price, names: Sequence[str], provider: str | None) -> bool:
+    """Whether the operator's price is for calls of this provider to a model with one of these names."""
+    pattern = _compiled(price.pattern) if price.provider in (None, provider) else None
+    return pattern is not None and any(len(name) <= LONGEST_NAME and pattern.fullmatch(name) for name in names)
 
 
 def tier_of(named: object) -> str | None:
@@ -185,17 +202,8 @@ def _compiled(pattern: str) -> Any:
 def _published(
     name: str, provider: str | None, base_url: str | None, when: datetime, prompt_tokens: int, *, tier: str | None
 ) -> Rates | None:
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - a table of 1.6 MB
-
-    try:
-        if provider in _NAMED:
-            _, known = get_snapshot().find_provider_model(name, None, provider, None)
-        else:
-            address = base_url or (f"https://{provider}" if provider else None)
-            if address is None or not urlsplit(address).hostname:
-                return None
-            _, known = get_snapshot().find_provider_model(name, None, None, address)
-    except LookupError:
+    known = published_model(name, provider, base_url)
+    if known is None:
         return None
     context = _context_of(tier)
     if context is not None and not _has_prices(known, context, when):
@@ -218,6 +226,21 @@ def _published(
         service_tier=tier,
         is_of_tier=tier is not None,
     )
+
+
+def published_model(name: str, provider: str | None, base_url: str | None) -> ModelInfo | None:
+    """The model in the table of genai-prices; None if the table does not know it or its provider."""
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - a table of 1.6 MB
+
+    try:
+        if provider in _NAMED:
+            return get_snapshot().find_provider_model(name, None, provider, None)[1]
+        address = base_url or (f"https://{provider}" if provider else None)
+        if address is None or not urlsplit(address).hostname:
+            return None
+        return get_snapshot().find_provider_model(name, None, None, address)[1]
+    except LookupError:
+        return None
 
 
 def _context_of(tier: str | None) -> dict[str, str] | None:

@@ -1,0 +1,1 @@
+"""The prices of models: those of the operator, and the published ones."""
