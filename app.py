@@ -53,13 +53,12 @@ from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.gateway.v1.servers import model_servers
 from threadkeeper.jobs.answers import register_answers
-from threadkeeper.jobs.registration import dump_line, register_jobs
+from threadkeeper.jobs.registration import dump_line, register_jobs, server_of
 from threadkeeper.jobs.webhooks import register_webhooks
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.login.accounts import Authenticator, ensure_admin
 from threadkeeper.logs import Redaction, configure_logging
-from threadkeeper.pricing.history import ChatServer
 from threadkeeper.settings.cookie_secret import cookie_secret
 from threadkeeper.settings.fetch_headers import fetch_headers, header_secrets
 from threadkeeper.settings.misspelled import misspelled_names
@@ -173,7 +172,7 @@ mount(
             settings=shown_settings,
             dump_line=dump_line(settings),
         ),
-        chat_server=ChatServer() if model.demo else ChatServer(model.source.provider, model.source.base_url),
+        chat_server=server_of(model),
     ),
     gateway_router(gateway),
     gate=gate,

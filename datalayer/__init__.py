@@ -2,7 +2,6 @@
 
 import chainlit as cl
 import datalayer
-
 layer = datalayer.create_data_layer("sqlite:///chat.db", "file:///srv/chat-files")
 cl.data_layer(lambda: layer)
 cl.on_app_startup(layer.migrate)
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
         AssistantUse,
     )
     from datalayer.records.audit import AuditEntry, AuditPage, Look, LookPage
+    from datalayer.records.billing import Repricing
     from datalayer.records.chat import (
         Account,
         Element,
@@ -131,7 +131,6 @@ if TYPE_CHECKING:
         Price,
         Project,
         Provider,
-        Repricing,
         Reservation,
         UsageBucket,
         UsageGroup,
@@ -157,6 +156,7 @@ _HOMES = {
         Assistant AssistantAccess AssistantNumbers AssistantPicture AssistantProblem AssistantSettings AssistantUse
     """,
     "datalayer.records.audit": "AuditEntry AuditPage Look LookPage",
+    "datalayer.records.billing": "Repricing",
     "datalayer.records.chat": """
         Account Element ExcerptPart Feedback Folder FoundThread Login OwnThreadPage Page Receipt SharedThread Step
         Thread ThreadChoice ThreadHeading User
@@ -178,7 +178,7 @@ _HOMES = {
     "datalayer.records.review_statistics": "Agreement Coverage PairAgreement Satisfaction WordCount",
     "datalayer.records.usage": """
         CallDemand CallFilter CallPage CallRow DeletedProject Limit LimitReached LimitStanding LlmCall LlmCallPayload
-        Price Project Provider Repricing Reservation UsageBucket UsageGroup UsagePage UsageTotals
+        Price Project Provider Reservation UsageBucket UsageGroup UsagePage UsageTotals
     """,
     "datalayer.usage.verify": "UsageProblem UsageReport",
 }

@@ -6,38 +6,25 @@ Every user may read them. Only the system may change them; the application decid
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.billing import in_flight, limits, prices, projects, repricing
-from datalayer.billing.cleaning import clean_limit, clean_price, clean_project
-from datalayer.billing.spending import Spending
-from datalayer.cleaning import clean_id, clean_text, clean_time, utc_in, utc_now
+from datalayer.billing import prices, projects, repricing
+from datalayer.billing.cleaning import clean_price, clean_project
+from datalayer.billing.limiting import Limiting, note
+from datalayer.cleaning import clean_id, clean_text, clean_time, utc_now
 from datalayer.conditions import Condition
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import SYSTEM, acting_user, demand_system, recorded
-from datalayer.records.audit import AuditAction
+from datalayer.records.billing import Repricing
 from datalayer.records.usage import (
-    IN_PROGRESS,
-    CallDemand,
     DeletedProject,
-    Limit,
-    LimitReached,
-    LimitStanding,
     LlmCall,
-    LlmCallWrite,
     Price,
     Project,
-    Repricing,
-    Reservation,
-    plain_amount,
 )
 from datalayer.review import audit
-from datalayer.store import DataStore
-from datalayer.usage.cleaning import clean_call
 from datalayer.writes.repeats import conditional, deletion
 
 DEFAULT_PROJECT = "default"
@@ -46,12 +33,8 @@ _MOST_NOTED = 100
 """Prices of an import whose ids are in the audit."""
 
 
-class Billing(DataStore):
+class Billing(Limiting):
     """Prices, projects and limits of calls. Methods that change something raise Forbidden for users and visitors."""
-
-    @cached_property
-    def _spending(self) -> Spending:
-        return Spending()
 
     # Prices
 
@@ -81,7 +64,7 @@ class Billing(DataStore):
 
         async def add(connection: AsyncConnection) -> None:
             await prices.add(connection, cleaned)
-            await _note(connection, "add_price", by, prices=[one.id for one in cleaned[:_MOST_NOTED]])
+            await note(connection, "add_price", by, prices=[one.id for one in cleaned[:_MOST_NOTED]])
 
         await self._writer.submit(add)
         return cleaned
@@ -101,12 +84,19 @@ class Billing(DataStore):
 
         async def deactivate(connection: AsyncConnection) -> None:
             await prices.deactivate(connection, known)
-            await _note(connection, "end_price", by, price=known)
+            await note(connection, "end_price", by, price=known)
 
         await self._writer.submit(deactivate)
 
     async def reprice(
-        self, since: str, cost_of: repricing.CostOf, *, forget: bool = False, dry_run: bool = True
+        self,
+        since: str,
+        cost_of: repricing.CostOf,
+        *,
+        until: str | None = None,
+        models: Sequence[str] = (),
+        forget: bool = False,
+        dry_run: bool = True,
     ) -> Repricing:
         """Recalculate the costs of calls since a time, and change those that differ.
 
@@ -115,19 +105,22 @@ class Billing(DataStore):
         Args:
             since: the time of the first call to recalculate, ISO 8601.
             cost_of: returns the cost of a call by today's prices; None if no price matches.
+            until: the time before which calls are recalculated; None for all.
+            models: only calls that asked for one of these; all by default.
             forget: whether the cost of a call becomes unknown if no price matches; by default it keeps its cost.
             dry_run: whether to count only, without changes.
 
         Raises:
-            InvalidRecord: the time is missing or not valid.
+            InvalidRecord: the time is missing, or a time is not valid.
         """
         demand_system(acting_user.get(), "repricing")
         begin = clean_time(since, "time")
         if begin is None:
             raise InvalidRecord("repricing needs the time of the first call to reprice")
-        left_out = await self.database.query(lambda connection: repricing.count_without_tokens(connection, begin))
-        done = Repricing(without_tokens=left_out)
-        async for calls in repricing.with_tokens(self.database, begin):
+        which = repricing.chosen(begin, clean_time(until, "end"), [clean_text(model) for model in models])
+        left_out = await self.database.query(lambda connection: repricing.count_without_tokens(connection, which))
+        summary = repricing.Summary(left_out, forget=forget)
+        async for calls in repricing.with_tokens(self.database, which):
             new: list[tuple[LlmCall, repricing.CallCosts]] = []
             unlisted: list[LlmCall] = []
             for call in calls:
@@ -141,18 +134,8 @@ class Billing(DataStore):
                 await self._writer.submit(lambda connection, stored=stored: repricing.store(connection, stored))  # type: ignore[misc]
             if unlisted and forget and not dry_run:
                 await self._writer.submit(lambda connection, ids=unlisted: repricing.forget(connection, ids))  # type: ignore[misc]
-            done = replace(
-                done,
-                calls=done.calls + len(calls),
-                changed=done.changed + len(new),
-                had_none=done.had_none + sum(call.total_cost is None for call, _ in new),
-                before=done.before + sum((call.total_cost or Decimal(0) for call, _ in new), Decimal(0)),
-                after=done.after + sum((costs.total for _, costs in new), Decimal(0)),
-                unlisted=done.unlisted + len(unlisted),
-                unlisted_cost=done.unlisted_cost
-                + sum((call.total_cost or Decimal(0) for call in unlisted), Decimal(0)),
-            )
-        return done
+            summary.add(calls, new, unlisted)
+        return summary.repricing
 
     # Projects
 
@@ -221,9 +204,7 @@ class Billing(DataStore):
             if (following := await projects.detach_calls(connection, project_id, since)) is not None:
                 return following, owners, None
             deleted = await projects.remove(connection, project_id, cleaned)
-            await _note(
-                connection, "delete_project", who, project=deleted.id, slug=cleaned, limits=list(deleted.limits)
-            )
+            await note(connection, "delete_project", who, project=deleted.id, slug=cleaned, limits=list(deleted.limits))
             return None, owners, deleted
 
         since, keys = "", dict[str, str]()
@@ -252,136 +233,3 @@ class Billing(DataStore):
 
         made: str = await self._writer.submit(make)
         return made
-
-    # Limits
-
-    async def list_limits(self) -> list[Limit]:
-        """All limits, oldest first."""
-        return await self.database.query(limits.list_all)
-
-    async def put_limit(self, limit: Limit, *, by: str | None = None, only_if: Condition[Limit] | None = None) -> Limit:
-        """Store a limit; returns it as stored. A limit of the same scope, subject, period and unit gets the new amount.
-
-        For example, at most two million tokens a month for each user:
-
-            await layer.put_limit(Limit(str(uuid4()), "users", None, "month", "tokens", Decimal(2_000_000)))
-
-        Args:
-            limit: to be stored.
-            by: the admin in whose name it is done, for the audit.
-            only_if: what the stored limit of this id must be like, in the same transaction.
-
-        Raises:
-            RecordChanged: it is not.
-            NotFound: it should be like something, and does not exist.
-            InvalidRecord: a field is not valid.
-        """
-        demand_system(acting_user.get(), "the change of limits")
-        cleaned = clean_limit(limit)
-
-        async def put(connection: AsyncConnection) -> str:
-            await limits.demand(connection, cleaned.id, only_if)
-            limit_id = await limits.put(connection, cleaned)
-            amount = plain_amount(cleaned.amount)
-            await _note(connection, "put_limit", by, limit=limit_id, amount=amount, unit=cleaned.unit)
-            return limit_id
-
-        async def read(connection: AsyncConnection) -> Limit | None:
-            return await limits.get(connection, cleaned.id)
-
-        stored: str = await self._writer.submit(put if only_if is None else conditional(put, read))
-        return replace(cleaned, id=stored)
-
-    async def remove_limit(
-        self, limit_id: str, *, by: str | None = None, only_if: Condition[Limit] | None = None
-    ) -> None:
-        """Remove a limit. `by` and `only_if` are as of `put_limit`.
-
-        Raises:
-            RecordChanged: the limit is another.
-            NotFound: there is no such limit.
-        """
-        demand_system(acting_user.get(), "the change of limits")
-        known = clean_id(limit_id, "id of a limit")
-
-        async def remove(connection: AsyncConnection) -> None:
-            await limits.demand(connection, known, only_if)
-            await limits.remove(connection, known)
-            await _note(connection, "remove_limit", by, limit=known)
-
-        await self._writer.submit(deletion(remove))
-
-    async def limit_standings(
-        self, user_id: str | None, project_id: str | None, key_id: str | None = None, *, zone: str
-    ) -> list[LimitStanding]:
-        """The current use of each limit for this user, project and key. Days and months are those of the time zone."""
-        return await self.database.query(
-            lambda connection: limits.standings(connection, user_id, project_id, key_id, zone=zone, moment=utc_now())
-        )
-
-    async def reserve(self, demand: CallDemand, *, zone: str, seconds: float) -> Reservation | LimitReached:
-        """Reserve the tokens and cost that a call may use at most, so that concurrent calls cannot exceed a limit.
-
-        Returns the reservation, or the limit that allows no further call. The reserved answer is shorter than asked
-        for if less is left.
-
-        Args:
-            demand: the tokens of the question and the answer, and their cost if known.
-            zone: the time zone of days and months.
-            seconds: how long the reservation counts, unless it is released before.
-        """
-        subject, now = (demand.user_id, demand.project_id, demand.key_id), utc_now()
-        budgets = [
-            limits.budget_of(limit, *subject, zone=zone, moment=now)
-            for limit in await self.list_limits()
-            if limits.concerns(limit, *subject)
-        ]
-        spent = await self._spending.so_far(self.database, budgets)
-
-        async def set_aside(connection: AsyncConnection) -> Reservation | LimitReached:
-            return await limits.reserve(
-                connection, demand, zone=zone, moment=utc_now(), expires_at=utc_in(seconds), spent=spent
-            )
-
-        answer: Reservation | LimitReached = await self._writer.submit(set_aside)
-        return answer
-
-    async def extend(self, call_id: str, *, seconds: float) -> None:
-        """Extend the reservation of a call in progress to this many seconds from now."""
-        await self._writer.submit(lambda connection: limits.extend(connection, call_id, expires_at=utc_in(seconds)))
-
-    async def begin_call(self, call: LlmCall) -> None:
-        """Store a call that has not ended, with `IN_PROGRESS` as its `finish_reason`; `record_call` replaces it.
-
-        It counts as in progress for 30 seconds from `requested_at` on, and longer if `extend_calls` is called.
-
-        Raises:
-            InvalidRecord: a field is not valid.
-        """
-        cleaned = clean_call(call)
-        if cleaned.finish_reason != IN_PROGRESS:
-            cleaned = replace(cleaned, finish_reason=IN_PROGRESS)
-        await self._writer.submit(LlmCallWrite(cleaned))
-
-    async def extend_calls(self, ids: Sequence[str], *, seconds: float) -> None:
-        """Let calls in progress count as such for this many seconds from now, in one statement."""
-        await self._writer.submit(
-            lambda connection: in_flight.extend(connection, self.database.dialect, ids, expires_at=utc_in(seconds))
-        )
-
-    async def end_interrupted_calls(self) -> int:
-        """Mark the calls of processes that have ended, with `INTERRUPTED` as their `error_kind`; returns how many."""
-        young_since = utc_in(-in_flight.YOUNG_SECONDS)
-        ended: int = await self._writer.submit(
-            lambda connection: in_flight.end_interrupted(connection, moment=utc_now(), young_since=young_since)
-        )
-        return ended
-
-    async def release(self, call_id: str) -> None:
-        """Release the reservation of a call. It is queued before the first await, after the call's own row."""
-        await self._writer.submit(lambda connection: limits.release(connection, [call_id], moment=utc_now()))
-
-
-async def _note(connection: AsyncConnection, action: AuditAction, by: str | None, **details: Any) -> None:
-    """Add a row to the audit, of no thread and no user."""
-    await audit.note(connection, action, by, [(None, None)], details=details)

@@ -24,7 +24,9 @@ AuditAction = Literal[
     "change_password",
     "end_logins",
     "delete_user",
+    "put_project",
     "delete_project",
+    "reprice",
     "start_backup",
     "try_model",
 ]

@@ -16,6 +16,9 @@ Interval = Literal["5 minutes", "hour", "day", "week", "month", "year"]
 
 Period = Literal["day", "month"]
 
+Scope = Literal["user", "users", "project", "key"]
+"""What a limit is for: one user, each user, a project, or an API key."""
+
 
 def tokens_per_second(completion_tokens: int | None, seconds: float | None) -> float | None:
     """The speed of a call: output tokens per second. None if one of the two is unknown or zero."""
@@ -308,7 +311,7 @@ class Limit:
     """
 
     id: str
-    scope: Literal["user", "users", "project", "key"]
+    scope: Scope
     subject_id: str | None
     period: Period
     unit: Literal["tokens", "dollars"]
@@ -372,24 +375,3 @@ class LimitReached:
 
     standing: LimitStanding
     is_unpriced: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Repricing:
-    """The changes of a repricing, planned or made.
-
-    `calls` with tokens were recalculated; `without_tokens` were left out. `changed` of them get another cost, and
-    `had_none` of those had no cost before. `before` and `after` are the sums of the costs of changed calls.
-
-    `unlisted` calls have a cost but no price matches them now. They keep the cost or lose it; `unlisted_cost` is its
-    sum.
-    """
-
-    calls: int = 0
-    without_tokens: int = 0
-    changed: int = 0
-    had_none: int = 0
-    before: Decimal = Decimal(0)
-    after: Decimal = Decimal(0)
-    unlisted: int = 0
-    unlisted_cost: Decimal = Decimal(0)

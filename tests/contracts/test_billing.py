@@ -16,19 +16,22 @@ from datalayer.billing.spending import Budget, Spending, Spent, used
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.periods import period_around
+from datalayer.records.billing import ModelRepricing
 from datalayer.records.usage import (
     CallDemand,
     CallFilter,
     DeletedProject,
     Limit,
     LimitReached,
+    LlmCall,
     Price,
     Project,
     Provider,
     Reservation,
 )
 from tests.support.calls import call
-from tests.support.records import new_id
+from tests.support.records import new_id, user_id
+from threadkeeper.pricing.rates import Costs, costs_of
 
 LONG = 600.0
 NOW = "2026-03-10T12:00:00Z"
@@ -451,3 +454,72 @@ def test_an_unknown_time_zone_is_refused() -> None:
     for zone in ("Moon/Crater", "../etc/passwd", ""):
         with pytest.raises(InvalidRecord):
             period_around(NOW, "day", zone)
+
+
+async def test_limits_are_listed_by_pages_with_what_is_used_of_each(layer: ChainlitLayer) -> None:
+    user = await user_id(layer, "alice")
+    project = await layer.put_project(Project(new_id(), "The lab", "lab"))
+    key, _ = await layer.create_api_key("a program", ["gateway"], user="alice", project="lab")
+    now = utc_now()
+    whose = {"user_id": user, "project_id": project.id, "key_id": key.id}
+    for moment in (now, "2020-01-01T00:00:00.000000Z"):
+        await layer.record_call(call(moment, prompt_tokens=5, completion_tokens=1, total_cost=Decimal("0.5"), **whose))
+    demand = CallDemand(new_id(), user, project.id, 10, 20, 20, Decimal(1), Decimal("0.1"), key.id)
+    assert isinstance(await layer.reserve(demand, zone="UTC", seconds=60), Reservation)
+    expected = []
+    for scope, subject, names in (
+        ("users", None, (None, None)),
+        ("user", user, ("alice", None)),
+        ("project", project.id, ("The lab", "lab")),
+        ("key", key.id, ("a program", key.prefix)),
+    ):
+        for unit, spent, reserved in (("tokens", Decimal(6), Decimal(30)), ("dollars", Decimal("0.5"), Decimal(3))):
+            limit = await layer.put_limit(Limit(new_id(), scope, subject, "month", unit, Decimal(100)))  # type: ignore[arg-type]
+            is_of_all = scope == "users"
+            expected.append((limit.id, *names, *((None, None) if is_of_all else (spent, reserved))))
+    found, cursor = [], None
+    while True:
+        page = await layer.page_of_limits(zone="UTC", cursor=cursor, limit=3)
+        found += [(one.limit.id, one.subject, one.known_as, one.used, one.in_flight) for one in page.uses]
+        if (cursor := page.next_cursor) is None:
+            break
+    assert found == expected
+    of_project = (await layer.page_of_limits(zone="UTC", scopes=["project"])).uses[0]
+    assert of_project.left == Decimal(64)
+    for bad in ({"cursor": "x"}, {"limit": 0}, {"limit": 201}):
+        with pytest.raises(datalayer.InvalidRecord):
+            await layer.page_of_limits(zone="UTC", **bad)
+    with datalayer.acting_as("alice"), pytest.raises(datalayer.Forbidden):
+        await layer.page_of_limits(zone="UTC")
+
+
+async def test_repricing_is_for_a_period_and_models_and_tells_its_changes_by_model(layer: ChainlitLayer) -> None:
+    second = ((2, "a", Decimal(1)), (2, "b", None), (2, "gone", Decimal(9)))
+    for day, model, cost in ((1, "a", None), *second, (3, "a", None)):
+        moment = f"2026-03-0{day}T12:00:00.000000Z"
+        await layer.record_call(call(moment, model=model, prompt_tokens=1_000_000, total_cost=cost))
+    own = [price(model, "2026-01-01", input=Decimal(2), output=Decimal(0)) for model in ("a", "b")]
+
+    def cost_of(one: LlmCall) -> Costs | None:
+        return costs_of(one, own)
+
+    period: dict[str, Any] = {"until": "2026-03-03"}
+    dry = await layer.reprice("2026-03-02", cost_of, **period)
+    assert dry.by_model == (
+        ModelRepricing("a", "openai", changed=1, before=Decimal(1), after=Decimal(2)),
+        ModelRepricing("b", "openai", changed=1, had_none=1, after=Decimal(2)),
+        ModelRepricing("gone", "openai", unlisted=1, unlisted_cost=Decimal(9)),
+    )
+    assert (dry.calls, dry.changed, dry.before, dry.after, dry.unlisted) == (3, 2, Decimal(1), Decimal(4), 1)
+    assert dry == await layer.reprice("2026-03-02", cost_of, **period), "the same fingerprint"
+    prints = {dry.fingerprint}
+    others: list[dict[str, Any]] = [{"until": "2026-03-04"}, period | {"models": ["a"]}, period | {"forget": True}]
+    for other in others:
+        prints.add((await layer.reprice("2026-03-02", cost_of, **other)).fingerprint)
+    assert len(prints) == 4
+    assert (await layer.reprice("2026-03-02", cost_of, models=["b"], dry_run=False)).changed == 1
+    calls = [one.call for one in (await layer.list_calls(CallFilter())).rows]
+    costs = {(one.requested_at[9], one.model): one.total_cost for one in calls}
+    assert costs == {("1", "a"): None, ("2", "a"): 1, ("2", "b"): 2, ("2", "gone"): 9, ("3", "a"): None}
+    with pytest.raises(InvalidRecord):
+        await layer.reprice("2026-03-02", cost_of, until="the ides")

@@ -35,6 +35,7 @@ from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.jobs.answers import register_answers
 from threadkeeper.jobs.imports import register_imports
+from threadkeeper.jobs.repricing import register_repricing
 from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.jobs.trainings import register_trainings
 from threadkeeper.jobs.webhooks import register_webhooks
@@ -60,6 +61,7 @@ THEME = Path(__file__).parents[2] / "public" / "theme.json"
 NAMES = {"user": "uma", "reviewer": "rita", "admin": "ada"}
 OWNERS = {"travel": ("uma",)}
 MODELS = ("large", "small")
+CHAT_SERVER = ChatServer("models.example", "http://models.example/v1")
 KNOWLEDGE_LIMITS = LoadLimits(megabytes=1, options=LoadOptions(max_rows=100))
 KNOWLEDGE_PLACES = Places(url_hosts(["docs.example.com", "http://wiki.example:8080=10.0.0.0/8"]))
 
@@ -203,6 +205,7 @@ def whole_app(
     register_webhooks(layer, webhook_places)
     register_takeouts(layer)
     register_imports(layer, tmp_path / "imports")
+    register_repricing(layer, CHAT_SERVER)
     ours = all_routers(
         layer,
         ask_thread=ask_thread,
@@ -217,7 +220,7 @@ def whole_app(
         webhook_places=webhook_places,
         shown_settings=shown_settings,
         accounts=accounts,
-        chat_server=ChatServer("models.example", "http://models.example/v1"),
+        chat_server=CHAT_SERVER,
         try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
         **model_pages,
     )

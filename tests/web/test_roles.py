@@ -267,6 +267,13 @@ WHO_MAY = {
     "GET /admin/system": ADMINS,
     "POST /admin/system/backup": ADMIN_FORM,
     "GET /admin/money": ADMINS,
+    "GET /admin/money/limits": ADMINS,
+    "POST /admin/money/limits": ADMIN_FORM,
+    "POST /admin/money/limits/{limit_id}/remove": ADMIN_FORM,
+    "GET /admin/money/reprice": ADMINS,
+    "POST /admin/money/reprice": ADMIN_FORM,
+    "GET /admin/money/reprice/{job_id}": ADMINS,
+    "POST /admin/money/reprice/{job_id}/apply": ADMIN_FORM,
     # Without a model, it is a 404.
     "GET /admin/money/model": ADMINS,
     "GET /admin/money/prices/new": ADMINS,

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,12 +9,15 @@ from urllib.parse import urlsplit
 import typer
 
 from datalayer.cleaning import utc_now
-from datalayer.records.usage import LlmCall, Price, Repricing, plain_amount
+from datalayer.records.billing import Repricing
+from datalayer.records.usage import Price, plain_amount
 from threadkeeper.commands.database import UsageStore, amount_of, new_id, time_for_display, time_of, with_usage
 from threadkeeper.commands.price_files import PriceFileError, read_prices
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
+from threadkeeper.pricing.history import ChatServer
 from threadkeeper.pricing.overriding import later_than
-from threadkeeper.pricing.rates import Costs, costs_of, rates_of
+from threadkeeper.pricing.rates import rates_of
+from threadkeeper.pricing.repricing import reprice as recalculate
 from threadkeeper.settings.settings import Settings
 
 prices_app = typer.Typer(no_args_is_help=True, help="Set and list your own prices. They override published prices.")
@@ -137,14 +139,12 @@ def reprice(
     zone = settings.usage_time_zone
     begin = time_of(since, "--since", zone)
 
+    # A call stores only the host of the server.
+    host = urlsplit(settings.openai_base_url).hostname if settings.openai_base_url else None
+    server = ChatServer(host or "", settings.openai_base_url)
+
     async def work(store: UsageStore) -> Repricing:
-        own, behind = await store.list_prices(), await _models_behind(store, begin)
-
-        def cost_of(call: LlmCall) -> Costs | None:
-            name = call.answered_by or behind.get((call.model, call.provider or ""))
-            return _costs_of(replace(call, answered_by=name), own, settings)
-
-        return await store.reprice(begin, cost_of, forget=forget, dry_run=not apply)
+        return await recalculate(store, server, begin, forget=forget, dry_run=not apply)
 
     done = with_usage(settings, work)
     for line in _report(done, time_for_display(begin, zone), forget=forget, apply=apply):
@@ -152,28 +152,6 @@ def reprice(
     if not apply and (done.changed or (forget and done.unlisted)):
         command = ["threadkeeper", "reprice", "--since", since, *(["--forget"] if forget else []), "--apply"]
         typer.echo(f"Dry run: nothing was changed. To apply, run `{shlex.join(command)}`.")
-
-
-async def _models_behind(store: UsageStore, begin: str) -> dict[tuple[str, str], str | None]:
-    """What answered last under the names of calls whose server did not name its model, by model and provider.
-
-    These are answers that broke off early, and those of Azure that older versions stored with an empty name.
-    """
-    unnamed: set[tuple[str, str]] = set()
-
-    def look(call: LlmCall) -> None:
-        if not call.answered_by:
-            unnamed.add((call.model, call.provider or ""))
-
-    await store.reprice(begin, look)
-    return {names: await store.last_answered_by(*names) for names in sorted(unnamed)}
-
-
-def _costs_of(call: LlmCall, own: Sequence[Price], settings: Settings) -> Costs | None:
-    # A call stores only the host of the server, but some published prices are for one path of a host.
-    address = settings.openai_base_url
-    is_there = address is not None and urlsplit(address).hostname == call.provider
-    return costs_of(call, own, address if is_there else None)
 
 
 def _report(done: Repricing, begin: str, *, forget: bool, apply: bool) -> list[str]:

@@ -11,6 +11,7 @@ from datalayer.records.knowledge import Training
 from threadkeeper.chat.model import Model
 from threadkeeper.jobs.backups import register_backups
 from threadkeeper.jobs.imports import register_imports
+from threadkeeper.jobs.repricing import register_repricing
 from threadkeeper.jobs.retention import register_retention
 from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.jobs.titles import register_titles
@@ -18,6 +19,7 @@ from threadkeeper.jobs.trainings import Train, register_trainings
 from threadkeeper.knowledge.missing import NoKnowledge
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.knowledge.suggestions import Suggester
+from threadkeeper.pricing.history import ChatServer
 from threadkeeper.settings.settings import Settings
 
 
@@ -27,9 +29,15 @@ def register_jobs(layer: ChainlitLayer, settings: Settings, model: Model, knowle
     register_imports(layer, settings.data_dir.absolute() / "imports", settings.retention_days.get("threads"))
     if dump_line(settings) is None:
         register_backups(layer, settings.resolved_database_url, settings.data_dir.absolute() / "backups")
+    register_repricing(layer, server_of(model))
     register_titles(layer, model, settings.title_model)
     suggester = Suggester(layer, model, settings.title_model)
     register_trainings(layer, training_with(knowledge, suggester))
+
+
+def server_of(model: Model) -> ChatServer:
+    """The server of the chat's models, for their prices."""
+    return ChatServer() if model.demo else ChatServer(model.source.provider, model.source.base_url)
 
 
 def dump_line(settings: Settings) -> str | None:

@@ -4,28 +4,31 @@ Each act leaves a row in the audit.
 """
 
 import hmac
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from datalayer import SYSTEM, InvalidRecord, Limit, acting_as
+from datalayer import SYSTEM, InvalidRecord, acting_as
+from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.chat import ROLES
-from datalayer.records.usage import Period
+from threadkeeper.web.admin.limits import FIELDS, PERIODS, UNITS, limit_of
 from threadkeeper.web.admin.people import COST_DAYS, INVITATION_DAYS, invited, known_user
+from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.addresses import PublicUrl
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.fields import Fields
+from threadkeeper.web.pages.forms import Filled, Form, redirect_to
 from threadkeeper.web.pages.receipts import receipt_page
 from threadkeeper.web.pages.sentences import speaker
+from threadkeeper.web.pages.shell import PageWriter
 from threadkeeper.web.pages.zone import Zone
 
-UNITS: tuple[Literal["tokens", "dollars"], ...] = ("tokens", "dollars")
-PERIODS: tuple[Period, ...] = get_args(Period)
+_NEW_LIMIT = {"amount": "", "unit": "tokens", "period": "month"}
 _LONGEST_CONFIRMATION = 1_000
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -36,11 +39,26 @@ async def read_person(
     *, request: Request, person: Admin, layer: Layer, pages: Pages, zone: Zone, user_id: str
 ) -> Response:
     found = await known_user(layer, user_id)
+    return await _page(request, layer, pages, found, person=person, zone=zone, form=Filled(_NEW_LIMIT))
+
+
+async def _page(
+    request: Request,
+    layer: ChainlitLayer,
+    pages: PageWriter,
+    found: Any,
+    *,
+    person: Person,
+    zone: ZoneInfo,
+    form: Filled,
+    status: int = 200,
+) -> Response:
     with acting_as(SYSTEM):
         standings = await layer.limit_standings(found.user.id, None, zone=pages.time_zone)
     values = {
         "found": found,
         "standings": standings,
+        "form": form,
         "is_me": found.user.id == person.id,
         "roles": ROLES,
         "units": UNITS,
@@ -49,7 +67,7 @@ async def read_person(
         "invitation_days": INVITATION_DAYS,
         "saved": "saved" in request.query_params,
     }
-    return pages.page(request, "admin/person.html", values, person=person, zone=zone)
+    return pages.page(request, "admin/person.html", values, person=person, zone=zone, status=status)
 
 
 @router.post("/admin/people/{user_id}/role")
@@ -107,19 +125,16 @@ async def end_logins(person: Admin, _form: Form, layer: Layer, user_id: str) -> 
 
 
 @router.post("/admin/people/{user_id}/limits")
-async def put_limit(request: Request, person: Admin, form: Form, layer: Layer, user_id: str) -> Response:
+async def put_limit(
+    *, request: Request, person: Admin, form: Form, layer: Layer, pages: Pages, zone: Zone, user_id: str
+) -> Response:
     found = await known_user(layer, user_id)
-    unit = next((one for one in UNITS if one == form.one("unit")), None)
-    period = next((one for one in PERIODS if one == form.one("period")), None)
-    if unit is None or period is None:
-        raise InvalidInput("bad_choice", value=f"{form.one('unit')} {form.one('period')}"[:60])
-    amount = form.amount("amount", speaker(request).language)
-    try:
-        with acting_as(SYSTEM):
-            limit = Limit(str(uuid.uuid4()), "user", found.user.id, period, unit, amount)
-            await layer.put_limit(limit, by=person.identifier)
-    except InvalidRecord:
-        raise InvalidInput("admin_bad_limit") from None
+    fields = Fields(form, speaker(request), FIELDS)
+    limit = limit_of(fields, "user", found.user.id)
+    if limit is None:
+        return await _page(request, layer, pages, found, person=person, zone=zone, form=fields.filled, status=400)
+    with acting_as(SYSTEM):
+        await layer.put_limit(limit, by=person.identifier)
     return _back_to(found, "limits")
 
 

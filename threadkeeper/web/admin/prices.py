@@ -7,6 +7,7 @@ import re
 import uuid
 from datetime import datetime
 from decimal import Decimal
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -85,6 +86,9 @@ async def read_price(
     with acting_as(SYSTEM):
         lately = named_models(await layer.called_models(CallFilter(since=used_since())))
         since_then = named_models(await layer.called_models(CallFilter(since=price.valid_from)))
+    unpriced = [
+        one for one in since_then if one.unpriced and price.is_active and is_for(price, one.names, one.provider)
+    ]
     have, others = _models_of(price, own, lately, server)
     values = {
         "price": price,
@@ -92,9 +96,8 @@ async def read_price(
         "later": later_than(price, own) if price.is_active else [],
         "have": have,
         "others": others,
-        "unpriced": sum(
-            one.unpriced for one in since_then if price.is_active and is_for(price, one.names, one.provider)
-        ),
+        "unpriced": sum(one.unpriced for one in unpriced),
+        "offer": _offer(price, unpriced, zone),
         "model_address": model_address,
         "price_address": price_address,
     }
@@ -159,6 +162,14 @@ def _models_of(
         elif is_for(price, one.names, one.provider):
             others.append(one)
     return have, others
+
+
+def _offer(price: Price, unpriced: list[Named], zone: ZoneInfo) -> str:
+    """The form that recalculates the costs of these models since the price is valid."""
+    day = datetime.fromisoformat(price.valid_from).astimezone(zone).date().isoformat()
+    names = {one.model for one in unpriced}
+    model = {"model": names.pop()} if len(names) == 1 else {}
+    return f"/admin/money/reprice?{urlencode({'since': day} | model)}"
 
 
 async def _form(

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from threadkeeper.web.admin import models, money, people, person, prices, start, system
+from threadkeeper.web.admin import limits, models, money, people, person, prices, repricing, start, system
 
 router = APIRouter()
-for room in (start, people, person, models, money, prices, system):
+for room in (start, people, person, models, money, prices, limits, repricing, system):
     router.include_router(room.router)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from fastapi import APIRouter, Request, Response
 
 from datalayer import SYSTEM, acting_as
-from datalayer.billing.billing import DEFAULT_PROJECT
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.records.usage import Limit, Price, plain_amount
@@ -31,6 +30,7 @@ from threadkeeper.web.api.usage_shapes import (
 )
 from threadkeeper.web.auth.roles import sees_all_usage
 from threadkeeper.web.pages.dependencies import Layer, Pages
+from threadkeeper.web.usage.limit_subjects import id_of_subject
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
@@ -163,18 +163,8 @@ async def _limit(layer: ChainlitLayer, limit_id: str) -> Limit:
 
 async def _subject(layer: ChainlitLayer, scope: str, subject: str) -> str:
     """The id of what a limit is of."""
-    found: str | None = None
     with acting_as(SYSTEM):
-        if scope == "user":
-            account = await layer.get_account(subject)
-            found = account.user.id if account else None
-        elif scope == "project":
-            # The first call makes the project of the chat, but its limit holds for that call too.
-            is_default = subject == DEFAULT_PROJECT
-            found = await layer.default_project() if is_default else await layer.project_id(subject)
-        else:
-            key = await layer.get_api_key(subject)
-            found = key.id if key else None
+        found = await id_of_subject(layer, scope, subject)
     if found is None:
         raise invalid("body.subject", f"there is no such {scope}")
     return found

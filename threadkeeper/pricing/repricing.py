@@ -1,0 +1,75 @@
+"""Recalculates the costs of stored calls by today's prices, for the command and the pages."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from datalayer.billing.repricing import CostOf
+from datalayer.records.billing import Repricing
+from datalayer.records.usage import LlmCall, Price
+from threadkeeper.pricing.history import ChatServer
+from threadkeeper.pricing.rates import Costs, costs_of
+
+
+class RepricingStore(Protocol):
+    """What is needed of the data layer."""
+
+    async def list_prices(self) -> list[Price]: ...
+    async def last_answered_by(self, model: str, provider: str) -> str | None: ...
+    async def reprice(
+        self,
+        since: str,
+        cost_of: CostOf,
+        *,
+        until: str | None = None,
+        models: Sequence[str] = (),
+        forget: bool = False,
+        dry_run: bool = True,
+    ) -> Repricing: ...
+
+
+async def reprice(
+    store: RepricingStore,
+    server: ChatServer,
+    since: str,
+    *,
+    until: str | None = None,
+    models: Sequence[str] = (),
+    forget: bool = False,
+    dry_run: bool = True,
+) -> Repricing:
+    """Recalculate costs as `Billing.reprice` does, by the prices that are known today.
+
+    Args:
+        store: of the calls and prices.
+        server: of the chat. A call stores only the host of its server, but some published prices are for one path.
+        since, until, models, forget, dry_run: as of `Billing.reprice`.
+
+    Raises:
+        InvalidRecord: a time is missing or not valid.
+    """
+    own = await store.list_prices()
+    behind = await _models_behind(store, since, until, models)
+
+    def cost_of(call: LlmCall) -> Costs | None:
+        name = call.answered_by or behind.get((call.model, call.provider or ""))
+        return costs_of(replace(call, answered_by=name), own, server.address_for(call.provider))
+
+    return await store.reprice(since, cost_of, until=until, models=models, forget=forget, dry_run=dry_run)
+
+
+async def _models_behind(
+    store: RepricingStore, since: str, until: str | None, models: Sequence[str]
+) -> dict[tuple[str, str], str | None]:
+    """What answered last under the names of calls whose server did not name its model, by model and provider.
+
+    These are answers that broke off early, and those of Azure that older versions stored with an empty name.
+    """
+    unnamed: set[tuple[str, str]] = set()
+
+    def look(call: LlmCall) -> None:
+        if not call.answered_by:
+            unnamed.add((call.model, call.provider or ""))
+
+    await store.reprice(since, look, until=until, models=models)
+    return {names: await store.last_answered_by(*names) for names in sorted(unnamed)}
