@@ -143,11 +143,14 @@ class Billing(Limiting):
         """All projects with their providers, by slug."""
         return await self.database.query(projects.list_all)
 
-    async def put_project(self, project: Project, *, only_if: Condition[Project] | None = None) -> Project:
+    async def put_project(
+        self, project: Project, *, by: str | None = None, only_if: Condition[Project] | None = None
+    ) -> Project:
         """Store a project, or replace the one with the same slug, whose id stays; returns it as stored.
 
         Args:
             project: to be stored.
+            by: the admin in whose name it is done, for the audit.
             only_if: what the stored project must be like, in the same transaction.
 
         Raises:
@@ -161,7 +164,9 @@ class Billing(Limiting):
 
         async def put(connection: AsyncConnection) -> str:
             await projects.demand(connection, cleaned.slug, only_if)
-            return await projects.upsert(connection, self.database.dialect, cleaned)
+            project_id = await projects.upsert(connection, self.database.dialect, cleaned)
+            await note(connection, "put_project", by, project=project_id, slug=cleaned.slug)
+            return project_id
 
         async def read(connection: AsyncConnection) -> Project | None:
             return await projects.get(connection, cleaned.slug)

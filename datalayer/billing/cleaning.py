@@ -65,15 +65,15 @@ def clean_project(project: Project) -> Project:
     if not project.name.strip():
         raise InvalidRecord("a project needs a name")
     for slug in (project.slug, *(provider.slug for provider in project.providers)):
-        if not _SLUG.fullmatch(slug):
+        if not is_slug(slug):
             raise InvalidRecord(f"the slug {clean_text(slug)!r} is not valid: use a-z and 0-9, with hyphens in between")
     if len({provider.slug for provider in project.providers}) < len(project.providers):
         raise InvalidRecord("two providers of the project have the same slug")
     for provider in project.providers:
-        if provider.secret is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", provider.secret):
+        if provider.secret is not None and not is_secret_name(provider.secret):
             # The value is not repeated: it may be the key itself.
             raise InvalidRecord("the secret must be the name of an environment variable, in capitals, and not the key")
-        if provider.base_url is not None and not _is_address(provider.base_url):
+        if provider.base_url is not None and not is_address(provider.base_url):
             raise InvalidRecord(
                 f"the base_url of the provider {provider.slug!r} must begin with http:// or https:// and have neither "
                 "a user, a query nor a fragment"
@@ -89,7 +89,18 @@ def clean_project(project: Project) -> Project:
     )
 
 
-def _is_address(url: str) -> bool:
+def is_slug(text: str) -> bool:
+    """Whether this can be the slug of a project or provider."""
+    return _SLUG.fullmatch(text) is not None
+
+
+def is_secret_name(text: str) -> bool:
+    """Whether this can be the name of the environment variable with a key."""
+    return re.fullmatch(r"[A-Z_][A-Z0-9_]*", text) is not None
+
+
+def is_address(url: str) -> bool:
+    """Whether this can be the `base_url` of a provider."""
     try:
         parts = urlsplit(url)
         _ = parts.port

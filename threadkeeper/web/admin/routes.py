@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from threadkeeper.web.admin import limits, models, money, people, person, prices, repricing, start, system
+from threadkeeper.web.admin import limits, models, money, people, person, prices, projects, repricing, start, system
 
 router = APIRouter()
-for room in (start, people, person, models, money, prices, limits, repricing, system):
+for room in (start, people, person, models, money, prices, limits, repricing, projects, system):
     router.include_router(room.router)

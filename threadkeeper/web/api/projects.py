@@ -125,7 +125,7 @@ async def create_project(
     """Make a project."""
     if await layer.project_id(given.slug) is not None:
         raise Problem(409, "exists", "There is a project of this slug.", [("body.slug", "it is in use")])
-    made = await _put(layer, Project(str(uuid.uuid4()), given.slug, given.slug), given)
+    made = await _put(layer, Project(str(uuid.uuid4()), given.slug, given.slug), given, caller)
     note_done(request)
     response.headers["Location"] = location_of(f"/projects/{made.slug}")
     response.headers["ETag"] = _etag(made)
@@ -153,7 +153,7 @@ async def change_project(
     """Change a project. With `If-Match`, only if nobody changed it meanwhile."""
     found = await _of(layer, caller, slug)
     demand_match(if_match, _etag(found))
-    changed = await _put(layer, found, given, matching(if_match, _etag))
+    changed = await _put(layer, found, given, caller, matching(if_match, _etag))
     response.headers["ETag"] = _etag(changed)
     return _shown(changed, caller)
 
@@ -204,6 +204,7 @@ async def _put(
     layer: ChainlitLayer,
     project: Project,
     given: ChangedProject,
+    caller: Caller,
     only_if: Callable[[Project], bool] | None = None,
 ) -> Project:
     changes: dict[str, Any] = given.model_dump(exclude_unset=True, exclude={"slug", "tags", "providers", "name"})
@@ -217,7 +218,7 @@ async def _put(
         )
     with acting_as(SYSTEM):
         try:
-            return await layer.put_project(replace(project, **changes), only_if=only_if)
+            return await layer.put_project(replace(project, **changes), by=caller.identifier, only_if=only_if)
         except NotFound:
             if given.owner is None:
                 raise
