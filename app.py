@@ -41,6 +41,7 @@ from threadkeeper.factories import (
     knowledge_on_demand,
     load_limits,
     model_lists,
+    offered_models,
     open_blobs,
     open_model,
     open_telemetry,
@@ -113,7 +114,8 @@ model = open_model(settings, layer, secrets)
 knowledge = knowledge_on_demand(settings, layer, secrets)
 register_jobs(layer, settings, model, knowledge)
 passages = retriever(settings, layer, knowledge, model)
-conversations = Conversations(layer, model, settings, passages)
+models = offered_models(settings, model, layer)
+conversations = Conversations(layer, model, settings, passages, models)
 programs, webhook_places = Programs(layer, conversations), Places(url_hosts(settings.api_webhook_hosts))
 register_answers(layer, programs)
 register_webhooks(layer, webhook_places)
@@ -134,6 +136,7 @@ gateway = GatewayOnDemand(
         passages,
         settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT),
         ExchangeKeeper(layer, passages),
+        models,
     ),
 )
 accounts = Authenticator(layer)
@@ -153,8 +156,8 @@ mount(
         review_policy=review_policy(settings),
         assistant_owners=settings.owners_of_assistants,
         asked_reasons=settings.asked_reasons,
-        assistant_models=() if settings.demo else settings.openai_models,
-        try_assistant=trial(settings, model, passages),
+        offered_models=models,
+        try_assistant=trial(settings, model, models, passages),
         list_models=model_lists(settings, secrets),
         try_model=ModelTrial(model, layer),
         knowledge_limits=load_limits(settings),

@@ -28,6 +28,7 @@ from datalayer.chainlit_dicts import (
     whole_thread_dict_of,
 )
 from datalayer.chainlit_writes import ChainlitWrites, persisted
+from datalayer.chat_models.chat_models import ChatModels
 from datalayer.cleaning import clean_text, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.files.files import Files
@@ -50,6 +51,7 @@ class ChainlitLayer(
     Accounts,
     Assistants,
     Billing,
+    ChatModels,
     Files,
     Imports,
     Installation,

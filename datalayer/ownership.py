@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, exists, false, or_, selec
 from datalayer.errors import Forbidden
 from datalayer.schema.assistants import assistant_users, assistants
 from datalayer.schema.chat import threads, users
+from datalayer.schema.chat_models import chat_model_users, chat_models
 from datalayer.schema.jobs import jobs
 from datalayer.schema.keys import api_keys
 from datalayer.schema.usage import llm_calls, projects
@@ -150,11 +151,31 @@ def assistants_usable_by(kind: Actor) -> ColumnElement[bool]:
         return false()
     named = assistant_users.c
     is_named = exists().where(named.assistantId == assistants.c.id, named.userId == _of_me(users.c.id))
+    is_for_me = _is_for_me(assistants.c.access, assistants.c.role, is_named.correlate(assistants))
+    return or_(is_for_me, assistants_editable_by(kind))
+
+
+def chat_models_usable_by(kind: Actor) -> ColumnElement[bool]:
+    """Whether the actor may use a model that is in the picker: whom it is for, and the admins. Kept as with
+    `readable_by`."""
+    if isinstance(kind, System):
+        return true()
+    if kind is None:
+        return chat_models.c.access == "everyone"
+    named = chat_model_users.c
+    is_named = exists().where(named.model == chat_models.c.name, named.userId == _of_me(users.c.id))
+    is_for_me = _is_for_me(chat_models.c.access, chat_models.c.role, is_named.correlate(chat_models))
+    return or_(is_for_me, _of_me(users.c.role) == "admin")
+
+
+def _is_for_me(
+    access: ColumnElement[Any], role: ColumnElement[Any], is_named: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Whether what a row is about is for everyone, for the role of the acting user, or for named users."""
     return or_(
-        assistants.c.access == "everyone",
-        and_(assistants.c.access == "role", assistants.c.role == _of_me(users.c.role)),
-        and_(assistants.c.access == "users", is_named.correlate(assistants)),
-        assistants_editable_by(kind),
+        access == "everyone",
+        and_(access == "role", role == _of_me(users.c.role)),
+        and_(access == "users", is_named),
     )
 
 

@@ -21,6 +21,7 @@ from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.knowledge.missing import NoKnowledge
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.logs import Redaction
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.settings import Settings, SettingsError, plain
 from threadkeeper.settings.urls import mask_url
@@ -107,11 +108,16 @@ def open_model(settings: Settings, store: CallStore, secrets: Iterable[str]) -> 
     )
 
 
-def trial(settings: Settings, model: Model, retriever: Retriever | None = None) -> Trial:
+def offered_models(settings: Settings, model: Model, layer: "ChainlitLayer") -> OfferedModels:
+    """The models on offer in the chat: those of the settings, and what admins decided."""
+    return OfferedModels(("demo",)) if model.demo else OfferedModels(settings.openai_models, layer)
+
+
+def trial(settings: Settings, model: Model, offered: OfferedModels, retriever: Retriever | None = None) -> Trial:
     """Tries assistants with this model. `retriever` finds passages."""
     return Trial(
         model,
-        models=("demo",) if model.demo else settings.openai_models,
+        offered=offered,
         default_prompt=settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT),
         window=settings.openai_context_tokens,
         retriever=retriever,

@@ -110,9 +110,12 @@ class BackgroundTurns(Protocol):
 class AskThread(Protocol):
     """Asks a question in a thread of the acting user, as a page of the chat would."""
 
-    @property
-    def models(self) -> Sequence[str]:
-        """The models on offer, the default first."""
+    async def models_of(self, owner: str) -> Sequence[str]:
+        """The models on offer for this user, the default first.
+
+        Raises:
+            DataLayerError: they cannot be read.
+        """
 
     @property
     def most_bytes(self) -> int:

@@ -142,8 +142,8 @@ async def add_version(
     return version
 
 
-async def set_access(connection: AsyncConnection, head: Head, access: AssistantAccess, problems: Problems) -> None:
-    """Store who may use the assistant. Names of unknown users are added to the problems."""
+async def ids_of_users(connection: AsyncConnection, access: AssistantAccess, problems: Problems) -> list[str]:
+    """The ids of the named users. Names of unknown users are added to the problems."""
     ids: dict[str, None] = {}
     for name in access.users:
         found = await user_id(connection, name)
@@ -151,6 +151,12 @@ async def set_access(connection: AsyncConnection, head: Head, access: AssistantA
             problems.add("users", "unknown_user", name=name)
         else:
             ids[found] = None
+    return list(ids)
+
+
+async def set_access(connection: AsyncConnection, head: Head, access: AssistantAccess, problems: Problems) -> None:
+    """Store who may use the assistant. Names of unknown users are added to the problems."""
+    ids = await ids_of_users(connection, access, problems)
     values = {"access": access.kind, "role": access.role}
     await connection.execute(update(assistants).where(assistants.c.id == head.id).values(**values))
     await connection.execute(delete(assistant_users).where(assistant_users.c.assistantId == head.id))

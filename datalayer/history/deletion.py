@@ -30,6 +30,7 @@ from datalayer.schema.chat import (
     threads,
     users,
 )
+from datalayer.schema.chat_models import chat_model_users
 from datalayer.schema.jobs import jobs
 from datalayer.schema.keys import api_key_rates, api_keys, api_replies
 from datalayer.schema.knowledge import trainings
@@ -52,7 +53,7 @@ _OF_USER: tuple[Column[Any], ...] = (
     *(feedback_changes.c.userId, feedbacks.c.userId, credentials.c.userId, logins.c.userId),
     *(usage_limits.c.subjectId, usage_reservations.c.userId),
     *(verdict_changes.c.reviewerId, verdicts.c.reviewerId, review_views.c.ownerId, jobs.c.ownerId),
-    *(api_keys.c.userId, invitations.c.userId, prompts.c.ownerId),
+    *(api_keys.c.userId, invitations.c.userId, prompts.c.ownerId, chat_model_users.c.userId),
 )
 _NAMING_USER: tuple[Column[Any], ...] = (
     trainings.c.startedBy,

@@ -28,6 +28,7 @@ from datalayer.schema.chat import (
     steps,
     threads,
 )
+from datalayer.schema.chat_models import CHAT_MODEL_TABLES
 from datalayer.schema.installation import installation_facts
 from datalayer.schema.jobs import job_elections, job_replicas, jobs
 from datalayer.schema.keys import KEY_TABLES, api_replies
@@ -342,6 +343,14 @@ async def _mark_steps_once(connection: AsyncConnection) -> None:
         await connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {function}()")
     for statement in review_triggers.STEPS_ON_POSTGRESQL:
         await connection.exec_driver_sql(statement)
+
+
+@migration()
+async def choose_chat_models(connection: AsyncConnection) -> None:
+    """Add the tables of what admins decide about the models of the chat."""
+    for table in CHAT_MODEL_TABLES:
+        await connection.run_sync(table.create, checkfirst=True)
+    await connection.run_sync(add_indexes, {"chat_models_of_user"})
 
 
 @migration()

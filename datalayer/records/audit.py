@@ -29,6 +29,8 @@ AuditAction = Literal[
     "reprice",
     "start_backup",
     "try_model",
+    "change_model",
+    "change_default_model",
 ]
 
 OF_KEYS: tuple[AuditAction, ...] = ("create_key", "revoke_key")

@@ -22,6 +22,7 @@ from threadkeeper.knowledge.followups import standalone, with_words_of
 from threadkeeper.knowledge.missing import NoKnowledge
 from threadkeeper.knowledge.on_demand import KnowledgeOnDemand
 from threadkeeper.knowledge.service import KnowledgeService
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.settings.settings import Settings
 
 NOBODY = Purpose("embedding")
@@ -194,7 +195,7 @@ async def test_passages_that_are_trained_no_more_are_missing_when_they_are_read_
 
 async def test_a_trial_shows_what_was_found_and_the_demo_quotes_it(rig: Rig) -> None:
     await rig.train()
-    trial = Trial(DemoModel(), models=("demo",), default_prompt="Be brief.", retriever=rig.retriever())
+    trial = Trial(DemoModel(), offered=OfferedModels(("demo",)), default_prompt="Be brief.", retriever=rig.retriever())
     user = (await rig.layer.add_account("alice", "hash")).id
     question = "the harbour opens at six in the morning"
     tried = await trial(assistant(), question, user_id=user, language="zh-CN")
@@ -206,7 +207,7 @@ async def test_a_trial_shows_what_was_found_and_the_demo_quotes_it(rig: Rig) -> 
     unknown = await trial(strict, "harbour", user_id=user, language="en-US")
     assert (unknown.answer, unknown.is_unknown, len(unknown.below)) == ("No idea.", True, 2)
     other = KnowledgeRetriever(KnowledgeOnDemand(_refuse), rig.layer, rig.model, rewrite_model="echo")
-    failing = Trial(DemoModel(), models=("demo",), default_prompt="", retriever=other)
+    failing = Trial(DemoModel(), offered=OfferedModels(("demo",)), default_prompt="", retriever=other)
     failed = await failing(strict, question, user_id=user, language="en-US")
     assert "cannot search the documents" in str(failed.error)
 

@@ -195,6 +195,8 @@ WITHOUT_OWNER = {
     *("list_users", "is_new", "names_alike", "names_of_users"),
     # For the system alone: see `test_installation`.
     *("first_steps", "note_first_steps", "note_backup", "note_admin_act", "database_facts", "replicas"),
+    # The same, and users for themselves: see `test_chat_models`.
+    *("list_chat_models", "put_chat_model", "reset_chat_model", "put_default_chat_model", "usable_chat_models"),
     # The same: see `test_people`.
     *("page_of_users", "listed_user", "invite", "find_invitation", "accept_invitation", "end_logins_of_user"),
     *(

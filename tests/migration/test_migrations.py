@@ -102,6 +102,7 @@ STEPS = [
     "keep_prompts",
     "mark_changed_steps_once",
     "mark_changed_threads_once",
+    "choose_chat_models",
     "remember_facts",
     "list_threads_beside_the_archive",
     "complete_rows_of_older_versions",

@@ -21,6 +21,7 @@ from threadkeeper.chat.providers.openai_answers import StreamReading, read_compl
 from threadkeeper.chat.providers.thought import AnswerReader, joined
 from threadkeeper.chat.trying import Trial
 from threadkeeper.chat.wording import explain
+from threadkeeper.offered_models import OfferedModels
 
 PICTURE = Picture("image/png", PNG)
 KINDS: dict[str, ContentKind] = {
@@ -92,7 +93,7 @@ def test_the_user_is_told_in_both_languages() -> None:
 
 @pytest.mark.parametrize("name", ["others:images:alone", "others:tool_calls:alone", "empty", "think-only:reasoning"])
 async def test_the_trial_of_an_assistant_says_why_there_is_no_text(model: Model, name: str) -> None:
-    trial = Trial(model, models=(name,), default_prompt="")
+    trial = Trial(model, offered=OfferedModels((name,)), default_prompt="")
     assistant = Assistant("1", "helper", 1, 1, AssistantSettings(name="Helper"))
     tried = await trial(assistant, "hello", user_id="1", language="en")
     assert tried.error is not None

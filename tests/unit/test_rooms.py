@@ -33,6 +33,7 @@ def test_the_module_with_the_name_of_its_folder_has_no_sql() -> None:
             "assistants",
             "backup",
             "billing",
+            "chat_models",
             "files",
             "imports",
             "installation",

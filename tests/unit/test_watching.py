@@ -72,7 +72,7 @@ def turns(layer: ChainlitLayer) -> Turns:
 
 @pytest.fixture
 def watch(layer: ChainlitLayer, turns: Turns) -> Watch:
-    return Watch(layer, turns, lambda *_, **__: None, ("demo",), has_footers=False)
+    return Watch(layer, turns, lambda *_, **__: None, has_footers=False)
 
 
 async def test_no_page_can_end_the_view_of_others(

@@ -45,6 +45,7 @@ from threadkeeper.knowledge.loaders.base import LoadOptions
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.pricing.history import ChatServer
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.report import shown_settings
@@ -177,6 +178,12 @@ def webhook_places() -> Places:
 
 
 @pytest.fixture
+def offered_models(layer: ChainlitLayer) -> OfferedModels:
+    """The models on offer, which are read again for each request."""
+    return OfferedModels(MODELS, layer, seconds=0)
+
+
+@pytest.fixture
 def model_pages(layer: ChainlitLayer) -> dict[str, Any]:
     """What the page of the models asks: no server, and the demo."""
     return {"list_models": ModelLists([]), "try_model": ModelTrial(DemoModel(), layer)}
@@ -193,6 +200,7 @@ def whole_app(
     review_policy: ReviewPolicy,
     webhook_places: Places,
     model_pages: dict[str, Any],
+    offered_models: OfferedModels,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> FastAPI:
@@ -214,14 +222,14 @@ def whole_app(
         review_policy=review_policy,
         assistant_owners=OWNERS,
         asked_reasons=review_policy.reasons,
-        assistant_models=MODELS,
+        offered_models=offered_models,
         knowledge_limits=KNOWLEDGE_LIMITS,
         knowledge_places=KNOWLEDGE_PLACES,
         webhook_places=webhook_places,
         shown_settings=shown_settings,
         accounts=accounts,
         chat_server=CHAT_SERVER,
-        try_assistant=Trial(DemoModel(), models=("demo",), default_prompt="Be brief."),
+        try_assistant=Trial(DemoModel(), offered=OfferedModels(("demo",)), default_prompt="Be brief."),
         **model_pages,
     )
     routers = (*ours, gateway_router(gateway), *extra_routers)

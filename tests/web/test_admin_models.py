@@ -88,7 +88,7 @@ async def test_each_server_shows_its_models_or_its_own_words(ada: httpx.AsyncCli
     page = await page_at(ada, "/admin/models")
     answering, refusing, odd, listless, hanging, away = page.all("section", class_="server")
     assert "It offers 3 models." in answering.text
-    assert [one.one("span").text for one in answering.all("li")] == ["context-echo", "echo", "slow:200:0.02"]
+    assert [one.all("span")[0].text for one in answering.all("li")] == ["context-echo", "echo", "slow:200:0.02"]
     assert refusing.one("code", class_="words").text == ("HTTP 401 invalid_api_key: Incorrect API key provided: ***.")
     assert "check the key in the settings" in refusing.text
     assert "The answer is no list of models." in odd.text

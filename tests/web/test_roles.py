@@ -263,6 +263,11 @@ WHO_MAY = {
     "POST /admin/start/hide": ADMIN_FORM,
     "POST /admin/start/show": ADMIN_FORM,
     "GET /admin/models": ADMINS,
+    "GET /admin/models/edit": ADMINS,
+    "POST /admin/models/edit": ADMIN_FORM,
+    "POST /admin/models/reset": ADMIN_FORM,
+    "POST /admin/models/default": ADMIN_FORM,
+    "POST /admin/models/default/reset": ADMIN_FORM,
     "POST /admin/models/try": ADMIN_FORM,
     "GET /admin/system": ADMINS,
     "POST /admin/system/backup": ADMIN_FORM,
@@ -354,7 +359,7 @@ OF_PROGRAMS = {
     DELETER_KEYS: "account or admin",
 }
 
-MOVED = {"/review/statistics": 308, "/admin": 303, "/admin/money/model": 404}
+MOVED = {"/review/statistics": 308, "/admin": 303, "/admin/money/model": 404, "/admin/models/edit": 303}
 
 
 def routes(found: Iterable[Any]) -> Iterator[tuple[str, str]]:

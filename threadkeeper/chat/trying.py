@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from datalayer.ownership import acting_user
 from datalayer.records.assistants import Assistant
 from datalayer.records.knowledge import Passage
 from threadkeeper.chat.answer import no_answer
@@ -21,6 +22,7 @@ from threadkeeper.chat.context.history import Question, build_messages
 from threadkeeper.chat.context.tokens import window_of
 from threadkeeper.chat.model import Model, ModelError, ModelRequest, NotShown, Purpose
 from threadkeeper.chat.wording import explain
+from threadkeeper.offered_models import OfferedModels
 
 KIND = "try"
 """The kind of the calls."""
@@ -51,7 +53,7 @@ class Trial:
         self,
         model: Model,
         *,
-        models: Sequence[str],
+        offered: OfferedModels,
         default_prompt: str,
         window: int | None = None,
         retriever: Retriever | None = None,
@@ -59,20 +61,25 @@ class Trial:
         """
         Args:
             model: answers.
-            models: the models on offer, the default first.
+            offered: the models on offer.
             default_prompt: for assistants without a prompt.
             window: tokens that question and answer may have together; if None, the model's known window.
             retriever: finds passages.
         """
-        self._model, self._models = model, models
+        self._model, self._offered = model, offered
         self._default_prompt = default_prompt
         self._window = window
         self._retriever = retriever
 
     async def __call__(self, assistant: Assistant, question: str, *, user_id: str, language: str) -> Tried:
-        """Ask the question. A failure of the model is part of the result."""
+        """Ask the question, as the acting user. A failure of the model is part of the result.
+
+        Raises:
+            DataLayerError: it is not known which models are on offer.
+        """
         settings, began = assistant.settings, time.perf_counter()
-        model = settings.model if settings.model in self._models else self._models[0]
+        choice = await self._offered.of(acting_user.get())
+        model = settings.model if settings.model in choice.names else choice.default
         version = assistant.version or None
         purpose = Purpose(KIND, user_id=user_id, assistant=assistant.slug or None, assistant_version=version)
         left_out: list[str] = []

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import chainlit as cl
-from chainlit.session import BaseSession
+from chainlit.session import BaseSession, WebsocketSession
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.assistants import Assistant
@@ -23,11 +23,12 @@ from threadkeeper.chat.assistants import (
 from threadkeeper.chat.context.history import CONTINUE_PROMPT, Question
 from threadkeeper.chat.wording import say
 from threadkeeper.conversation.assistants import Answerer, answerer_of
-from threadkeeper.conversation.chat_settings import MODEL, Choices
+from threadkeeper.conversation.chat_settings import Choices, offer_models, offer_no_settings, offer_settings
 from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.passages import NO_PASSAGES, Passages, passages_of
 from threadkeeper.conversation.reply import purpose_of_session
 from threadkeeper.conversation.turn_order import Turns
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.tracing.hooks import note_assistant
 
 
@@ -41,10 +42,22 @@ class Prepared:
     idk: str | None = None
 
 
+async def offer_choices(
+    answerer: Answerer, default: Choices, values: Mapping[str, Any], modes: object, language: str
+) -> None:
+    """Offer the settings and the models of a conversation that is opened; an assistant has its own settings."""
+    if answerer.assistant is None:
+        await offer_settings(values, default, language)
+    else:
+        await offer_no_settings()
+    has_profile = bool(cl.context.session.chat_profile)
+    await offer_models(answerer.models, answerer.model(modes), language, removes=has_profile)
+
+
 class Answerers:
     """Looks up the assistant of a session for each turn, and finds the passages for its questions.
 
-    `models` are those on offer, the default first; `default_prompt` is for assistants without a prompt.
+    `offered` knows the models; `default_prompt` is for assistants without a prompt.
     """
 
     def __init__(
@@ -52,13 +65,13 @@ class Answerers:
         layer: ChainlitLayer,
         turns: Turns,
         *,
-        models: Sequence[str],
+        offered: OfferedModels,
         default_prompt: str,
         retriever: Retriever | None = None,
     ) -> None:
         self._layer = layer
         self._turns = turns
-        self._models = models
+        self._offered = offered
         self._default_prompt = default_prompt
         self._retriever = retriever
 
@@ -69,9 +82,12 @@ class Answerers:
             DataLayerError: the assistant cannot be read.
         """
         turns = self._turns.of(session)
-        answerer = await answerer_of(self._layer, session.chat_profile)
+        answerer = await answerer_of(self._layer, self._offered, session.chat_profile)
         if answerer.missing and turns.answerer.missing != answerer.missing:
             await notice(answerer.why(language)).send()
+        if isinstance(session, WebsocketSession) and turns.answerer.models not in ((), answerer.models):
+            # Decided since the page was opened, or since its last question.
+            await offer_models(answerer.models, answerer.models[0], language, removes=True)
         turns.answerer = answerer
         if answerer.assistant is not None:
             note_assistant(answerer.assistant.slug, answerer.assistant.version)
@@ -166,10 +182,8 @@ class Answerers:
 
     async def pick(self, answerer: Answerer, message: cl.Message, language: str) -> str:
         """The model that answers: the assistant's, else the one that was picked. The user is told of another one."""
-        model = answerer.model(message.modes, self._models)
-        own = answerer.assistant.settings.model if answerer.assistant is not None else ""
-        wanted = own or (message.modes or {}).get(MODEL, model)
-        # The picker of the page may still have the model of an earlier conversation.
-        if wanted != model and (own or len(answerer.models(self._models)) > 1):
+        model, wanted = answerer.model(message.modes), answerer.unavailable(message.modes)
+        # The picker of the page may still have the model of an earlier conversation, or one that was taken away.
+        if wanted is not None:
             await cl.context.emitter.send_toast(say("model_unknown", language, model=wanted, other=model), "info")
         return model

@@ -18,12 +18,13 @@ from chainlit.session import WebsocketSession
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError, Forbidden, NotFound
 from datalayer.history.answers import ASSISTANT, PROLOGUE, VERSION
-from datalayer.ownership import SYSTEM, acting_as
+from datalayer.ownership import SYSTEM, acting_as, acting_user
 from datalayer.records.assistants import DEFAULT_ASSISTANT, Assistant
 from threadkeeper.chat.assistants import sampling_of
 from threadkeeper.chat.model import Purpose
 from threadkeeper.chat.wording import say
-from threadkeeper.conversation.chat_settings import Choices, chosen_model
+from threadkeeper.conversation.chat_settings import Choices, chosen_model, picked_model
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.settings.root_path import root_path, under_root
 
 logger = logging.getLogger(__name__)
@@ -39,12 +40,14 @@ class Answerer:
     """Who answers a turn: the assistant, or the default chat (None).
 
     `missing` is the slug of the assistant in whose place the default chat answers, and `sentence` the key of the
-    sentence that says why.
+    sentence that says why. `offered` are the models on offer for the user, the default first; empty before it is
+    looked up.
     """
 
     assistant: Assistant | None = None
     missing: str = ""
     sentence: str = ""
+    offered: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, str]:
@@ -56,6 +59,13 @@ class Answerer:
     def why(self, language: str) -> str:
         """The sentence that says why the default chat answers."""
         return say(self.sentence, language, name=self.missing)
+
+    def notices(self, modes: object, language: str) -> list[str]:
+        """What a thread says when it is opened: why the default chat, or another model, answers from now on."""
+        said = [self.why(language)] if self.missing else []
+        if (gone := self.unavailable(modes)) is not None:
+            said.append(say("notice_model_unavailable", language, model=gone, other=self.model(modes)))
+        return said
 
     def choices(self, own: Choices) -> Choices:
         """The parameters of the answer: those of the assistant, else the user's own."""
@@ -69,14 +79,23 @@ class Answerer:
             sampling=sampling_of(settings),
         )
 
-    def models(self, models: Sequence[str]) -> Sequence[str]:
+    @property
+    def models(self) -> tuple[str, ...]:
         """The models to choose from: the one of the assistant, if it names one that is on offer."""
-        wanted = self.assistant.settings.model if self.assistant is not None else ""
-        return (wanted,) if wanted in models else models
+        return (self._own_model,) if self._own_model in self.offered else self.offered
 
-    def model(self, modes: object, models: Sequence[str]) -> str:
+    def model(self, modes: object) -> str:
         """The model that answers a question with these modes."""
-        return chosen_model(modes, self.models(models))
+        return chosen_model(modes, self.models)
+
+    def unavailable(self, modes: object) -> str | None:
+        """The model of the assistant, else the picked one, if it is not on offer; None if it is, or none is wanted."""
+        wanted = self._own_model or picked_model(modes)
+        return wanted if wanted and self.offered and wanted not in self.offered else None
+
+    @property
+    def _own_model(self) -> str:
+        return self.assistant.settings.model if self.assistant is not None else ""
 
     def purpose(self, purpose: Purpose) -> Purpose:
         """The purpose of a call for this answer."""
@@ -88,22 +107,23 @@ class Answerer:
 DEFAULT_CHAT = Answerer()
 
 
-async def answerer_of(layer: ChainlitLayer, profile: str | None) -> Answerer:
-    """Who answers in a session with this profile. One statement; none without a profile.
+async def answerer_of(layer: ChainlitLayer, offered: OfferedModels, profile: str | None) -> Answerer:
+    """Who answers the acting user in a session with this profile. One statement; none without a profile.
 
     Raises:
-        DataLayerError: the assistant cannot be read.
+        DataLayerError: the assistant or the choice of models cannot be read.
     """
+    names = (await offered.of(acting_user.get())).names
     if not profile or profile == DEFAULT_ASSISTANT:
-        return DEFAULT_CHAT
+        return Answerer(offered=names)
     # A page can send any text.
     name = profile[:_LONGEST_NAME]
     try:
-        return Answerer(await layer.usable_assistant(profile))
+        return Answerer(await layer.usable_assistant(profile), offered=names)
     except NotFound:
-        return Answerer(missing=name, sentence="notice_assistant_deleted")
+        return Answerer(missing=name, sentence="notice_assistant_deleted", offered=names)
     except Forbidden:
-        return Answerer(missing=name, sentence="notice_assistant_not_yours")
+        return Answerer(missing=name, sentence="notice_assistant_not_yours", offered=names)
 
 
 async def chat_profiles(layer: ChainlitLayer, language: str | None) -> list[cl.ChatProfile]:

@@ -141,10 +141,16 @@ async def offer_models(models: Sequence[str], chosen: str, language: str, *, rem
     await cl.context.emitter.set_modes([cl.Mode(id=MODEL, name=say("model_picker", language), options=options)])
 
 
-def chosen_model(modes: object, models: Sequence[str]) -> str:
-    """The picked model, or the first one if the pick is not on offer."""
+def picked_model(modes: object) -> str:
+    """The picked model; "" without one. A page can send any value."""
     picked = modes.get(MODEL) if isinstance(modes, Mapping) else None
-    return picked if isinstance(picked, str) and picked in models else models[0]
+    return picked if isinstance(picked, str) else ""
+
+
+def chosen_model(modes: object, models: Sequence[str]) -> str:
+    """The picked model, or the first one if the pick is not on offer. Before it is known what is, the picked one."""
+    picked = picked_model(modes)
+    return picked if picked in models or not models else models[0]
 
 
 def _number(value: Any, default: float) -> float:

@@ -1,20 +1,21 @@
 """What the API key of a program allows: models, and tokens a minute; and the project that pays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.keys import ApiKey
 from threadkeeper.conversation.assistants import answerer_of, profile_of_thread
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.program_turns import TurnRefused
 
 
 class KeyAllowance:
-    """Asks and counts what keys allow. `models`: those on offer, the default first."""
+    """Asks and counts what keys allow. `offered` knows the models on offer."""
 
-    def __init__(self, layer: ChainlitLayer, models: Sequence[str]) -> None:
-        self._layer, self._models = layer, models
+    def __init__(self, layer: ChainlitLayer, offered: OfferedModels) -> None:
+        self._layer, self._offered = layer, offered
 
     async def demand(self, thread: dict[str, Any], question: Mapping[str, Any], key: ApiKey) -> None:
         """Require that the key may ask the question of the thread now.
@@ -34,14 +35,14 @@ class KeyAllowance:
         if not key.models:
             return
         modes = question.get("modes")
-        answerer = await answerer_of(self._layer, profile_of_thread(thread))
-        model = answerer.model(modes, self._models)
+        answerer = await answerer_of(self._layer, self._offered, profile_of_thread(thread))
+        model = answerer.model(modes)
         if model in key.models:
             return
         # An assistant is allowed with its own model, or with the default one if it has none.
         assistant = answerer.assistant
         is_allowed = assistant is not None and f"assistant:{assistant.slug}" in key.models
-        if not is_allowed or model != answerer.model(None, self._models):
+        if not is_allowed or model != answerer.model(None):
             raise TurnRefused("model-not-allowed", f"The key {key.prefix}… does not allow the model {model}.")
 
     async def _demand_rate(self, key: ApiKey) -> None:

@@ -152,7 +152,6 @@ async def offer_for_thread(
     session: Any,
     thread: dict[str, Any],
     language: str,
-    models: Sequence[str],
     *,
     is_again: bool,
     among: Collection[str] | None = None,
@@ -161,13 +160,12 @@ async def offer_for_thread(
 
     Args:
         turns, session, thread, language: of the page.
-        models: on offer.
         is_again: the page had buttons, which are removed.
         among: only under one of these steps.
     """
     of_page = turns.of(session)
     questions = [step for step in thread["steps"] if step["type"] == "user_message"]
-    picked = of_page.answerer.model(questions[-1].get("modes") if questions else None, models)
+    picked = of_page.answerer.model(questions[-1].get("modes") if questions else None)
     offered = offers_of_thread(thread, language, model=picked)
     if offered is None or (among is not None and offered[0] not in among):
         return

@@ -45,13 +45,12 @@ class Programs:
     def __init__(self, layer: ChainlitLayer, conversations: Conversations) -> None:
         self._layer, self._conversations = layer, conversations
         self._turns, self._answering = conversations.parts
-        self._allowed = KeyAllowance(layer, self._answering.models)
+        self._allowed = KeyAllowance(layer, self._answering.offered)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def models(self) -> Sequence[str]:
-        """As `threadkeeper.program_turns.AskThread.models`."""
-        return self._answering.models
+    async def models_of(self, owner: str) -> Sequence[str]:
+        """As `threadkeeper.program_turns.AskThread.models_of`."""
+        return (await self._answering.offered.of(owner)).names
 
     @property
     def most_bytes(self) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import chainlit as cl
@@ -23,6 +23,7 @@ from threadkeeper.chat.attachments.reader import AttachmentRefused
 from threadkeeper.chat.context.refusals import refused_ids
 from threadkeeper.chat.model import Model, ModelError
 from threadkeeper.chat.wording import say
+from threadkeeper.conversation.answerers import offer_choices
 from threadkeeper.conversation.assistants import (
     DEFAULT_CHAT,
     Answerer,
@@ -34,14 +35,7 @@ from threadkeeper.conversation.assistants import (
 from threadkeeper.conversation.audience import ResumedPage
 from threadkeeper.conversation.background import BackgroundTasks
 from threadkeeper.conversation.button_questions import put_question
-from threadkeeper.conversation.chat_settings import (
-    chosen_model,
-    offer_models,
-    offer_no_settings,
-    offer_settings,
-    personal_settings,
-    take_settings,
-)
+from threadkeeper.conversation.chat_settings import personal_settings, take_settings
 from threadkeeper.conversation.claims import Claims
 from threadkeeper.conversation.commands import offer_commands, prompts_of_user, put_prompt_before
 from threadkeeper.conversation.continuing import question_ids, to_continue
@@ -65,6 +59,7 @@ from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.usage_footer import show_footers
 from threadkeeper.conversation.versions import Version, versions_of
 from threadkeeper.conversation.watching import Watch, change_of
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.pricing.rates import load_published
 from threadkeeper.settings.settings import Settings
 from threadkeeper.tracing import hooks
@@ -79,7 +74,12 @@ class Conversations:
     """
 
     def __init__(
-        self, layer: ChainlitLayer, model: Model, settings: Settings, retriever: Retriever | None = None
+        self,
+        layer: ChainlitLayer,
+        model: Model,
+        settings: Settings,
+        retriever: Retriever | None = None,
+        offered: OfferedModels | None = None,
     ) -> None:
         self._layer = layer
         self._model = model
@@ -87,8 +87,10 @@ class Conversations:
         self._turns = Turns(Claims(layer))
         self._is_warm = False
         self.background = BackgroundTasks()
-        self._answering = Answering(layer, model, settings, self._turns, self.background, retriever=retriever)
-        self.watch = Watch(layer, self._turns, self.mark, self._answering.models, has_footers=settings.usage_footer)
+        self._answering = Answering(
+            layer, model, settings, self._turns, self.background, retriever=retriever, offered=offered
+        )
+        self.watch = Watch(layer, self._turns, self.mark, has_footers=settings.usage_footer)
 
     async def _warm_up(self) -> None:
         """Load what the first question needs, and exclude all loaded objects from garbage collection.
@@ -106,7 +108,7 @@ class Conversations:
             self._is_warm = False
             logger.error("the model is not ready: %s", error)
             return
-        for model in {*self._answering.models, self._settings.title_model}:
+        for model in {*self._answering.offered.base, self._settings.title_model}:
             await asyncio.to_thread(self._answering.window_of, model)
         await asyncio.to_thread(load_published)
         # Garbage that is frozen is never freed.
@@ -130,9 +132,9 @@ class Conversations:
         if answerer.missing:
             session.chat_profile = None
             await cl.context.emitter.send_toast(answerer.why(language), "warning")
-            answerer = DEFAULT_CHAT
+            answerer = Answerer(offered=answerer.offered)
         self._turns.of(session).answerer = answerer
-        await self._offer_settings(answerer, personal_settings(session.user), None, language)
+        await offer_choices(answerer, self._answering.default, personal_settings(session.user), None, language)
         await self._offer_commands(session, language, begins=True)
         prologue = await send_prologue(answerer)
         if prologue is not None and answerer.assistant is not None:
@@ -148,23 +150,11 @@ class Conversations:
     async def _answerer_of(self, session: Any) -> Answerer:
         """Who answers in a conversation that is opened."""
         try:
-            return await answerer_of(self._layer, session.chat_profile)
+            return await answerer_of(self._layer, self._answering.offered, session.chat_profile)
         except DataLayerError as error:
             # The next turn looks again, and reports to the user that the store is unavailable.
-            logger.error("the assistant of a conversation cannot be read: %s", error)
+            logger.error("the assistant or the models of a conversation cannot be read: %s", error)
             return DEFAULT_CHAT
-
-    async def _offer_settings(
-        self, answerer: Answerer, values: Mapping[str, Any], modes: object, language: str
-    ) -> None:
-        """Offer the settings and the models; an assistant has its own."""
-        if answerer.assistant is None:
-            await offer_settings(values, self._answering.default, language)
-        else:
-            await offer_no_settings()
-        models = answerer.models(self._answering.models)
-        has_profile = bool(cl.context.session.chat_profile)
-        await offer_models(models, chosen_model(modes, models), language, removes=has_profile)
 
     async def resume(self, thread: dict[str, Any]) -> None:
         """Restore a stored thread: settings, model, an answer in progress, marks of cut answers, usage footers.
@@ -193,14 +183,13 @@ class Conversations:
             thread["metadata"] = {**metadata, "chat_profile": session.chat_profile or DEFAULT_ASSISTANT}
         answerer = turns.answerer = await self._answerer_of(session)
         modes = questions[-1].get("modes") if questions else None
-        await self._offer_settings(answerer, metadata.get("chat_settings") or {}, modes, language)
+        await offer_choices(answerer, self._answering.default, metadata.get("chat_settings") or {}, modes, language)
         await self._offer_commands(session, language, begins=False)
-        if answerer.missing:
-            thread["steps"].append(dict(notice(answerer.why(language)).to_dict()))
+        thread["steps"] += [dict(notice(one).to_dict()) for one in answerer.notices(modes, language)]
         if self._settings.usage_footer:
             await show_footers(thread["steps"], language, replace=is_again)
         if not self._turns.audiences_of(thread["id"]) and not change.is_claimed:
-            await offer_for_thread(self._turns, session, thread, language, self._answering.models, is_again=is_again)
+            await offer_for_thread(self._turns, session, thread, language, is_again=is_again)
         for versions in versions_of(thread["steps"], await self._earlier(thread["id"])).values():
             await renew_version_buttons(versions, versions.at, language)
         page = cast(WebsocketSession, session)
@@ -243,18 +232,26 @@ class Conversations:
         self, message: cl.Message, language: str, session: Any, work: Callable[[bool], Awaitable[None]]
     ) -> None:
         """Run one turn. `work` is told whether its question is asked again."""
-        model = chosen_model(message.modes, self._answering.models)
+        turns = self._turns.of(session)
+
+        def asked() -> str:
+            return turns.answerer.model(message.modes)
+
         try:
             async with self._turns.turn(session, message.id) as again:
-                await remove_offers(self._turns.of(session))
+                await remove_offers(turns)
                 await work(again)
         except AttachmentRefused as refusal:
-            await self._answering.failures.say_file(message, refusal, language, model=model)
+            await self._answering.failures.say_file(
+                message, refusal, language, model=turns.answerer.model(message.modes)
+            )
         except DataLayerError as error:
             hooks.note_failure("storage")
             logger.error("a turn failed: %s", error, extra={"thread_id": message.thread_id, "step_id": message.id})
             sentence = say("not_saved", language)
-            await say_error_with_button(sentence, message.id, language, self._turns, session, model=model)
+            await say_error_with_button(
+                sentence, message.id, language, self._turns, session, model=turns.answerer.model(message.modes)
+            )
         except Exception:
             hooks.note_failure("unforeseen")
             reference = uuid.uuid4().hex[:8]
@@ -262,7 +259,9 @@ class Conversations:
                 "a turn failed, reference %s", reference, extra={"thread_id": message.thread_id, "step_id": message.id}
             )
             sentence = say("something_failed", language, reference=reference)
-            await say_error_with_button(sentence, message.id, language, self._turns, session, model=model)
+            await say_error_with_button(
+                sentence, message.id, language, self._turns, session, model=turns.answerer.model(message.modes)
+            )
         # The answer did not wait until its thread was stored; the end of the turn does.
         await self._layer.settled(session.thread_id)
 

@@ -48,6 +48,7 @@ from threadkeeper.conversation.restoring import put_back
 from threadkeeper.conversation.thread_names import Untitled, give_title, may_be_titled, tell_name
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.versions import Version, versions_of
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.settings.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Answering:
     """Answers the questions of every conversation of this process.
 
     Attributes:
-        models: the models on offer, the default first.
+        offered: the models on offer; by default those of the settings.
         answerers: find the assistant that answers a turn.
         default: the settings of a new chat.
         questions: reads questions with their files.
@@ -76,6 +77,7 @@ class Answering:
         background: BackgroundTasks,
         *,
         retriever: Retriever | None = None,
+        offered: OfferedModels | None = None,
     ) -> None:
         self._layer = layer
         self._model = model
@@ -83,13 +85,10 @@ class Answering:
         self._turns = turns
         self._background = background
         self.questions = QuestionReader(layer, settings)
-        self.models = ("demo",) if model.demo else settings.openai_models
-        self.default = Choices(
-            settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT), settings.temperature, settings.max_tokens
-        )
-        self.answerers = Answerers(
-            layer, turns, models=self.models, default_prompt=self.default.system_prompt, retriever=retriever
-        )
+        self.offered = offered or OfferedModels(("demo",) if model.demo else settings.openai_models)
+        prompt = settings.resolved_system_prompt(DEFAULT_SYSTEM_PROMPT)
+        self.default = Choices(prompt, settings.temperature, settings.max_tokens)
+        self.answerers = Answerers(layer, turns, offered=self.offered, default_prompt=prompt, retriever=retriever)
         self.failures = Failures(layer, turns)
         self.replies: dict[str, Reply] = {}
         self.endings: set[asyncio.Task[None]] = set()
@@ -133,7 +132,7 @@ class Answering:
         if prepared.idk is not None:
             await say_notices(question, language)
             answer_id = await say_unknown(self._layer, answerer, prepared.idk, language)
-            model = answerer.model(message.modes, self.models)
+            model = answerer.model(message.modes)
             await self._offer(message.id, answer_id, "complete", language, again=again, model=model)
             self._entitle(thread, steps, message, answer_id, prepared.idk)
             return
@@ -179,7 +178,7 @@ class Answering:
         facts = facts_of_elements(thread["elements"], version.answer_id)
         restored = await put_back(self._layer, version, facts, language, model=model, footer=footer)
         await self.failures.forget(message)
-        status, model = str((restored.metadata or {})["status"]), answerer.model(message.modes, self.models)
+        status, model = str((restored.metadata or {})["status"]), answerer.model(message.modes)
         await self._offer(message.id, restored.id, status, language, again=True, model=model)
 
     async def _prepare(
@@ -188,7 +187,7 @@ class Answering:
         """The question as its assistant asks it; None if its passages cannot be searched, which the user is told."""
         session = cl.context.session
         own = Choices.from_values(session.chat_settings, self.default)
-        model = answerer.model(message.modes, self.models)
+        model = answerer.model(message.modes)
         try:
             return await self.answerers.prepare(answerer, question, steps, own, language)
         except ModelError as error:
@@ -257,7 +256,7 @@ class Answering:
             )
         except ModelError as error:
             logger.warning("no passages: %s", error, extra={"thread_id": thread["id"], "step_id": answer["id"]})
-            model = answerer.model(message.modes, self.models)
+            model = answerer.model(message.modes)
             await say_error(explain(error, language, model=model), model=model)
             return error.kind
         if prepared.idk is not None:

@@ -64,12 +64,10 @@ class _Shown:
 class Watch(Looking):
     """The pages of this process whose threads are watched."""
 
-    def __init__(
-        self, layer: ChainlitLayer, turns: Turns, mark: Mark, models: Sequence[str], *, has_footers: bool
-    ) -> None:
+    def __init__(self, layer: ChainlitLayer, turns: Turns, mark: Mark, *, has_footers: bool) -> None:
         super().__init__("watch-threads")
         self._layer, self._turns, self._mark = layer, turns, mark
-        self._models, self._has_footers = models, has_footers
+        self._has_footers = has_footers
         self._shown: WeakKeyDictionary[WebsocketSession, _Shown] = WeakKeyDictionary()
         self._is_away = False
 
@@ -216,7 +214,7 @@ class Watch(Looking):
             await remove_offers(turns)
         else:
             ids = {step["id"] for step in thread["steps"]}
-            await offer_for_thread(self._turns, page, thread, language, self._models, is_again=True, among=ids)
+            await offer_for_thread(self._turns, page, thread, language, is_again=True, among=ids)
         self._mark(thread, language, is_alive=is_alive)
         if self._has_footers:
             await show_footers(thread["steps"], language, replace=True)

@@ -134,7 +134,8 @@ class Settings(BaseSettings):
     )
     openai_models: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("gpt-4o-mini",),
-        description="Models to choose from (on Azure: deployments), separated by commas. The first is the default.",
+        description="Models to choose from (on Azure: deployments), separated by commas. The first is the default. "
+        "What admins decide at `/admin/models` takes precedence, for each model.",
     )
     openai_title_model: str | None = Field(
         default=None,

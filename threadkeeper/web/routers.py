@@ -9,6 +9,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loading import LoadLimits
 from threadkeeper.login.accounts import Authenticator
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.pricing.history import ChatServer
 from threadkeeper.program_turns import AskThread
 from threadkeeper.review_policy import ReviewPolicy
@@ -40,7 +41,7 @@ def all_routers(
     review_policy: ReviewPolicy | None = None,
     assistant_owners: Mapping[str, tuple[str, ...]] | None = None,
     asked_reasons: Sequence[str] = (),
-    assistant_models: Sequence[str] = (),
+    offered_models: OfferedModels | None = None,
     try_assistant: TryAssistant | None = None,
     list_models: ListModels | None = None,
     try_model: TryModel | None = None,
@@ -66,7 +67,7 @@ def all_routers(
         review_policy: the operator's settings for the review.
         assistant_owners: the identifiers of each assistant's owners, by its name; owners see the number of its votes.
         asked_reasons: the reasons from which users choose after a thumbs-down.
-        assistant_models: the models on offer for assistants, the default first.
+        offered_models: the models on offer; None for the demo.
         try_assistant: asks an assistant whose settings are not saved yet; None offers no trial.
         list_models, try_model: ask the servers for their models, and one model a question, for the page of the models.
         knowledge_limits: of the files that assistants know.
@@ -90,7 +91,7 @@ def all_routers(
     }
     of_pages = shared | {
         "assistant_owners": assistant_owners or {},
-        "assistant_models": assistant_models,
+        "offered_models": offered_models or OfferedModels(("demo",)),
         "try_assistant": try_assistant,
         "list_models": list_models,
         "try_model": try_model,

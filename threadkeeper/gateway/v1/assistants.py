@@ -76,18 +76,24 @@ class Assistants:
         sentence = f"There is no assistant {name.removeprefix(PREFIX)[:100]!r} for {key.owner}."
         raise Refused(404, "model_not_found", sentence, param="model")
 
-    def model_of(self, assistant: Assistant) -> str:
-        """The model that answers: its own, if that is on offer, else the default one."""
-        models = self._parts.servers.chat.models
-        return assistant.settings.model if assistant.settings.model in models else models[0]
+    async def model_of(self, assistant: Assistant, key: ApiKey) -> str:
+        """The model that answers: its own, if that is on offer for the key's user, else the default one.
 
-    async def ask(self, key: ApiKey, project: Project, assistant: Assistant, talk: Talk) -> AssistantQuestion:
-        """Find the passages for a question.
+        Raises:
+            DataLayerError: it is not known what is on offer.
+        """
+        choice = await self._parts.offered.of(key.owner)
+        return assistant.settings.model if assistant.settings.model in choice.names else choice.default
+
+    async def ask(
+        self, key: ApiKey, project: Project, assistant: Assistant, model: str, talk: Talk
+    ) -> AssistantQuestion:
+        """Find the passages for a question to this model.
 
         Raises:
             Refused: they cannot be searched now, or a limit is reached.
         """
-        found, model = Found(), self.model_of(assistant)
+        found = Found()
         purpose = Purpose(
             "embedding",
             user_id=key.user_id,

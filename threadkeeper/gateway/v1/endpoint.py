@@ -67,6 +67,7 @@ class V1:
             return await self._ask_assistant(asked)
         demand_scope(asked.key, "gateway")
         _demand_model(asked.key, model)
+        await self._demand_offered(asked)
         is_demo = self._is_demo(model)
         if asked.path not in _TALKED or not (is_demo or wants_store(asked.value)):
             return await self._pass_on(asked, asked.body, model, _NOTHING_CITED)
@@ -92,12 +93,12 @@ class V1:
         if asked.path not in _TALKED:
             raise Refused(400, "assistant_not_here", f"An assistant does not answer /v1/{asked.path}.", param="model")
         assistant = await self._assistants.find(key, name)
-        model = self._assistants.model_of(assistant)
+        model = await self._assistants.model_of(assistant, key)
         _demand_model(key, f"{PREFIX}{assistant.slug}", model)
         talk = talk_of(asked.path, asked.value)
         kept_in = await kept(self._parts, key, asked.value, talk, model)
         project = await self._gateway.places.paying(key)
-        question = await self._assistants.ask(key, project, assistant, talk)
+        question = await self._assistants.ask(key, project, assistant, model, talk)
         if kept_in is not None:
             kept_in = replace(kept_in, question=question)
         changes = AnswerChanges(asked.path, question.citing, kept_in)
@@ -128,6 +129,7 @@ class V1:
         """Ask the server of the model."""
         server = self._servers.of(model, asked.path)
         if server is None:
+            # The demo answers no questions on this path.
             raise _no_model(model)
         place = place_of(server, model, asked.path, await self._gateway.places.paying(asked.key))
         target, endpoint = target_at(place, asked)
@@ -149,6 +151,21 @@ class V1:
             )
         )
 
+    async def _demand_offered(self, asked: Wanted) -> None:
+        """Require that a model is on offer for the user of the key, as in the chat, or embeds.
+
+        Raises:
+            Refused: it is not.
+            DataLayerError: it is not known what is.
+        """
+        model, choice = asked.model, await self._parts.offered.of(asked.key.owner)
+        if model in choice.names or (asked.path == "embeddings" and self._servers.embeds(model)):
+            return
+        if model in choice.others:
+            sentence = f"{asked.key.owner} may not use the model {model}: it is on offer for others."
+            raise Refused(403, "model_not_allowed", sentence, param="model")
+        raise _no_model(model)
+
     def _is_demo(self, model: str) -> bool:
         return not self._servers.chat.base_url and model in self._servers.chat.models
 
@@ -168,8 +185,14 @@ class V1:
             if isinstance(event, Delta):
                 yield event.text
 
+    async def _all_models(self, key: ApiKey) -> list[str]:
+        """The models of the chat for the user of the key, the default first, and those that embed."""
+        embedding = self._servers.embedding
+        names = (await self._parts.offered.of(key.owner)).names
+        return list(dict.fromkeys([*names, *(embedding.models if embedding else ())]))
+
     async def _models(self, key: ApiKey, name: str) -> Response:
-        models = [one for one in self._servers.models if _may_use(key, one)] if "gateway" in key.scopes else []
+        models = [one for one in await self._all_models(key) if _may_use(key, one)] if "gateway" in key.scopes else []
         if "assistants" in key.scopes:
             models += [one for one in await self._assistants.names(key) if _may_use(key, one)]
         if not name:

@@ -16,7 +16,8 @@ _OF_DEPLOYMENTS = ("chat/completions", "completions", "embeddings")
 
 @dataclass(frozen=True, slots=True)
 class ModelServer:
-    """A server and its models, the default first. `azure_version`: of Azure's interface, whose models are deployments.
+    """A server and the models of its setting, the default first. `azure_version`: of Azure's interface, whose models
+    are deployments.
 
     Without a base URL it is the demo.
     """
@@ -47,14 +48,14 @@ class ModelServers:
     embedding: ModelServer | None = None
 
     def of(self, model: str, path: str) -> ModelServer | None:
-        """The server that has this model, for a path; None if none has."""
-        wanted = [self.embedding, self.chat] if path == "embeddings" else [self.chat]
-        return next((one for one in wanted if one is not None and one.base_url and model in one.models), None)
+        """The server of a model that is on offer, for a path; None for the demo."""
+        if path == "embeddings" and self.embeds(model):
+            return self.embedding
+        return self.chat if self.chat.base_url else None
 
-    @property
-    def models(self) -> list[str]:
-        """All models, those of the chat first."""
-        return list(dict.fromkeys([*self.chat.models, *(self.embedding.models if self.embedding else ())]))
+    def embeds(self, model: str) -> bool:
+        """Whether the server that embeds has this model."""
+        return self.embedding is not None and model in self.embedding.models
 
 
 DEMO = ModelServers(ModelServer("", ("demo",)))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from datalayer import SYSTEM, acting_as
 from datalayer.records.installation import FirstSteps
 from threadkeeper.web.auth.roles import Admin, LoggedIn, is_admin
-from threadkeeper.web.pages.dependencies import Layer, Pages
+from threadkeeper.web.pages.dependencies import Layer, Offered, Pages
 from threadkeeper.web.pages.failures import PageRoute
 from threadkeeper.web.pages.forms import Form, redirect_to
 from threadkeeper.web.pages.zone import Zone
@@ -15,8 +15,8 @@ from threadkeeper.web.pages.zone import Zone
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-async def _has_model(request: Request) -> bool:
-    return bool(request.state.assistant_models)
+async def _has_model(offered: Offered) -> bool:
+    return not offered.is_demo
 
 
 HasModel = Annotated[bool, Depends(_has_model)]

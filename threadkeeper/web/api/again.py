@@ -49,7 +49,7 @@ async def edit_question(
 ) -> Any:
     """Give a question another text, and answer it anew, as the chat does. All messages behind it are deleted."""
     own_id = await demand_own_thread(layer, caller, thread_id)
-    asks = checked(request, given.content, given.model)
+    asks = await checked(request, caller, given.content, given.model)
     if is_for_later(request, given, prefer):
 
         def store(key: ApiKey) -> Awaitable[str]:
@@ -76,7 +76,7 @@ async def regenerate_answer(
 ) -> Any:
     """Answer the last question anew. The id is that of its answer, of the error in place of one, or of the question."""
     own_id = await demand_own_thread(layer, caller, thread_id)
-    asks = checked(request, None, given.model)
+    asks = await checked(request, caller, None, given.model)
     if is_for_later(request, given, prefer):
 
         def store(key: ApiKey) -> Awaitable[str]:

@@ -13,9 +13,8 @@ from pydantic import BaseModel, Field
 from datalayer import ThreadChoice
 from threadkeeper.program_turns import LONGEST_SYSTEM_PROMPT, SYSTEM_PROMPT
 from threadkeeper.web.api.access import Reader, Writer
-from threadkeeper.web.api.messages import begin_turn, end_of, messages_of
+from threadkeeper.web.api.messages import begin_turn, demand_offered, end_of, messages_of
 from threadkeeper.web.api.once import Once, note_done
-from threadkeeper.web.api.problems import invalid
 from threadkeeper.web.api.route import ERRORS, ApiRoute
 from threadkeeper.web.api.shapes import LONGEST_QUESTION, Message, Strict
 from threadkeeper.web.api.threads import own_head, own_whole_thread, page_of_threads
@@ -97,9 +96,8 @@ async def list_interactions(
 @router.post("/", status_code=201, dependencies=[Once])
 async def create_interaction(request: Request, caller: Writer, layer: Layer, given: NewInteraction) -> Interactions:
     """Make an interaction."""
-    settings, asks = given.settings, request.state.ask_thread
-    if settings.model is not None and settings.model not in asks.models:
-        raise invalid("body.settings.model", f"it is not on offer: {', '.join(asks.models)}")
+    settings = given.settings
+    await demand_offered(request, caller, settings.model, "body.settings.model")
     metadata: dict[str, Any] = {SETTINGS: {"model": settings.model, "role": settings.role}}
     if settings.prompt is not None:
         metadata["chat_settings"] = {SYSTEM_PROMPT: settings.prompt}
@@ -122,9 +120,9 @@ async def create_interaction_message(
 ) -> InteractionMessages:
     """Ask with the whole interaction as context, and wait for the answer: gives the question and the answer."""
     thread = await own_head(layer, caller, str(interaction_id), what="interaction")
-    turn = await end_of(
-        await begin_turn(request, caller, thread["id"], given.content, _settings(thread).model), layer, thread["id"]
-    )
+    model = _settings(thread).model
+    begun = await begin_turn(request, caller, thread["id"], given.content, model, is_of_thread=True)
+    turn = await end_of(begun, layer, thread["id"])
     return InteractionMessages(data=[_message(one, thread["id"]) for one in (turn.question, turn.answer)])
 
 

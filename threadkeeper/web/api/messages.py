@@ -79,7 +79,7 @@ async def ask(
     """
     own_id = await demand_own_thread(layer, caller, thread_id)
     if is_for_later(request, given, prefer):
-        asks = checked(request, given.content, given.model)
+        asks = await checked(request, caller, given.content, given.model)
 
         def store(key: ApiKey) -> Awaitable[str]:
             elements, question_id = given.elements, id_for(request)
@@ -94,14 +94,30 @@ async def ask(
     return await end_of(turn, layer, own_id)
 
 
-def checked(request: Request, content: str | None, model: str | None) -> AskThread:
-    """Who asks this question. Raises Problem: its new text has no letter, or its model is not on offer."""
+async def checked(request: Request, caller: Caller, content: str | None, model: str | None) -> AskThread:
+    """Who asks this question.
+
+    Raises:
+        Problem: its new text has no letter, or its model is not on offer for the caller.
+    """
     if content is not None and not content.strip():
         raise invalid("body.content", "it has no text")
     asks: AskThread = request.state.ask_thread
-    if model is not None and model not in asks.models:
-        raise invalid("body.model", f"it is not on offer: {', '.join(asks.models)}")
+    await demand_offered(request, caller, model, "body.model")
     return asks
+
+
+async def demand_offered(request: Request, caller: Caller, model: str | None, field: str) -> None:
+    """Require that a model is on offer for the caller.
+
+    Raises:
+        Problem: it is not.
+    """
+    if model is not None:
+        asks: AskThread = request.state.ask_thread
+        models = await asks.models_of(caller.identifier)
+        if model not in models:
+            raise invalid(field, f"it is not on offer for {caller.identifier}: {', '.join(models)}")
 
 
 async def begin_turn(
@@ -112,14 +128,20 @@ async def begin_turn(
     model: str | None,
     *,
     elements: Sequence[str] = (),
+    is_of_thread: bool = False,
 ) -> ProgramTurn:
     """Ask a question.
+
+    Args:
+        request, caller: who asks.
+        thread_id, content, model, elements: the question.
+        is_of_thread: the model is that of the thread. If it is no longer on offer, the default answers and says so.
 
     Raises:
         Problem: it has no text, its model is not on offer, or it is refused.
     """
     assert caller.key is not None
-    asks = checked(request, content, model)
+    asks = await checked(request, caller, content, None if is_of_thread else model)
     try:
         turn = await asks(
             thread_id, content, model=model, key=caller.key, elements=elements, question_id=id_for(request)

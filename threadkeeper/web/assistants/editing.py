@@ -11,7 +11,7 @@ from threadkeeper.web.assistants.fields import FOR_WHOM
 from threadkeeper.web.assistants.trying import Tried, TryAssistant
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import LoggedIn
-from threadkeeper.web.pages.dependencies import Pages
+from threadkeeper.web.pages.dependencies import Offered, Pages
 from threadkeeper.web.pages.forms import Filled, Posted
 from threadkeeper.web.pages.sentences import Say, speaker
 from threadkeeper.web.pages.shell import PageWriter
@@ -24,12 +24,13 @@ _MODES = ("wizard", "advanced")
 
 @dataclass(frozen=True, slots=True)
 class Editing:
-    """The request of a person who edits an assistant."""
+    """The request of a person who edits an assistant, with the models on offer for this person; none in the demo."""
 
     request: Request
     person: Person
     pages: PageWriter
     zone: Any
+    models: Sequence[str]
 
     @property
     def say(self) -> Say:
@@ -68,7 +69,6 @@ class Editing:
             status: the HTTP status.
         """
         wanted, saved = (self.request.query_params.get(name, "") for name in ("mode", "saved"))
-        models: Sequence[str] = self.request.state.assistant_models
         own = values["model"]
         content = {
             "assistant": assistant,
@@ -78,7 +78,7 @@ class Editing:
             "types": ASSISTANT_TYPES,
             "training_starts": TRAINING_STARTS,
             "for_whom": FOR_WHOM,
-            "models": list(dict.fromkeys((*models, *([own] if own else ())))),
+            "models": list(dict.fromkeys((*self.models, *([own] if own else ())))),
             "can_try": self.request.state.try_assistant is not None,
             "tried": tried,
             "question": form.one("question", longest=LONGEST_QUESTION) if form else "",
@@ -92,8 +92,9 @@ class Editing:
         )
 
 
-async def _editing(request: Request, person: LoggedIn, pages: Pages, zone: Zone) -> Editing:
-    return Editing(request, person, pages, zone)
+async def _editing(request: Request, person: LoggedIn, pages: Pages, zone: Zone, offered: Offered) -> Editing:
+    models = () if offered.is_demo else (await offered.of(person.identifier)).names
+    return Editing(request, person, pages, zone, models)
 
 
 Editor = Annotated[Editing, Depends(_editing)]

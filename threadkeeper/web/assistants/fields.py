@@ -34,8 +34,7 @@ def filled(settings: AssistantSettings, access: AssistantAccess, owner: str | No
     values |= {name: "\n".join(_one_line(text) for text in getattr(settings, name)) for name in LINES}
     values["stop"] = "\n".join(map(_escaped, settings.stop))
     values["logit_bias"] = "\n".join(f"{token}: {bias:g}" for token, bias in settings.logit_bias.items())
-    role = next((name for name, role in _ROLES.items() if role == access.role), "")
-    values |= {"access": role or access.kind, "users": "\n".join(access.users), "owner": owner or ""}
+    values |= {"access": for_whom(access), "users": "\n".join(access.users), "owner": owner or ""}
     return Filled(values, {})
 
 
@@ -62,6 +61,11 @@ def settings_of(values: Mapping[str, str], before: AssistantSettings, say: Say) 
         given["prompt"] = given["prompt"] if given["prompt"].strip() else say("assistant_qa_prompt")
         given["idk"] = given["idk"] if given["idk"].strip() else say("assistant_qa_idk")
     return replace(before, **given)
+
+
+def for_whom(access: AssistantAccess) -> str:
+    """The one of FOR_WHOM that is chosen in a form."""
+    return next((name for name, role in _ROLES.items() if role == access.role), access.kind)
 
 
 def access_of(values: Mapping[str, str]) -> AssistantAccess:

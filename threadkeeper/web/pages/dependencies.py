@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.login.accounts import Authenticator
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.web.pages.shell import PageWriter
 
 
@@ -33,6 +34,11 @@ async def _accounts(request: Request) -> Authenticator:
     return accounts
 
 
+async def _offered(request: Request) -> OfferedModels:
+    offered: OfferedModels = request.state.offered_models
+    return offered
+
+
 async def _pages(request: Request) -> PageWriter:
     pages: PageWriter = request.state.pages
     return pages
@@ -40,4 +46,5 @@ async def _pages(request: Request) -> PageWriter:
 
 Accounts = Annotated[Authenticator, Depends(_accounts)]
 Layer = Annotated[ChainlitLayer, Depends(_layer)]
+Offered = Annotated[OfferedModels, Depends(_offered)]
 Pages = Annotated[PageWriter, Depends(_pages)]
