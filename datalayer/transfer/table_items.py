@@ -35,10 +35,10 @@ class TableItems:
         self._table, self._report, self._apply = table, report, apply
 
     async def find(self, wanted: Sequence[Item]) -> dict[Place, Item]:
-        """The items with these keys that exist."""
+        """The items with the keys of these that exist."""
         if self._table is None or not wanted:
             return {}
-        return {place_of(one): one for one in await self._table.get_many(list(wanted))}
+        return {place_of(one): one for one in await self._table.get_many(list(map(_key, wanted)))}
 
     async def store(
         self,
@@ -65,7 +65,7 @@ class TableItems:
         whole = list(unique.values())
         for at in range(0, len(whole), AT_ONCE):
             some = whole[at : at + AT_ONCE]
-            there = await self.find([_key(one) for one in some])
+            there = await self.find(some)
             new: list[Item] = []
             later: list[Item] = []
             for item in some:

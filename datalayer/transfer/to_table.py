@@ -196,7 +196,7 @@ class ToTable:
 
     async def _take_entries(self, wanted: dict[Place, Item]) -> None:
         """Store what finds a vote or a favourite in the index."""
-        there = await self._items.find([{"PK": one["PK"], "SK": one["SK"]} for one in wanted.values()])
+        there = await self._items.find(list(wanted.values()))
         new = [one for place, one in wanted.items() if place not in there or not is_same(one, there[place])]
         if self._apply:
             await self._items.put(new, Counts(), "entries of votes and favourites")

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from sqlalchemy import insert
 import datalayer
 from datalayer.blobs import open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.items import Item
 from datalayer.errors import StorageUnavailable
 from datalayer.schema import chat
@@ -48,6 +49,18 @@ from tests.support.records import listed, new_id, opened, step, thread, user_id,
 from tests.unit.test_cleaning import ANY_JSON
 
 MOVED = (users, threads, steps, elements, feedbacks, feedback_changes, deleted_threads)
+
+
+@pytest.fixture(autouse=True)
+def keys_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto takes a whole item for a key, and the service does not."""
+
+    async def get_many(self: Table, asked: Sequence[Item]) -> list[Item]:
+        assert all(one.keys() == {"PK", "SK"} for one in asked)
+        return await unchecked(self, asked)
+
+    unchecked = Table.get_many
+    monkeypatch.setattr(Table, "get_many", get_many)
 
 
 async def of_sql(sql: ChainlitLayer, user: str = "alice") -> History:
