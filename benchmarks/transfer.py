@@ -1,7 +1,7 @@
 """`python -m benchmarks.transfer`: a history from SQL to DynamoDB and back: time, requests and memory by its size.
 
 moto serves in a process of its own on this machine. Requests are counted where boto sends them, so they hold for the
-service too. Memory is the peak of what Python allocated during a copy of its own, which is slower.
+service too. Memory is the peak of what Python allocated during the comparison, which reads all of both.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import secrets
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,6 @@ from benchmarks.chat_report import put_section
 from datalayer.dynamodb import tables
 from datalayer.dynamodb.client import Table, place_of
 from datalayer.schema.chat import steps, threads, users
-from datalayer.transfer.report import TransferReport
 from datalayer.transfer.to_sql import ToSql
 from datalayer.transfer.to_table import ToTable
 from tests.support.dynamodb_server import dynamodb_server
@@ -35,8 +34,6 @@ SIZES = (1_000, 10_000)
 STEPS_OF_A_THREAD = 20
 _TEXT = "word " * 200
 _NOW = "2026-01-01T00:00:00.000000Z"
-
-Copy = Callable[[], Awaitable[TransferReport]]
 
 
 async def filled(database: Any, size: int) -> None:
@@ -53,15 +50,15 @@ async def filled(database: Any, size: int) -> None:
             await connection.execute(insert(steps), rows)
 
 
-async def measured(what: str, copies: Sequence[Copy], requests: list[str]) -> str:
-    """A row: a first copy by time and requests, and a second one, elsewhere, by memory."""
+async def measured(what: str, copy: Callable[..., ToSql | ToTable], requests: list[str]) -> str:
+    """A row: a copy by time and requests, and the comparison by memory."""
     requests.clear()
     began = time.perf_counter()
-    report = await copies[0]()
+    report = await copy(apply=True).run()
     seconds = time.perf_counter() - began
     sent, count = len(requests), report.steps.stored + report.threads.stored + report.users.stored
     tracemalloc.start()
-    await copies[1]()
+    await copy(apply=False).run()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     numbers = f"{count / seconds:,.0f} | {sent} | {sent / count:.3f} | {peak / 1e6:.1f}"
@@ -77,24 +74,20 @@ async def run(options: str, folder: Path) -> list[str]:
     rows = []
     for size in SIZES:
         source = datalayer.create_data_layer(f"sqlite:///{folder / f'source-{size}.db'}")
-        backs = [datalayer.create_data_layer(f"sqlite:///{folder / f'back-{size}-{one}.db'}") for one in range(2)]
-        for layer in (source, *backs):
-            await layer.migrate()
+        back = datalayer.create_data_layer(f"sqlite:///{folder / f'back-{size}.db'}")
+        await source.migrate()
+        await back.migrate()
         await filled(source.database, size)
-        there = [Table(place_of(f"dynamodb://bench-{secrets.token_hex(4)}?{options}")) for _ in range(2)]
+        table = Table(place_of(f"dynamodb://bench-{secrets.token_hex(4)}?{options}"))
+        await tables.create(table)
         requests: list[str] = []
-        for table in there:
-            await tables.create(table)
-            client = await table._connected()
-            client.meta.events.register("before-send.dynamodb", partial(_count, requests))
-        to_table = [ToTable(source.database, None, table, apply=True).run for table in there]
-        rows.append(await measured("SQLite to DynamoDB", to_table, requests))
-        to_sql = [ToSql(there[0], None, back.database, apply=True).run for back in backs]
-        rows.append(await measured("DynamoDB to SQLite", to_sql, requests))
-        for layer in (source, *backs):
-            await layer.close()
-        for table in there:
-            await table.close()
+        client = await table._connected()
+        client.meta.events.register("before-send.dynamodb", partial(_count, requests))
+        rows.append(await measured("SQLite to DynamoDB", partial(ToTable, source.database, None, table), requests))
+        rows.append(await measured("DynamoDB to SQLite", partial(ToSql, table, None, back.database), requests))
+        await source.close()
+        await back.close()
+        await table.close()
     return sorted(rows, key=lambda row: row[:12], reverse=True)
 
 
@@ -108,7 +101,7 @@ def main() -> None:
         "",
         f"Written by `python -m benchmarks.transfer`, {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores; {load}.",
         f"Threads of {STEPS_OF_A_THREAD} steps of 1 kB; moto's server, which takes most of the time, in a process.",
-        "Without the comparison at the end, which reads both once more.",
+        "Time without the comparison at the end, which reads both once more; memory during it.",
         "",
         "| | Steps | Records a second | Requests | Requests for a record | Peak of memory, MB |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
