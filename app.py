@@ -26,6 +26,7 @@ from threadkeeper.conversation.assistants import chat_profiles, keep_one_configu
 from threadkeeper.conversation.clock import DatabaseClock, date_messages
 from threadkeeper.conversation.kept_exchanges import ExchangeKeeper
 from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.long_waits import LongWaits
 from threadkeeper.conversation.offers import ASK, CONTINUE, REGENERATE, TRY_AGAIN, VERSION
 from threadkeeper.conversation.page_config import configure_page
 from threadkeeper.conversation.programs import Programs
@@ -141,6 +142,7 @@ gateway = GatewayOnDemand(
 )
 accounts = Authenticator(layer)
 clock = DatabaseClock(layer)
+long_waits = LongWaits(layer)
 date_messages()
 register_logins(layer, auth_header=settings.auth_header, authenticator=accounts)
 mount(
@@ -236,6 +238,7 @@ async def start() -> None:
     clock.start()
     gateway.start()
     conversations.watch.start()
+    long_waits.start()
 
 
 async def make_sample_assistant() -> None:
@@ -253,6 +256,7 @@ async def stop() -> None:
     """Stop the answers in progress, store their text so far, and hand jobs over. Then Chainlit closes the data layer,
     which stores all other queued writes."""
     clock.stop()
+    long_waits.stop()
     await asyncio.gather(conversations.stop(), layer.stop_jobs(), gateway.close())
     await knowledge.close()
     if telemetry is not None:

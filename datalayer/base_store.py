@@ -21,7 +21,7 @@ from datalayer.errors import (
     StatementRefused,
     StorageUnavailable,
 )
-from datalayer.ownership import Actor
+from datalayer.ownership import Actor, acting_user, demand_system
 from datalayer.records.chat import Element
 from datalayer.records.writes import Recorded, ids_of
 from datalayer.writes.replay import replay
@@ -48,6 +48,9 @@ class WriteQueue(Protocol):
 
     async def settled(self, thread_id: str, /) -> None:
         """Wait until the queued writes of this thread are stored or have failed."""
+
+    def waiting_threads(self, seconds: float, /) -> set[str]:
+        """The threads of the writes that have waited for longer than this."""
 
 
 class BaseStore(ABC):
@@ -91,6 +94,15 @@ class BaseStore(ABC):
     async def settled(self, thread_id: str) -> None:
         """Wait, a few seconds at most, until all queued writes of this thread are stored or have failed."""
         await self._writer.settled(thread_id)
+
+    def waiting_threads(self, seconds: float) -> set[str]:
+        """The ids of the threads with a write that was queued more than so many seconds ago and is not stored yet.
+
+        Raises:
+            Forbidden: a user acts.
+        """
+        demand_system(acting_user.get(), "the threads whose writes wait")
+        return self._writer.waiting_threads(seconds)
 
     @abstractmethod
     def _submit(self, write: Recorded, thread_id: str | None = None) -> asyncio.Future[Any]:

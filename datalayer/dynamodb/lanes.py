@@ -12,11 +12,12 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 from typing import Any, cast
 
 from datalayer.errors import StorageUnavailable
 from datalayer.records.writes import FileAbandonment, Recorded, ids_of
-from datalayer.writes.admission import QueuedWrite, fail, rough_size
+from datalayer.writes.admission import QueuedWrite, fail, rough_size, threads_before
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,10 @@ class Lanes:
         if pending and (await asyncio.wait(pending, timeout=WAIT_SECONDS))[1]:
             ids = {"thread_id": thread_id}
             logger.warning("a read did not wait longer than %s seconds for earlier writes", WAIT_SECONDS, extra=ids)
+
+    def waiting_threads(self, seconds: float) -> set[str]:
+        """The threads of the writes that were queued more than so many seconds ago and are not stored yet."""
+        return threads_before(chain.from_iterable(self._lanes.values()), seconds)
 
     async def close(
         self, deadline_seconds: float, rescue: Callable[[list[Recorded]], bool] = lambda _writes: False

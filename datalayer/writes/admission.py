@@ -8,7 +8,7 @@ next one.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any
@@ -168,6 +168,16 @@ def fail(done: asyncio.Future[Any], error: Exception) -> None:
     done.set_exception(error)
     # Chainlit drops the task that awaits this; the layer has logged the failure itself.
     done.exception()
+
+
+def threads_before(writes: Iterable[QueuedWrite], seconds: float) -> set[str]:
+    """The threads of those of these writes that were queued more than so many seconds ago."""
+    before = asyncio.get_running_loop().time() - seconds
+    return {
+        write.thread_id
+        for write in writes
+        if write.thread_id is not None and write.since < before and not write.settled
+    }
 
 
 def rough_size(operation: Operation | Recorded) -> int:

@@ -28,7 +28,7 @@ from datalayer.records.usage import LlmCallWrite
 from datalayer.records.writes import OtherWrite, Recorded, StepWrite
 from datalayer.writes import apply as record_writes
 from datalayer.writes import calls, steps
-from datalayer.writes.admission import Admission, Operation, QueuedWrite, fail, rough_size, runs
+from datalayer.writes.admission import Admission, Operation, QueuedWrite, fail, rough_size, runs, threads_before
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +145,10 @@ class Writer:
                 WAIT_SECONDS,
                 extra={"thread_id": thread_id},
             )
+
+    def waiting_threads(self, seconds: float) -> set[str]:
+        """The threads of the writes that were queued more than so many seconds ago and are not stored yet."""
+        return threads_before(self._admission.unstored(), seconds) if len(self._admission) else set()
 
     async def close(
         self, deadline_seconds: float = 10.0, rescue: Callable[[list[Recorded]], bool] = lambda _writes: False

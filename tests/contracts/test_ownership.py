@@ -207,6 +207,7 @@ WITHOUT_OWNER = {
         "ping",
         "blobs",
         "queued_writes",
+        "waiting_threads",
         "clock_ahead",
         "read_replica",
         "close",

@@ -85,6 +85,19 @@ async def test_close_stores_queued_writes(database_url: str) -> None:
     await again.close()
 
 
+async def test_the_threads_whose_writes_wait_are_told_to_the_system(layer: ChainlitLayer) -> None:
+    thread_id = new_id()
+    writes = [asyncio.create_task(layer.create_step(step(thread_id))) for _ in range(2)]
+    await asyncio.sleep(0)
+    with datalayer.acting_as(datalayer.SYSTEM):
+        assert layer.waiting_threads(0) == {thread_id}
+        assert layer.waiting_threads(PATIENCE_SECONDS) == set()
+        await asyncio.gather(*writes)
+        assert layer.waiting_threads(0) == set()
+    with datalayer.acting_as("alice"), pytest.raises(datalayer.Forbidden):
+        layer.waiting_threads(0)
+
+
 WRITES = {"sqlite": "INSERT", "postgres": "WITH"}
 """How the one statement of a thread write begins: on Postgres it changes first, and inserts only a new thread."""
 

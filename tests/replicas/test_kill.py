@@ -99,7 +99,7 @@ async def test_what_a_killed_replica_did_goes_on_at_the_other_and_nothing_acknow
         of_killed, others = ([page for page in pages if at[page.name] == one] for one in (killed, other))
         programs = {name: await opened.enter_async_context(program(topology, key)) for name, key in keys.items()}
         for one in programs.values():
-            one.cookies.set("REPLICA", killed, domain="127.0.0.1", path="/")
+            topology.send_to(one, killed)
 
         votes = await asked_and_voted(pages)
         await enqueue(layer, [*votes.values()][: len(REVIEWERS)])

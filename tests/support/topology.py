@@ -17,8 +17,10 @@ from tests.support.chat_client import ChatClient
 from tests.support.faulty_network import FaultyNetwork
 from tests.support.kept_process import free_port
 from tests.support.patience import until
+from tests.support.plain_http import PLAIN_HTTP
 from tests.support.postgres import print_log
 from tests.support.server import ROOT, AppServer
+from threadkeeper.web import files  # noqa: F401  `AppServer.layer` would import it while the test's networks wait
 
 _SECRET = "a secret that both replicas have, of 32 characters"
 _HOST = "127.0.0.1"
@@ -40,16 +42,30 @@ class Topology:
 
     @asynccontextmanager
     async def page(self, name: str, password: str, *, at: str) -> AsyncIterator[ChatClient]:
-        """A page of this user at this replica.
+        """A page of this user at this replica, when the proxy regards the replica as up.
 
         It has the proxy's cookie before it logs in, as a browser that has been there. Each page has a user of its own:
         two logins of one user within a second get the same token, and are one login.
         """
         client = ChatClient(self.url, name, password)
-        client.http.cookies.set(_COOKIE, at, domain=_HOST, path="/")
+
+        async def is_given() -> bool:
+            self.send_to(client.http, at)
+            await client.http.get("/health")
+            return self.replica_of(client) == at
+
+        try:
+            await until(is_given, what=f"the proxy's choice of {at}")
+        except BaseException:
+            await client.close()
+            raise
         async with client:
             assert self.replica_of(client) == at, f"haproxy gave the page of {name} to another replica than {at}"
             yield client
+
+    def send_to(self, client: httpx.AsyncClient, name: str) -> None:
+        """Give the client the proxy's cookie for this replica."""
+        client.cookies.set(_COOKIE, name, domain=_HOST, path="/")
 
     def replica_of(self, client: ChatClient) -> str:
         """The replica that the proxy has chosen for this client, also after the client has closed."""
@@ -58,6 +74,15 @@ class Topology:
     def other_than(self, name: str) -> str:
         """The name of the other replica."""
         return next(one for one in self.replicas if one != name)
+
+    async def until_ready(self, name: str, status: int = httpx.codes.OK) -> None:
+        """Wait until this replica says that it is ready, or not with another status."""
+
+        async def says_so() -> bool:
+            async with httpx.AsyncClient(base_url=self.replicas[name].base_url, **PLAIN_HTTP, timeout=30) as page:
+                return (await page.get("/ready")).status_code == status
+
+        await until(says_so, what=f"{status} from /ready of {name}")
 
     async def again(self, client: ChatClient) -> ChatClient:
         """A page whose connection ended, connected again with the cookies it has: its thread is resumed.

@@ -216,6 +216,9 @@ async def test_writes_wait_in_the_spool_file_while_the_service_is_away(database_
     waiting = asyncio.create_task(lost.create_step(written))
     await asyncio.sleep(0.05)
     assert lost.queued_writes == 1
+    with datalayer.acting_as(datalayer.SYSTEM):
+        assert lost.waiting_threads(0) == {written["threadId"]}
+        assert lost.waiting_threads(60) == set()
     await lost.close(deadline_seconds=0.2)
     with pytest.raises(datalayer.StorageUnavailable, match="spool file"):
         await waiting
