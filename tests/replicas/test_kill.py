@@ -3,12 +3,12 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -32,11 +32,13 @@ from tests.support.topology import Topology, two_replicas
 from threadkeeper.chat.wording import unmark_answer
 from threadkeeper.login.passwords import Passwords
 
-pytestmark = [pytest.mark.replicas, pytest.mark.slow]
+# One after the other: two at once would need four cores.
+pytestmark = [pytest.mark.replicas, pytest.mark.slow, pytest.mark.xdist_group("kill")]
 
+T = TypeVar("T")
 PASSWORD = "a long password"
 PAGES = 50
-ENDLESS = "slow:5000:0.25"
+ENDLESS = "slow:5000:0.5"
 FOR_PROGRAMS = "slow:40:0"
 ECHO = {"model": "echo"}
 REVIEWERS = ("rita", "rolf", "ruth")
@@ -68,7 +70,7 @@ class StreamedPage:
 
     @property
     def longest_pause(self) -> float:
-        """The most seconds in which no word came. Words come every 0.25 s to a replica that is not busy."""
+        """The most seconds in which no word came. Words come every 0.5 s to a replica that is not busy."""
         grown = [then for at, (then, text) in enumerate(self._shown) if not at or text != self._shown[at - 1][1]]
         return max((later - earlier for earlier, later in pairwise(grown)), default=0.0)
 
@@ -95,7 +97,7 @@ async def test_what_a_killed_replica_did_goes_on_at_the_other_and_nothing_acknow
         killed, other = topology.replicas
         at = {name: (killed, other)[number % 2] for number, name in enumerate(names)}
         opening = [opened.enter_async_context(topology.page(name, PASSWORD, at=at[name])) for name in names]
-        pages = [StreamedPage(name, client) for name, client in zip(names, await asyncio.gather(*opening), strict=True)]
+        pages = [StreamedPage(name, client) for name, client in zip(names, await few_at_once(opening), strict=True)]
         of_killed, others = ([page for page in pages if at[page.name] == one] for one in (killed, other))
         programs = {name: await opened.enter_async_context(program(topology, key)) for name, key in keys.items()}
         for one in programs.values():
@@ -130,12 +132,12 @@ async def test_what_a_killed_replica_did_goes_on_at_the_other_and_nothing_acknow
         lost = [await lost_words(page, one, died, late, votes) for page, one in zip(of_killed, resumed, strict=True)]
         # The claim of the dead replica on a thread does not hold up the next question for long.
         asked = time.monotonic()
-        answers = await asyncio.gather(
-            *(one.ask(f"after {page.name}", modes=ECHO) for page, one in zip(of_killed, resumed, strict=True))
+        answers = await few_at_once(
+            [one.ask(f"after {page.name}", modes=ECHO) for page, one in zip(of_killed, resumed, strict=True)]
         )
         answered = time.monotonic() - asked
         assert answers == [f"You said: after {page.name}" for page in of_killed]
-        await asyncio.gather(*(went_on(page, words[page.name]) for page in others))
+        await few_at_once([went_on(page, words[page.name]) for page in others])
 
         assert {name: await taken(programs[name]) for name in REVIEWERS} == locked
         await let_its_marks_be_old(layer, process_id)
@@ -147,9 +149,20 @@ async def test_what_a_killed_replica_did_goes_on_at_the_other_and_nothing_acknow
     with capsys.disabled():
         print(
             f"{len(of_killed)} of {PAGES} pages were on the other replica after {took:.1f} s. Of the answers in "
-            f"progress, {max(lost)} words at most ({max(lost) * 0.25:.1f} s) were not stored. The next answers took "
+            f"progress, {max(lost)} words at most ({max(lost) * 0.5:.1f} s) were not stored. The next answers took "
             f"{answered:.1f} s."
         )
+
+
+async def few_at_once(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all. Fifty people do not press a key at the same moment, and a busy machine is slow."""
+    places = asyncio.Semaphore(8)
+
+    async def one(work: Coroutine[Any, Any, T]) -> T:
+        async with places:
+            return await work
+
+    return await asyncio.gather(*map(one, works))
 
 
 async def prepared(layer: ChainlitLayer, names: list[str]) -> dict[str, str]:
@@ -188,7 +201,7 @@ async def asked_and_voted(pages: list[StreamedPage]) -> dict[str, str]:
         await client.titled()
         return answer_id
 
-    ids = await asyncio.gather(*(ask(page) for page in pages))
+    ids = await few_at_once([ask(page) for page in pages])
     return {page.name: answer_id for page, answer_id in zip(pages, ids, strict=True)}
 
 
@@ -213,9 +226,9 @@ async def under_way(pages: list[StreamedPage]) -> float:
         for page in pages:
             page.look()
         moment = time.monotonic() - STORED_EVERY_SECONDS - busy()
-        return all("word-20 " in page.shown_at(moment) for page in pages)
+        return all("word-10 " in page.shown_at(moment) for page in pages)
 
-    await until(is_stored, what="twenty words of each answer, long enough ago")
+    await until(is_stored, what="ten words of each answer, long enough ago")
     return busy()
 
 
@@ -237,13 +250,13 @@ async def lost_words(page: StreamedPage, again: ChatClient, died: float, late: f
 async def went_on(page: StreamedPage, words_before: int) -> None:
     """The answer of the other replica goes on, and what is stored of it in the end is what is shown."""
     client, seen = page.client, len(page.client.events)
-    await client.until(lambda: page.words >= words_before + 20, what="twenty more words")
+    await client.until(lambda: page.words >= words_before + 5, what="five more words")
     await client.emit("stop")
     await client.until(lambda: any(name == "task_end" for name, _ in client.events[seen:]), what="the end of the turn")
     await client.until(lambda: "status" in (client.answers()[-1].get("metadata") or {}), what="the end of the answer")
     stored = next(step for step in (await client.stored())["steps"] if step["id"] == client.answers()[-1]["id"])
     assert stored["output"] == client.answer
-    assert len(unmark_answer(stored["output"]).split()) >= words_before + 20
+    assert len(unmark_answer(stored["output"]).split()) >= words_before + 5
 
 
 def begun(model_server: ModelServer, model: str) -> int:
@@ -269,7 +282,8 @@ async def let_its_marks_be_old(layer: ChainlitLayer, process_id: int) -> None:
         of_dead = job_elections.c.replicaId.in_(dead)
         await connection.execute(update(job_elections).where(of_dead).values(until=job_elections.c.until - 3600))
         aged = update(job_replicas).where(job_replicas.c.id.in_(dead)).values(seenAt=job_replicas.c.seenAt - 3600)
-        assert (await connection.execute(aged)).rowcount == 1
+        # There are none if half a minute has passed: the other replica has deleted them.
+        await connection.execute(aged)
 
 
 async def job_is_done(ann: httpx.AsyncClient, job: dict[str, Any]) -> None:
