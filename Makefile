@@ -4,7 +4,7 @@ export PYTHON
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast test-replicas test-pooler test-budgets check format bench lock clean
+.PHONY: run test test-fast test-replicas test-soak test-pooler test-budgets check format bench lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/threadkeeper serve
@@ -16,9 +16,14 @@ test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not budget" -q
 
 # Two replicas behind haproxy on one Postgres: killed, stopped, without network, and failover. They wait most of the time,
-# and some measure, so they run apart from all others. With TEST_POOLER=transaction or session, behind PgBouncer.
+# one of them for half a minute, so they run apart from all others. With TEST_POOLER=transaction or session, all of them
+# are behind PgBouncer.
 test-replicas: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m replicas tests/replicas
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m replicas tests/replicas --ignore tests/replicas/test_soak.py
+
+# Two replicas under load for three minutes, with a fault of each kind.
+test-soak: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m replicas tests/replicas/test_soak.py
 
 # The contracts once more, with PgBouncer before Postgres: all in transaction mode, and those of connections in session
 # mode, which has one connection of the server for each of the pooler. One case of each test: `_first_cases`.
