@@ -146,6 +146,10 @@ async def calls_in_series(alices: Belongings) -> int:
     return sum(bucket.totals.calls for bucket in found)
 
 
+async def calls_grouped(alices: Belongings) -> Any:
+    return (await alices.layer.page_of_usage(CallFilter(user_ids=(alices.user,)), "user")).groups
+
+
 async def own_threads(alices: Belongings) -> Any:
     return (await alices.layer.own_threads(alices.user)).threads
 
@@ -185,7 +189,7 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "get_job": lambda a: a.layer.get_job(a.job),
     "list_jobs": jobs_listed,
     "called_models": lambda a: a.layer.called_models(CallFilter()),
-    "page_of_usage": lambda a: a.layer.page_of_usage(CallFilter(user_ids=(a.user,)), "user"),
+    "page_of_usage": calls_grouped,
     "usage_by": lambda a: a.layer.usage_by(CallFilter(user_ids=(a.user,)), "user"),
 }
 
