@@ -12,6 +12,16 @@ from tests.support.chat_client import ChatClient
 pytestmark = [pytest.mark.slow, IN_THE_BROWSERS_LOOP]
 
 NAME, PASSWORD = "ada", "the analytical engine"
+PAGES = (
+    "",
+    "/projects",
+    "/new-project",
+    "/projects/default",
+    "?list=published&words=gpt-4o",
+    "/prices/new",
+    "/limits",
+    "/reprice",
+)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -58,7 +68,7 @@ async def test_a_model_without_a_price_gets_one_and_its_calls_a_cost(
         async with visit(browser, server.base_url, name, size=NARROW, dark=dark, locale=locale) as visitor:
             await visitor.enter(NAME, PASSWORD, "/admin/money")
             await expect(visitor.page.locator("table.prices")).to_be_visible()
-            for address in ("", "/projects", "/new-project", "/projects/default", "?list=published&words=gpt-4o", "/prices/new", "/limits", "/reprice"):
+            for address in PAGES:
                 await visitor.open(f"/admin/money{address}")
                 await visitor.screenshot("money-" + (re.sub(r"\W+", "-", address).strip("-") or "used"))
                 assert await visitor.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
