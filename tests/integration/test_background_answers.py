@@ -45,11 +45,16 @@ async def test_a_killed_server_answers_after_its_restart_and_its_webhook_comes_o
     server = await start_server(OPENAI_MODELS=f"context-echo,{SLOW}", API_WEBHOOK_HOSTS=f"{hook}=127.0.0.0/8")
     async with await program_of(server) as program, curling(server, program.headers["x-api-key"]) as shell:
         assert json.loads(await line_of(shell))["data"][0]["content"] == "What is a data layer?"
-        thread_id = (await program.post("/threads", json={})).json()["id"]
+        thread_id, other_id = [(await program.post("/threads", json={})).json()["id"] for _ in range(2)]
+        asked = (await program.post(f"/threads/{other_id}/messages", json={"content": "Count"})).json()
         answer_whole = model_server.hold_answers(after=5)
         job = await started(program, thread_id, content="Count", webhook=f"{hook}/told", model=SLOW)
-        await until(lambda: streamed(model_server, SLOW))
-        assert (await program.get(f"/jobs/{job['id']}")).json()["state"] == "running"
+        anew = f"/threads/{other_id}/messages/{asked['answer']['id']}/regenerate"
+        again = await program.post(anew, json={"model": SLOW, "background": True})
+        assert again.status_code == 202, again.text
+        await until(lambda: streamed(model_server, SLOW) == 2)
+        for one in (job, again.json()):
+            assert (await program.get(f"/jobs/{one['id']}")).json()["state"] == "running"
         await server.kill()
         answer_whole.set()
         assert receiver.got == []
@@ -57,6 +62,7 @@ async def test_a_killed_server_answers_after_its_restart_and_its_webhook_comes_o
         await server.start()
         done = await ended(program, job)
         assert done["answer_id"] is not None
+        assert (await ended(program, again.json()))["answer_id"] not in (None, asked["answer"]["id"])
 
         async def delivered() -> Any:
             found = (await program.get(f"/jobs/{job['id']}")).json()["webhook"]
@@ -69,10 +75,11 @@ async def test_a_killed_server_answers_after_its_restart_and_its_webhook_comes_o
         context = [one["content"] for one in json.loads(second[1]["content"])]
         assert (context[0], context[1], context[3]) == ("Be brief.", "What is a data layer?", "And why do I need one?")
         assert [one["role"] for one in whole] == ["Human", "AI"] * 2
-        stored = [(one["role"], one["content"]) for one in await messages(program, thread_id)]
-    assert stored == [("user", "Count"), ("assistant", "".join(f"word-{n} " for n in range(1, 41)))]
+        for one in (thread_id, other_id):
+            stored = [(said["role"], said["content"]) for said in await messages(program, one)]
+            assert stored == [("user", "Count"), ("assistant", "".join(f"word-{n} " for n in range(1, 41)))]
     assert len(receiver.got) == 1
-    assert streamed(model_server, SLOW) == 2
+    assert streamed(model_server, SLOW) == 4
 
 
 def streamed(model_server: ModelServer, model: str) -> int:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from datalayer import AssistantSettings, Limit, Project, StorageUnavailable, User, acting_as
+from datalayer import AssistantSettings, Limit, Project, Provider, StorageUnavailable, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.records.keys import KEY_SCOPES
@@ -29,10 +29,12 @@ from tests.support.pages import read_page
 from tests.support.patience import until
 from tests.support.records import listed, new_id, step, thread
 from tests.support.reviewing import talk
+from tests.support.v1 import scripted
 from tests.web.conftest import Browser, Program, problem
 from threadkeeper.conversation.programs import Programs
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.factories import open_model
+from threadkeeper.gateway.v1.parts import V1Parts
 from threadkeeper.settings.settings import load_settings
 from threadkeeper.web.api import route
 
@@ -60,6 +62,12 @@ async def ask_thread(
     conversations = Conversations(layer, open_model(settings, layer, []), settings)
     yield Programs(layer, conversations)
     await conversations.stop()
+
+
+@pytest.fixture
+def v1_parts(layer: ChainlitLayer, model_server: ModelServer) -> V1Parts:
+    """At `/v1`, the same server answers, and the assistants."""
+    return V1Parts(scripted(model_server, "echo"), layer, None, "Be brief.")
 
 
 async def made(program: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
@@ -750,10 +758,16 @@ async def test_a_failure_after_the_question_is_stored_is_not_asked_again(
 
 
 async def test_the_examples_of_the_documentation_run(
-    program_of: Program, layer: ChainlitLayer, people: dict[str, User]
+    program_of: Program,
+    layer: ChainlitLayer,
+    people: dict[str, User],
+    model_server: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("LAB_KEY", "sk-of-the-provider")
     program = await program_of("admin", scopes=KEY_SCOPES)
-    lab = await layer.put_project(Project(new_id(), "The lab", "lab"))
+    openai = Provider("OpenAI", "openai", f"{model_server.root}/v1", secret="LAB_KEY")
+    lab = await layer.put_project(Project(new_id(), "The lab", "lab", owner="ada", providers=(openai,)))
     when, cost = "2026-03-03T09:00:00.000000Z", Decimal("0.01")
     night = call(when, project_id=lab.id, tags=("night", "batch"), prompt_tokens=1, total_cost=cost)
     await layer.record_call(night)
@@ -770,5 +784,10 @@ async def test_the_examples_of_the_documentation_run(
     said = said[said.index("Which day is free?") + 1 :]
     assert said[0] == "new 0 of 0", done.stderr
     assert said[1:3] == [f"{when} openai gpt-x 0.01", "['0', '0.01', '0', '0', '0', '0', '0']"], done.stderr
-    assert said[3:] == ["1 preference pairs, 3 users"], done.stderr
+    assert said[3:] == [
+        "1 preference pairs, 3 users",
+        "You said: Hello",
+        "You said: Hello",
+        "['chat', 'batch']",
+    ], done.stderr
     assert done.returncode == 0, done.stderr

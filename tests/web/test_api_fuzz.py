@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -33,14 +34,18 @@ from tests.support.calls import call
 from tests.support.records import new_id
 from tests.support.reviewing import talk
 from tests.web.conftest import KNOWLEDGE_LIMITS, KNOWLEDGE_PLACES, SECRET, THEME, nobody_trains
+from threadkeeper.chat.providers.demo import DemoModel
+from threadkeeper.chat.trying import Trial
 from threadkeeper.conversation.programs import Programs
 from threadkeeper.jobs.answers import register_answers
+from threadkeeper.jobs.imports import register_imports
 from threadkeeper.jobs.takeouts import register_takeouts
 from threadkeeper.jobs.trainings import register_trainings
 from threadkeeper.jobs.webhooks import register_webhooks
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.login.passwords import Passwords
 from threadkeeper.login.throttle import LoginThrottle
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.report import shown_settings
 from threadkeeper.web.api.routes import api_router
@@ -96,6 +101,7 @@ async def api(
     people: dict[str, User],
     passwords: Passwords,
     ask_thread: Programs,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A program of an admin with every scope."""
@@ -103,6 +109,7 @@ async def api(
     register_answers(layer, ask_thread)
     register_webhooks(layer, KNOWLEDGE_PLACES)
     register_takeouts(layer)
+    register_imports(layer, tmp_path)
     with acting_as("ada"):
         _, secret = await layer.create_api_key("a program", KEY_SCOPES)
     shared = share(
@@ -116,6 +123,8 @@ async def api(
         webhook_places=KNOWLEDGE_PLACES,
         shown_settings=shown_settings,
         asked_reasons=(),
+        try_assistant=Trial(DemoModel(), offered=OfferedModels(("demo",)), default_prompt="Be brief."),
+        public_url="https://chat.example.com",
         # Wrong passwords do not slow the test down.
         accounts=Authenticator(layer, passwords, LoginThrottle(clock=lambda: 0.0, sleep=no_pause)),
     )

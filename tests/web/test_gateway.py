@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import os
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -286,3 +288,29 @@ async def test_the_example_of_the_documentation_runs(
     assert capsys.readouterr().out == "You said: Hello\n"
     call = await rig.call()
     assert (call.model, call.tags) == ("gpt-4o-mini", ("night", "batch"))
+
+
+async def test_the_lines_of_curl_in_the_readme_run(rig: Rig) -> None:
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = [one.split("```")[0] for one in page.split("```sh\n") if one.startswith("ask()")]
+    assert len(example.splitlines()) == 5
+    scopes = ["gateway", "threads:read", "threads:write"]
+    _, secret = await rig.layer.create_api_key("curl", scopes, user="uma", project="lab")
+    here = str(rig.client.base_url).rstrip("/")
+    lines = example.replace("http://127.0.0.1:8000", here)
+    assert here in lines
+    values = {"KEY": secret, "NO_PROXY": "*"}
+    done = await asyncio.to_thread(
+        subprocess.run, ["/bin/sh", "-c", lines], env=os.environ | values, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    decoder, rest, said = json.JSONDecoder(), done.stdout.strip(), []
+    while rest:
+        one, end = decoder.raw_decode(rest)
+        said.append(one)
+        rest = rest[end:].lstrip()
+    assert said[0]["choices"][0]["message"]["content"] == "You said: Hello"
+    assert [one["data"][0]["content"] for one in said[1:]] == ["What is a data layer?", "And why do I need one?"]
+    assert len({message["interaction_id"] for one in said[1:] for message in one["data"]}) == 1
+    call = await rig.call()
+    assert (call.model, call.tags) == ("gpt-4o-mini", ("night",))

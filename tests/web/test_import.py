@@ -115,7 +115,7 @@ async def test_what_cannot_be_imported_is_said(
     token = page.all("input", name="form_token")[0].attributes["value"]
     assert (await uma.post(ADDRESS, data={"form_token": token})).status_code == 400, "no file"
     assert (await uma.post(ADDRESS, files={"export": ("x", b"x")})).status_code == 403, "no token"
-    monkeypatch.setattr(history, "_LARGEST_BYTES", 3)
+    monkeypatch.setattr(history, "LARGEST_BYTES", 3)
     assert (await uploaded(uma, path)).status_code == 413
 
 

@@ -20,6 +20,8 @@ T = TypeVar("T")
 SHORTEST_PASSWORD = 8
 LONGEST_PASSWORD = 1024
 LONGEST_IDENTIFIER = 255
+INVITED_SECONDS = 7 * 24 * 3_600.0
+"""For which an invited person can set a password."""
 
 
 class Refused(Exception):

@@ -86,16 +86,16 @@ def all_routers(
         "review_policy": review_policy or ReviewPolicy(),
         "knowledge_limits": knowledge_limits or LoadLimits(),
         "knowledge_places": knowledge_places or Places(),
+        "try_assistant": try_assistant,
+        "public_url": public_url,
         # One for both: wrong passwords slow each other down.
         "accounts": accounts or Authenticator(layer),
     }
     of_pages = shared | {
         "assistant_owners": assistant_owners or {},
         "offered_models": offered_models or OfferedModels(("demo",)),
-        "try_assistant": try_assistant,
         "list_models": list_models,
         "try_model": try_model,
-        "public_url": public_url,
         "first_start": FirstStart(layer),
         "system": system or System(),
         "chat_server": chat_server or ChatServer(),

@@ -9,7 +9,13 @@ from datalayer import SYSTEM, AlreadyExists, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, utc_in
 from datalayer.records.chat import ROLES
-from threadkeeper.login.passwords import LONGEST_IDENTIFIER, Refused, check_identifier, generate_password
+from threadkeeper.login.passwords import (
+    INVITED_SECONDS,
+    LONGEST_IDENTIFIER,
+    Refused,
+    check_identifier,
+    generate_password,
+)
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.addresses import PublicUrl
@@ -20,9 +26,9 @@ from threadkeeper.web.pages.zone import Zone
 
 ROWS_A_PAGE = 50
 COST_DAYS = 30
-INVITATION_DAYS = 7
 _LONGEST_CURSOR = 2_000
 _DAY_SECONDS = timedelta(days=1).total_seconds()
+INVITATION_DAYS = round(INVITED_SECONDS / _DAY_SECONDS)
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -85,7 +91,7 @@ async def add_person(
 async def invited(layer: ChainlitLayer, identifier: str, person: Person, public_url: str) -> dict[str, Any]:
     """Invite the user; the values of the page that shows the link, once."""
     with acting_as(SYSTEM):
-        made, secret = await layer.invite(identifier, seconds=INVITATION_DAYS * _DAY_SECONDS, by=person.identifier)
+        made, secret = await layer.invite(identifier, seconds=INVITED_SECONDS, by=person.identifier)
     return {"invitation": made, "link": f"{public_url}/invitation?key={secret}"}
 
 

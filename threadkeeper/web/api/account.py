@@ -1,22 +1,23 @@
 """What is one's own: the password, who looked at it, the logins, the export of everything, and its deletion."""
 
 import hmac
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from datalayer import SYSTEM, BlobNotFound, InvalidRecord, Job, Receipt, acting_as
+from datalayer import SYSTEM, BlobNotFound, InvalidRecord, Job, Receipt, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.audit import LookPage
 from threadkeeper.jobs.takeouts import TAKEOUT
 from threadkeeper.login.passwords import LONGEST_PASSWORD
-from threadkeeper.web.api.access import AccountCaller
+from threadkeeper.web.api.access import AccountCaller, Caller
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, Limit, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
-from threadkeeper.web.api.shapes import Strict
+from threadkeeper.web.api.shapes import ChatSettings, Strict, settings_of, with_settings
 from threadkeeper.web.api.users import Password, hashed
 from threadkeeper.web.pages.dependencies import Accounts, Layer
 from threadkeeper.web.pages.downloads import stored_zip
@@ -107,6 +108,22 @@ async def change_password(caller: AccountCaller, layer: Layer, accounts: Account
     password_hash = await hashed(accounts.passwords, given.password)
     with acting_as(SYSTEM):
         await layer.set_password(caller.identifier, password_hash)
+
+
+@router.get("/me/chat-settings")
+async def read_chat_settings(caller: AccountCaller, layer: Layer) -> ChatSettings:
+    """The settings of the user for new threads without an assistant."""
+    return settings_of((await _user(layer, caller)).metadata)
+
+
+@router.patch("/me/chat-settings")
+async def change_chat_settings(caller: AccountCaller, layer: Layer, given: ChatSettings) -> ChatSettings:
+    """Change the settings of the user for new threads. Null removes one, and those that are left out stay."""
+    user = await _user(layer, caller)
+    changed = with_settings(user.metadata, given)
+    # The layer takes the name and the metadata of what Chainlit calls a user.
+    await layer.create_user(cast(Any, replace(user, metadata=changed)))
+    return settings_of(changed)
 
 
 @router.delete("/me")
@@ -213,6 +230,13 @@ async def download_takeout(_caller: AccountCaller, layer: Layer, takeout_id: str
     except BlobNotFound:
         raise Problem(404, "not-found", "The file of the export is deleted. Start another one.") from None
     return stored_zip(blob, job.result["name"], otherwise="takeout.zip")
+
+
+async def _user(layer: ChainlitLayer, caller: Caller) -> User:
+    account = await layer.get_account(caller.identifier)
+    if account is None:
+        raise not_found("user")
+    return account.user
 
 
 async def _takeout(layer: ChainlitLayer, job_id: str) -> Job:

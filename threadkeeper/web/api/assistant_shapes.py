@@ -152,6 +152,24 @@ class NewApi(Strict):
 NewSource = Annotated[NewPairs | NewUrl | NewApi, Field(discriminator="kind")]
 
 
+class GivenColumns(Strict):
+    """What of a table is taken. By default, that is all columns of its first sheet."""
+
+    columns: Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_length=300)] = Field(
+        default_factory=list
+    )
+    record_id: Annotated[str, Field(max_length=1_000)] = Field("", description="The column with the ids of records.")
+    suggestion: Annotated[str, Field(max_length=1_000)] = Field("", description="The column with suggested questions.")
+    sheet: Annotated[str, Field(max_length=1_000)] = Field("", description="Of a workbook; the first one by default.")
+
+
+class ChangedSourceFields(Strict):
+    """Fields that are left out stay."""
+
+    title: _Title | None = None
+    columns: GivenColumns | None = Field(None, description="Of a datasheet.")
+
+
 class Source(BaseModel):
     id: str
     kind: str

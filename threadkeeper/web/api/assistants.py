@@ -53,7 +53,7 @@ async def create_assistant(
     """Make an assistant; admins do. Its owner is the caller, unless another is named."""
     try:
         made = await layer.create_assistant(
-            _settings(AssistantSettings(""), given),
+            settings_with(AssistantSettings(""), given.settings),
             slug=given.slug,
             access=access_given(given.access) if given.access else None,
             owner=given.owner,
@@ -95,7 +95,7 @@ async def change_assistant(
     try:
         saved = await layer.save_assistant(
             slug,
-            _settings(found.settings, given),
+            settings_with(found.settings, given.settings),
             # The fields that are left out are those of this version: a newer one must not get them back.
             expected_version=found.version,
             access=access_given(given.access) if given.access else None,
@@ -216,8 +216,9 @@ def _shown(found: Assistant, response: Response, *, may_edit: bool | None = None
     return assistant_of(found)
 
 
-def _settings(before: AssistantSettings, given: ChangedAssistant) -> AssistantSettings:
-    changes: dict[str, Any] = {} if given.settings is None else given.settings.model_dump(exclude_unset=True)
+def settings_with(before: AssistantSettings, given: Any) -> AssistantSettings:
+    """The settings with those that were given (`GivenSettings`, or None)."""
+    changes: dict[str, Any] = {} if given is None else given.model_dump(exclude_unset=True)
     return replace(before, **changes)
 
 

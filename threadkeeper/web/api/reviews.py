@@ -133,6 +133,13 @@ async def assign(_caller: ReviewCaller, layer: Layer, answer_id: str, given: Giv
         raise not_found("answer")
 
 
+@router.put("/reviews/answers/{answer_id}/lock", status_code=204)
+async def keep_lock(_caller: ReviewCaller, layer: Layer, policy: Policy, answer_id: str) -> None:
+    """Keep an answer that was taken from the queue for longer."""
+    if not await layer.keep_lock(answer_id, lock_seconds=policy.lock_seconds):
+        raise not_found("lock")
+
+
 @router.delete("/reviews/answers/{answer_id}/lock", status_code=204)
 async def release(_caller: ReviewCaller, layer: Layer, answer_id: str) -> None:
     """Give back an answer that was taken from the queue."""

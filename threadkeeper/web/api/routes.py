@@ -6,7 +6,10 @@ from threadkeeper.web.api import (
     account,
     again,
     assistants,
+    audit,
     elements,
+    exports,
+    imports,
     interactions,
     jobs,
     keys,
@@ -20,6 +23,7 @@ from threadkeeper.web.api import (
     threads,
     trainings,
     transactions,
+    trials,
     usage,
     users,
     versions,
@@ -41,6 +45,8 @@ def api_router() -> APIRouter:
         webhook_places: to which webhooks are sent.
         shown_settings: gives the settings as `settings.report.shown_settings` does.
         asked_reasons: the reasons that a thumbs-down can have.
+        try_assistant: asks an assistant whose settings are not saved.
+        public_url: the address of the chat behind a proxy; None takes the one of the request.
         accounts: checks and hashes passwords.
     """
     router = APIRouter()
@@ -57,8 +63,9 @@ def api_router() -> APIRouter:
             interactions.router,
         ),
         *(usage.router, limits.router, transactions.router, projects.router),
-        *(assistants.router, sources.files, sources.router, trainings.router),
+        *(assistants.router, sources.files, sources.router, trainings.router, trials.router),
         *(reviews.router, review_work.router, users.router, account.router, keys.router),
+        *(audit.router, exports.router, imports.uploads, imports.router),
     )
     for part in parts:
         router.include_router(part)

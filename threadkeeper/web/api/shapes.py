@@ -5,10 +5,11 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datalayer import Thread as ThreadRecord
 from datalayer.chainlit_dicts import marks_of, thread_dict_of
+from threadkeeper.program_turns import LONGEST_SYSTEM_PROMPT
 from threadkeeper.web.api.problems import invalid
 
 LONGEST_NAME = 1_000
@@ -20,6 +21,8 @@ LARGEST_METADATA = 16_000
 LARGEST_PAGE = 100
 MOST_FILES = 100
 """Named by a message; the operator allows fewer (`ATTACHMENT_MAX_FILES`)."""
+CHAT_SETTINGS = "chat_settings"
+"""Metadata key of a thread, and of a user."""
 # What the chat stores there: a program neither sees nor sets it.
 _OF_CHAT = frozenset(
     {
@@ -36,6 +39,8 @@ _OF_CHAT = frozenset(
     }
 )
 
+_CHANGED = {"name", "metadata", "tags", "assistant", "is_pinned", "is_archived", "settings"}
+
 Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 Tag = Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]
 Metadata = dict[str, Any]
@@ -47,22 +52,35 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class ChatSettings(Strict):
+    """The settings of the chat without an assistant, as in its dialog. Null is the default of the server."""
+
+    system_prompt: Annotated[str, Field(max_length=LONGEST_SYSTEM_PROMPT)] | None = None
+    no_system_prompt: bool | None = Field(None, description="Whether none is sent, not even the default one.")
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    max_tokens: Annotated[int, Field(ge=0, le=10**7)] | None = Field(
+        None, description="Of an answer; 0 leaves it to the model."
+    )
+
+
 class NewThread(Strict):
     name: Name | None = None
     assistant: Annotated[str, Field(max_length=200)] | None = Field(None, description="The slug of its assistant.")
     metadata: Metadata = Field(default_factory=dict)
     tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] = Field(default_factory=list)
     is_temporary: bool = Field(default=False, description="Whether it is deleted after a day, and in no search.")
+    settings: ChatSettings | None = Field(None, description="By default those of the user.")
 
 
 class ChangedThread(Strict):
-    """Fields that are left out stay. In `metadata`, null removes a key, and keys that are left out stay."""
+    """Fields that are left out stay, also keys of `metadata` and `settings`, where null removes a key."""
 
     name: Name | None = None
     metadata: Metadata | None = None
     tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] | None = None
     is_pinned: bool | None = Field(None, description="A pinned thread is not archived.")
     is_archived: bool | None = Field(None, description="An archived thread is not pinned.")
+    settings: ChatSettings | None = None
 
 
 class Fork(Strict):
@@ -81,6 +99,7 @@ class Thread(BaseModel):
     is_pinned: bool
     is_archived: bool = Field(description="Whether it has left the chat's list. A search finds it.")
     expires_at: str | None = Field(description="When it is deleted, if it is temporary.")
+    settings: ChatSettings
 
 
 class ThreadPage(BaseModel):
@@ -242,12 +261,32 @@ def thread_of(found: Mapping[str, Any]) -> Thread:
         is_pinned=found["pinnedAt"] is not None,
         is_archived=found["archivedAt"] is not None,
         expires_at=found["expiresAt"],
+        settings=settings_of(metadata),
     )
+
+
+def settings_of(metadata: Mapping[str, Any]) -> ChatSettings:
+    """The settings in the metadata of a thread or a user; what is not valid, as from another version, is left out."""
+    stored = metadata.get(CHAT_SETTINGS)
+    found: dict[str, Any] = {}
+    for name in ChatSettings.model_fields:
+        try:
+            found |= ChatSettings.model_validate({name: (stored or {}).get(name)}).model_dump(exclude_none=True)
+        except (ValidationError, AttributeError):
+            continue
+    return ChatSettings(**found)
+
+
+def with_settings(metadata: Mapping[str, Any], given: ChatSettings) -> dict[str, Any]:
+    """The metadata of a thread or a user that stores these settings over the earlier ones."""
+    changes = given.model_dump(exclude_unset=True)
+    merged = settings_of(metadata).model_dump() | changes
+    return {CHAT_SETTINGS: {name: value for name, value in merged.items() if value is not None}}
 
 
 def etag_of(thread: Thread) -> str:
     """The version of what a program can change."""
-    changed = thread.model_dump(include={"name", "metadata", "tags", "assistant", "is_pinned", "is_archived"})
+    changed = thread.model_dump(include=_CHANGED)
     return f'"{hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:32]}"'
 
 

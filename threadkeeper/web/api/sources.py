@@ -4,10 +4,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from datalayer import SYSTEM, ListedSource, acting_as
+from datalayer import SYSTEM, BlobNotFound, DataSource, ListedSource, acting_as
+from datalayer.blobs.headers import content_disposition
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.knowledge import source_acts
 from threadkeeper.knowledge.addresses import put_address
+from threadkeeper.knowledge.columns import UnknownColumn, options_of, sheets_of
 from threadkeeper.knowledge.fetching.base import FetchFailed
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.knowledge.loading import LoadLimits, LoadRefused
@@ -17,6 +19,8 @@ from threadkeeper.web.api.access import AssistantCaller, Caller
 from threadkeeper.web.api.assistant_shapes import (
     ENGLISH,
     ChangedSource,
+    ChangedSourceFields,
+    GivenColumns,
     NewPairs,
     NewSource,
     Source,
@@ -28,9 +32,10 @@ from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, Limit
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
-from threadkeeper.web.assistants.knowledge.desk import title_of
+from threadkeeper.web.assistants.knowledge.desk import title_of, with_ending
 from threadkeeper.web.assistants.knowledge.states import source_row
 from threadkeeper.web.pages.dependencies import Layer
+from threadkeeper.web.pages.downloads import Download, content_of
 
 _MEGABYTE = 1024 * 1024
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
@@ -128,11 +133,75 @@ async def read_source(request: Request, _caller: AssistantCaller, layer: Layer, 
     return _shown(request, found)
 
 
+@router.get(
+    "/assistants/{slug}/sources/{source_id}/content",
+    response_class=Response,
+    responses={200: {"content": _BYTES}},
+)
+async def download_source(_caller: AssistantCaller, layer: Layer, slug: str, source_id: str) -> Response:
+    """The file of a data source; of questions and answers, a CSV file."""
+    source = await _source(layer, slug, source_id)
+    try:
+        if source.object_key is None:
+            raise BlobNotFound("the data source has no file")
+        blob = await layer.blobs.open(source.object_key)
+    except BlobNotFound:
+        raise not_found("file") from None
+    headers = {
+        "Content-Disposition": content_disposition(source.title, "application/octet-stream"),
+        "X-Content-Type-Options": "nosniff",
+        "Content-Length": str(blob.size),
+    }
+    return Download(content_of(blob), b"", media_type="application/octet-stream", headers=headers)
+
+
+@router.patch("/assistants/{slug}/sources/{source_id}")
+async def change_source(
+    *, request: Request, caller: AssistantCaller, layer: Layer, slug: str, source_id: str, given: ChangedSourceFields
+) -> Source:
+    """Rename a data source, or choose the columns of a datasheet. Its file is replaced by a new one of its title."""
+    source = await _source(layer, slug, source_id)
+    title, options = None, None
+    if given.title is not None:
+        title = _title(given.title, "body.title")
+        # The ending of a file decides between formats of text.
+        title = with_ending(title, source.title) if source.kind in ("file", "datasheet") else title
+    if given.columns is not None:
+        if source.kind != "datasheet":
+            raise invalid("body.columns", "only a datasheet has columns")
+        options = await _columns(request, layer, source, given.columns)
+    await source_acts.change_source(layer, slug, source.id, title=title, options=options, started_by=caller.user_id)
+    return await read_source(request, caller, layer, slug, source_id)
+
+
 @router.delete("/assistants/{slug}/sources/{source_id}", status_code=204)
 async def delete_source(caller: AssistantCaller, layer: Layer, slug: str, source_id: str) -> None:
     """Delete a data source. Nothing of it is found any more, at once."""
     await own_assistant(layer, slug)
     await source_acts.remove_source(layer, slug, source_id, started_by=caller.user_id)
+
+
+async def _source(layer: ChainlitLayer, slug: str, source_id: str) -> DataSource:
+    """A data source of an assistant that the caller may edit."""
+    await own_assistant(layer, slug)
+    with acting_as(SYSTEM):
+        found = await layer.get_source(source_id)
+    if found is None or found.assistant_id != slug:
+        raise not_found("data source")
+    return found
+
+
+async def _columns(request: Request, layer: ChainlitLayer, source: DataSource, given: GivenColumns) -> dict[str, Any]:
+    limits: LoadLimits = request.state.knowledge_limits
+    with acting_as(SYSTEM):
+        content = (await layer.read_source(source.id))[1]
+    try:
+        sheets = await sheets_of(source.title, content, limits)
+        return options_of(sheets, **given.model_dump())
+    except UnknownColumn as unknown:
+        raise invalid(f"body.columns.{unknown.field}", f"the file has no {unknown.name[:100]!r}") from None
+    except LoadRefused as refused:
+        raise _refused(refused, source.title, limits) from None
 
 
 async def _put_file(
@@ -142,8 +211,12 @@ async def _put_file(
     try:
         return await source_acts.put_source(layer, slug, new, limits, started_by=caller.user_id)
     except LoadRefused as refused:
-        sentence = say_refused(refused.refusal, new.title, limits, ENGLISH, refused.missing)
-        raise Problem(422, f"file-{refused.refusal.replace('_', '-')}", sentence, [("body", sentence)]) from None
+        raise _refused(refused, new.title, limits) from None
+
+
+def _refused(refused: LoadRefused, title: str, limits: LoadLimits) -> Problem:
+    sentence = say_refused(refused.refusal, title, limits, ENGLISH, refused.missing)
+    return Problem(422, f"file-{refused.refusal.replace('_', '-')}", sentence, [("body", sentence)])
 
 
 def _title(given: str, field: str) -> str:

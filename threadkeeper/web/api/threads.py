@@ -30,6 +30,7 @@ from threadkeeper.web.api.shapes import (
     etag_of,
     thread_of,
     thread_of_record,
+    with_settings,
 )
 from threadkeeper.web.pages.dependencies import Layer
 
@@ -102,6 +103,8 @@ async def create_thread(request: Request, caller: Writer, layer: Layer, given: N
             metadata["chat_profile"] = (await layer.usable_assistant(given.assistant)).slug
         except (NotFound, Forbidden):
             raise invalid("body.assistant", "there is no such assistant for this user") from None
+    if given.settings is not None:
+        metadata |= with_settings({}, given.settings)
     thread_id = str(uuid.uuid4())
     if given.is_temporary:
         await layer.make_temporary(thread_id, TEMPORARY_SECONDS)
@@ -133,17 +136,20 @@ async def change_thread(
     response: Response,
     if_match: IfMatch = None,
 ) -> Thread:
-    """Rename, pin or archive a thread, or change its metadata and tags.
+    """Rename, pin or archive a thread, or change its metadata, tags and settings.
 
     With `If-Match`, only if nobody changed it meanwhile.
     """
-    found = await own_thread(layer, caller, thread_id)
+    head = await own_head(layer, caller, thread_id)
+    found = thread_of(head)
     demand_match(if_match, etag_of(found), "thread")
     metadata = None
     if given.metadata is not None:
         metadata = checked_metadata(given.metadata)
         merged = {key: value for key, value in {**found.metadata, **metadata}.items() if value is not None}
         checked_metadata(merged)
+    if given.settings is not None:
+        metadata = {**(metadata or {}), **with_settings(head.get("metadata") or {}, given.settings)}
     if given.is_pinned and given.is_archived:
         raise invalid("body.is_archived", "a thread is either pinned or archived")
     await layer.change_thread(

@@ -5,15 +5,24 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from datalayer import SYSTEM, Receipt, User, acting_as
+from datalayer import SYSTEM, Account, Receipt, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from threadkeeper.login.passwords import LONGEST_IDENTIFIER, LONGEST_PASSWORD, Passwords, Refused, check_identifier
+from threadkeeper.login.passwords import (
+    INVITED_SECONDS,
+    LONGEST_IDENTIFIER,
+    LONGEST_PASSWORD,
+    Passwords,
+    Refused,
+    check_identifier,
+    generate_password,
+)
 from threadkeeper.web.api.access import AdminCaller
-from threadkeeper.web.api.once import note_done, once_with
+from threadkeeper.web.api.once import keep_instead, note_done, once_with
 from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, etag, matching, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import Strict
+from threadkeeper.web.pages.addresses import PublicUrl
 from threadkeeper.web.pages.dependencies import Accounts, Layer
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
@@ -24,7 +33,7 @@ Password = Annotated[str, Field(min_length=8, max_length=LONGEST_PASSWORD)]
 
 class NewUser(Strict):
     identifier: Annotated[str, Field(min_length=1, max_length=LONGEST_IDENTIFIER)]
-    password: Password
+    password: Password | None = Field(None, description="Without one, the user is to be invited.")
     role: Role = "user"
 
 
@@ -43,6 +52,13 @@ class ShownUser(BaseModel):
     is_disabled: bool
     created_at: str | None
     signs_in_with: str = Field(description="`credentials`, or the provider of the login.")
+
+
+class ShownInvitation(BaseModel):
+    """An invitation, by which the user sets the password without an earlier one."""
+
+    link: str = Field(description="It is shown here alone, and stored nowhere.")
+    expires_at: str
 
 
 class UserPage(BaseModel):
@@ -67,7 +83,8 @@ async def create_user(
     except Refused as refused:
         raise invalid("body.identifier", f"{refused}") from None
     with acting_as(SYSTEM):
-        secret = await hashed(accounts.passwords, given.password)
+        # Nobody knows a generated one. With a password, no other provider can take the name.
+        secret = await hashed(accounts.passwords, given.password or generate_password())
         made = await layer.add_account(identifier, secret, given.role, by=caller.identifier)
     note_done(request)
     response.headers["Location"] = location_of(f"/users/{made.id}")
@@ -122,6 +139,40 @@ async def delete_user(caller: AdminCaller, layer: Layer, user_id: str, if_match:
     await _demand_other_admin(layer, found)
     with acting_as(SYSTEM):
         return await layer.delete_user(found.identifier, by=caller.identifier, only_if=matching(if_match, _etag))
+
+
+@router.post("/users/{user_id}/invitations", status_code=201, dependencies=[once_with("admin", from_pages=False)])
+async def invite_user(
+    *, request: Request, caller: AdminCaller, layer: Layer, public_url: PublicUrl, user_id: str
+) -> ShownInvitation:
+    """Invite a user who logs in with a password: gives a link for a week, once. It ends earlier links of the user.
+
+    A repetition by `Idempotency-Key` is 409, and has no link.
+    """
+    found = await known_user(layer, user_id)
+    if not (await _account(layer, found)).password_hash:
+        raise Problem(409, "conflict", "The user logs in by another provider, which must stay the only way in.")
+    with acting_as(SYSTEM):
+        made, secret = await layer.invite(found.identifier, seconds=INVITED_SECONDS, by=caller.identifier)
+    note_done(request)
+    sentence = "The first request has the link, which is stored nowhere. Invite the user again if it was lost."
+    keep_instead(request, Problem(409, "made-already", sentence))
+    return ShownInvitation(link=f"{public_url}/invitation?key={secret}", expires_at=made.expires_at)
+
+
+@router.delete("/users/{user_id}/logins", status_code=204)
+async def end_logins_of_user(caller: AdminCaller, layer: Layer, user_id: str) -> None:
+    """End all logins of a user in browsers. Keys stay valid."""
+    found = await known_user(layer, user_id)
+    with acting_as(SYSTEM):
+        await layer.end_logins_of_user(found.identifier, by=caller.identifier)
+
+
+async def _account(layer: ChainlitLayer, user: User) -> Account:
+    account = await layer.get_account(user.identifier)
+    if account is None:
+        raise not_found("user")
+    return account
 
 
 async def known_user(layer: ChainlitLayer, user_id: str) -> User:

@@ -1,17 +1,26 @@
 """The page at `/me/import`: a user uploads the export of another chat, sees what is in it, and imports it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.datastructures import UploadFile
 
-from datalayer import BlobNotFound, Job
+from datalayer import Job
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import clean_text, clean_time, utc_in, utc_now
+from datalayer.cleaning import clean_time, utc_now
 from threadkeeper.jobs.imports import GONE, IMPORT, KEPT_SECONDS
 from threadkeeper.web.auth.roles import LoggedIn
+from threadkeeper.web.me.uploaded_exports import (
+    LARGEST_BYTES,
+    LARGEST_GB,
+    ImportRuns,
+    UploadGone,
+    import_looked_into,
+    look_into,
+    newest_import,
+)
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute, TooLarge
 from threadkeeper.web.pages.forms import Form, redirect_to
@@ -19,9 +28,6 @@ from threadkeeper.web.pages.uploads import Upload, uploaded
 from threadkeeper.web.pages.zone import Zone
 
 ADDRESS = "/me/import"
-LARGEST_GB = 4
-_LARGEST_BYTES = LARGEST_GB * 1024**3
-_LONGEST_NAME = 120
 _CHUNK_BYTES = 1024 * 1024
 COUNTED = ("messages", "versions", "thoughts", "tools", "files", "votes", "archived", "pinned")
 """What the report counts, in the order of the page."""
@@ -42,7 +48,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 async def _uploaded(request: Request, _person: LoggedIn) -> AsyncIterator[Upload]:
     too_large = TooLarge("import_too_large", most=LARGEST_GB)
-    async with uploaded(request, too_large, most_files=1, most_bytes=_LARGEST_BYTES) as form:
+    async with uploaded(request, too_large, most_files=1, most_bytes=LARGEST_BYTES) as form:
         yield form
 
 
@@ -51,7 +57,7 @@ ExportForm = Annotated[Upload, Depends(_uploaded)]
 
 @router.get(ADDRESS)
 async def read_import(*, request: Request, person: LoggedIn, layer: Layer, pages: Pages, zone: Zone) -> Response:
-    job = await _newest(layer)
+    job = await newest_import(layer)
     ends = None if job is None else _due(job)
     values = {
         "job": job,
@@ -70,23 +76,12 @@ async def read_import(*, request: Request, person: LoggedIn, layer: Layer, pages
 async def upload_export(person: LoggedIn, form: ExportForm, layer: Layer) -> Response:
     if not form.files:
         raise InvalidInput("import_no_file")
-    before = await _newest(layer)
-    if before is not None and not before.is_finished:
-        raise InvalidInput("import_is_running")
     (file,) = form.files
-    until = utc_in(KEPT_SECONDS)
-    key = await layer.keep_import(_chunks(file), KEPT_SECONDS)
-    name = clean_text(file.filename or "")[:_LONGEST_NAME]
-    by_day = form.fields.has("by_day")
-    arguments = {"key": key, "name": name, "until": until, "dry_run": True, "by_day": by_day}
-    job = await _start(layer, person.id, arguments)
-    if job.arguments["key"] != key:
-        # Another upload of this user was faster.
-        await layer.file_deleter.delete([key], None)
-        raise InvalidInput("import_is_running")
-    if before is not None:
-        # A user has one upload.
-        await layer.file_deleter.delete([before.arguments["key"]], None)
+    name, by_day = file.filename or "", form.fields.has("by_day")
+    try:
+        await look_into(layer, person.id, _chunks(file), name=name, by_day=by_day)
+    except ImportRuns:
+        raise InvalidInput("import_is_running") from None
     return redirect_to(ADDRESS)
 
 
@@ -95,14 +90,10 @@ async def start_import(person: LoggedIn, _form: Form, layer: Layer, job_id: str)
     job = await _own(layer, job_id)
     if job.state != "done" or not job.arguments["dry_run"]:
         raise HTTPException(404)
-    newest, key = await _newest(layer), job.arguments["key"]
-    if newest is not None and newest.id != job.id and newest.arguments["key"] == key:
-        # The button was pressed twice.
-        return redirect_to(ADDRESS)
-    if newest is None or newest.id != job.id or not await _is_stored(layer, key):
-        raise InvalidInput("import_gone")
-    total = job.result["conversations"] + job.result["failed"]
-    await _start(layer, person.id, {**job.arguments, "dry_run": False, "total": total})
+    try:
+        await import_looked_into(layer, person.id, job)
+    except UploadGone:
+        raise InvalidInput("import_gone") from None
     return redirect_to(ADDRESS)
 
 
@@ -112,28 +103,10 @@ async def cancel_import(_person: LoggedIn, _form: Form, layer: Layer, job_id: st
     return redirect_to(ADDRESS)
 
 
-async def _start(layer: ChainlitLayer, user_id: str, arguments: Mapping[str, Any]) -> Job:
-    # The key of the user: one at a time.
-    return await layer.start_job(IMPORT, arguments, key=user_id)
-
-
 def _due(job: Job) -> str | None:
     """When the upload of the job is deleted."""
     kept = datetime.fromisoformat(job.created_at) + timedelta(seconds=KEPT_SECONDS)
     return job.arguments.get("until") or clean_time(kept, "end")
-
-
-async def _is_stored(layer: ChainlitLayer, key: str) -> bool:
-    try:
-        async with await layer.blobs.open(key, 0, 1):
-            return True
-    except BlobNotFound:
-        return False
-
-
-async def _newest(layer: ChainlitLayer) -> Job | None:
-    """The newest import of the acting user, or look into an export."""
-    return next(iter((await layer.list_jobs(kinds=[IMPORT], limit=1)).jobs), None)
 
 
 async def _own(layer: ChainlitLayer, job_id: str) -> Job:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, HTTPException, Response
 
 from datalayer import DataSource
-from threadkeeper.knowledge.columns import Sheet, sheets_of
+from threadkeeper.knowledge.columns import Sheet, UnknownColumn, options_of, sheets_of
 from threadkeeper.knowledge.loading import LoadRefused
 from threadkeeper.knowledge.source_acts import change_source
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk
@@ -14,6 +14,7 @@ from threadkeeper.web.pages.forms import Form, redirect_to
 
 _LONGEST_NAME = 1_000
 _MOST_COLUMNS = 300
+_NAMES = ("record_id", "suggestion", "sheet")
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -39,22 +40,13 @@ async def read_columns(desk: Desk, source_id: str) -> Response:
 @router.post("/assistants/{slug}/knowledge/sources/{source_id}/columns")
 async def choose_columns(form: Form, desk: Desk, source_id: str) -> Response:
     source, sheets = await _table(desk, source_id)
-    wanted = form.one("sheet", longest=_LONGEST_NAME)
-    sheet = next((one for one in sheets if one.name == wanted), None)
-    if sheet is None:
-        raise InvalidInput("knowledge_no_sheet", name=wanted[:100])
     given = form.all("columns", longest=_LONGEST_NAME, most=_MOST_COLUMNS)
-    record_id, suggestion = (form.one(name, longest=_LONGEST_NAME) for name in ("record_id", "suggestion"))
-    for name in (*given, *filter(None, (record_id, suggestion))):
-        if name not in sheet.columns:
-            raise InvalidInput("knowledge_no_column", name=name[:100])
-    options = {
-        # In the order of the table. All of them is the default, so that a column that is added later is taken.
-        "columns": tuple(name for name in sheet.columns if name in given) if len(given) < len(sheet.columns) else (),
-        "record_id": record_id,
-        "suggestion": suggestion,
-        "sheet": sheet.name if sheet != sheets[0] else "",
-    }
+    record_id, suggestion, sheet = (form.one(name, longest=_LONGEST_NAME) for name in _NAMES)
+    try:
+        options = options_of(sheets, columns=given, record_id=record_id, suggestion=suggestion, sheet=sheet)
+    except UnknownColumn as unknown:
+        sentence = "knowledge_no_sheet" if unknown.field == "sheet" else "knowledge_no_column"
+        raise InvalidInput(sentence, name=unknown.name[:100]) from None
     await change_source(desk.layer, desk.slug, source.id, options=options, started_by=desk.person.id)
     return redirect_to(f"{desk.here}/sources/{source.id}?done=columns")
 
