@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any, Final, Protocol, TypeAlias
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, false, or_, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, case, exists, false, or_, select, true
 
 from datalayer.errors import Forbidden
 from datalayer.schema.assistants import assistant_users, assistants
@@ -81,7 +81,11 @@ def readable_by(kind: Actor) -> ColumnElement[bool]:
     The statement serves every actor of this kind (`kind_of`): a user's identifier is its parameter `actor`, which has
     no default, so a kept statement cannot run in the name of an earlier actor.
     """
-    return writable_by(kind, threads.c.userIdentifier)
+    is_own = writable_by(kind, threads.c.userIdentifier)
+    # These queries name the user by id as well. Postgres takes the two conditions for independent, expects hardly any
+    # thread of a user among those of many, and then reads and sorts all threads of the user for one page. It does not
+    # look into a CASE.
+    return is_own if kind is SYSTEM else case((is_own, true()), else_=false())
 
 
 def writable_by(kind: Actor, owner: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -92,6 +92,7 @@ class DataStore(BaseStore):
             StorageUnavailable: the database cannot be reached, or the spool file cannot be read or changed.
         """
         applied = await migrations.migrate(self.database, removals=removals)
+        await migrations.add_partitions(self.database)
         await self._replay_spooled()
         # After the replay, which is the oldest that a mark has to hold up.
         async with self.database.write() as connection:

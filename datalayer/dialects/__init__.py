@@ -120,6 +120,22 @@ class BesideWriters(Protocol):
         """About how many rows the table has."""
 
 
+class Partitions(Protocol):
+    """The parts by month of the payloads of calls."""
+
+    async def add(self, connection: AsyncConnection) -> None:
+        """Add the parts of this month and the next ones that are missing. Waits for no lock if none is."""
+
+    async def expired(self, connection: AsyncConnection, before: str) -> list[tuple[str, str, str]]:
+        """The parts that end before this time, the oldest first: name, first time, and the time after the last."""
+
+    async def drop(self, connection: AsyncConnection, name: str) -> bool:
+        """Drop a part; False, and nothing is changed, if the lock is not granted soon, or the login may not do it."""
+
+    async def keep_only(self, connection: AsyncConnection, name: str, kept: Select[Any]) -> bool:
+        """Empty a part but for these rows of it; False as for `drop`."""
+
+
 class VectorsMissing(Exception):
     """The engine has no index of vectors here; the message says why."""
 
@@ -174,6 +190,9 @@ class Dialect(Protocol):
     """Execution options of connections that only read, or that write with one statement."""
     row_position: ClassVar[str]
     """The name of the column for a row's position in its table, which is mostly the order of writing."""
+
+    payload_key: ClassVar[tuple[str, ...]]
+    """The columns that a unique index of `llm_call_payloads` has."""
 
     changes_in_ctes: ClassVar[bool]
     """Whether a CTE can insert, update or delete, so that one statement can do a whole write."""
@@ -340,6 +359,10 @@ class Dialect(Protocol):
     @property
     def beside_writers(self) -> BesideWriters | None:
         """How a database is migrated while others write; None if they wait until all is done."""
+
+    @property
+    def partitions(self) -> Partitions | None:
+        """The parts of the payloads of calls; None if they are one table."""
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         """The library's error for an error of the driver; None if the error is not from the database."""

@@ -41,7 +41,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from datalayer.dialects import Aggregate, BesideWriters, VectorIndex
+from datalayer.dialects import Aggregate, BesideWriters, Partitions, VectorIndex
 from datalayer.dialects.driver_errors import of_asyncpg
 from datalayer.dialects.positions import LogPositions
 from datalayer.dialects.postgresql_connections import PostgresConnections, is_lost
@@ -78,6 +78,7 @@ class PostgreSQL:
     read_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
     row_position: ClassVar[str] = "ctid"
     changes_in_ctes: ClassVar[bool] = True
+    payload_key: ClassVar[tuple[str, ...]] = ("callId", "createdAt")
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
     clock: ClassVar[ColumnElement[float]] = literal_column("extract(epoch FROM clock_timestamp())::float8", Float)
     positions: ClassVar[LogPositions] = LogPositions(
@@ -281,6 +282,12 @@ class PostgreSQL:
         from datalayer.dialects.postgresql_migrations import PostgresMigrations  # noqa: PLC0415  once in a process
 
         return PostgresMigrations()
+
+    @property
+    def partitions(self) -> Partitions:
+        from datalayer.dialects.postgresql_partitions import PayloadPartitions  # noqa: PLC0415  once a day
+
+        return PayloadPartitions()
 
     def translate(self, error: BaseException) -> DataLayerError | None:
         if isinstance(error, PoolTimeoutError):

@@ -80,6 +80,8 @@ class SQLite:
     vectors: VectorIndex | None = None
     percentile: ClassVar[None] = None
     beside_writers: ClassVar[None] = None
+    partitions: ClassVar[None] = None
+    payload_key: ClassVar[tuple[str, ...]] = ("callId",)
     positions: ClassVar[None] = None
     clock: ClassVar[ColumnElement[float]] = literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
 

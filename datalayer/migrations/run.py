@@ -197,6 +197,10 @@ async def _apply_beside_writers(database: Database, beside: BesideWriters, due: 
                             await beside.drop_unfinished_indexes(connection)
                         raise
         for step in due:
+            if step.beside is not None:
+                with database.translated():
+                    async with beside_all.connect() as connection:
+                        await step.beside(connection)
             await _change(database, beside, engine, step.name, lambda connection: _apply(connection, step))  # noqa: B023
     return [step.name for step in due]
 

@@ -12,6 +12,7 @@ from typing import Literal
 from sqlalchemy import Text, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.dialects.postgresql_partitions import attach_one_table, bound_one_table, key_one_table
 from datalayer.history.removed_answers import ANSWER
 from datalayer.history.speech import may_hold_thought
 from datalayer.history.user_names import fill as fill_user_names
@@ -65,6 +66,8 @@ class Step:
     run: Migration
     phase: Phase
     locks: str
+    beside: Migration | None = None
+    """Run before it where others use the database, not in a transaction, so that it may take long."""
 
     @property
     def purpose(self) -> str:
@@ -72,15 +75,18 @@ class Step:
         return " ".join((self.run.__doc__ or self.name.replace("_", " ")).partition(".")[0].split())
 
 
-def migration(*, phase: Phase = "before", locks: str = "") -> Callable[[Migration], Migration]:
+def migration(
+    *, phase: Phase = "before", locks: str = "", beside: Migration | None = None
+) -> Callable[[Migration], Migration]:
     """Register a migration under its function's name; migrations are applied in the order of this file.
 
     Args:
         locks: what a writer on Postgres waits for, of which table and for how long.
+        beside: run before it where others use the database, not in a transaction.
     """
 
     def register(step: Migration) -> Migration:
-        STEPS[step.__name__] = Step(step.__name__, step, phase, locks)
+        STEPS[step.__name__] = Step(step.__name__, step, phase, locks, beside)
         return step
 
     return register
@@ -370,7 +376,23 @@ async def list_threads_beside_the_archive(connection: AsyncConnection) -> None:
         await connection.run_sync(add_indexes, {name})
 
 
+@migration(beside=key_one_table, locks="none that readers or writers wait for (CONCURRENTLY)")
+async def key_payloads_with_their_time(connection: AsyncConnection) -> None:
+    """On Postgres, add the unique index by which payloads are stored in partitions and in the one table of before."""
+
+
 @migration(phase="after", locks="rows of users that an older version made, until they have their key")
 async def complete_rows_of_older_versions(connection: AsyncConnection) -> None:
     """Give users their names without case that an older version made while both versions ran."""
     await fill_user_names(connection)
+
+
+@migration(
+    phase="after",
+    beside=bound_one_table,
+    locks="SHARE ROW EXCLUSIVE on llm_calls and ACCESS EXCLUSIVE on llm_call_payloads, for the catalogue alone",
+)
+async def partition_payloads(connection: AsyncConnection) -> None:
+    """On Postgres, make the one table of payloads the first of the partitions by month."""
+    if connection.dialect.name == "postgresql":
+        await attach_one_table(connection)

@@ -13,16 +13,17 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, not_, or_, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_text, clean_time, utc_now
+from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.history import feedback
 from datalayer.history.deletion import Removal, remove_threads
 from datalayer.history.file_outbox import queue_files
 from datalayer.records.retention import RetentionClass, RetentionPlan, RetentionReceipt
-from datalayer.review import access, audit
+from datalayer.review import access, audit, payloads
 from datalayer.review.base import ReviewStore
 from datalayer.schema.chat import elements, steps, threads
 from datalayer.schema.review import step_versions, thread_marks, thread_origins
-from datalayer.schema.usage import llm_call_payloads, llm_calls
+from datalayer.schema.usage import llm_call_payloads
 
 AT_ONCE = 50
 PAYLOADS_AT_ONCE = 1_000
@@ -73,7 +74,7 @@ class Retention(ReviewStore):
         keys: list[str] = []
 
         async def some(connection: AsyncConnection, _: access.Reviewer) -> Removal | None:
-            return await _delete_some(connection, kind, before)
+            return await _delete_some(connection, self._dialect, kind, before)
 
         while (removed := await self._write_as_reviewer(some, access.ADMINS)) is not None:
             for name, count in removed.rows.items():
@@ -106,7 +107,9 @@ class Retention(ReviewStore):
         )
 
 
-async def _delete_some(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
+async def _delete_some(
+    connection: AsyncConnection, dialect: Dialect, kind: RetentionClass, before: str
+) -> Removal | None:
     """Delete a part of the expired records; None if there are none."""
     if kind in ("threads", "temporary"):
         ids = await (next_threads if kind == "threads" else next_temporary)(connection, before)
@@ -116,7 +119,7 @@ async def _delete_some(connection: AsyncConnection, kind: RetentionClass, before
         return Removal({elements.name: count}, (), tuple(keys)) if count else None
     if kind == "payloads":
         rows = {
-            llm_call_payloads.name: await remove_payloads(connection, before),
+            llm_call_payloads.name: await payloads.remove(connection, dialect, before, limit=PAYLOADS_AT_ONCE),
             step_versions.name: await remove_versions(connection, before),
         }
         return Removal(rows) if any(rows.values()) else None
@@ -145,7 +148,7 @@ async def plan_of(connection: AsyncConnection, kind: RetentionClass, before: str
     if kind == "payloads":
         taken = every_old = 0
         for table, moment, goes in (
-            (llm_call_payloads, llm_call_payloads.c.createdAt, payloads_before(before)),
+            (llm_call_payloads, llm_call_payloads.c.createdAt, payloads.payloads_before(before)),
             (step_versions, step_versions.c.replacedAt, versions_before(before)),
         ):
             counted = select(func.count()).select_from(table)
@@ -194,14 +197,6 @@ async def remove_files(connection: AsyncConnection, before: str) -> tuple[int, l
     return int(removed.rowcount), keys
 
 
-async def remove_payloads(connection: AsyncConnection, before: str) -> int:
-    """Delete the next payloads of calls; returns how many."""
-    some = select(llm_call_payloads.c.callId).where(payloads_before(before)).limit(PAYLOADS_AT_ONCE)
-    return int(
-        (await connection.execute(delete(llm_call_payloads).where(llm_call_payloads.c.callId.in_(some)))).rowcount
-    )
-
-
 async def remove_versions(connection: AsyncConnection, before: str) -> int:
     """Delete the next earlier versions of messages; returns how many."""
     some = select(step_versions.c.id).where(versions_before(before)).limit(PAYLOADS_AT_ONCE)
@@ -225,16 +220,6 @@ def files_before(before: str) -> ColumnElement[bool]:
     # Some elements of an adopted database name a step and no thread.
     of_step = select(steps.c.threadId).where(steps.c.id == elements.c.forId).scalar_subquery()
     return and_(*old, not_(_is_marked(func.coalesce(elements.c.threadId, of_step))))
-
-
-def payloads_before(before: str) -> ColumnElement[bool]:
-    """Payloads of calls that were stored before then, except for those of marked threads."""
-    marked = (
-        select(llm_calls.c.id)
-        .join(thread_marks, thread_marks.c.threadId == llm_calls.c.threadId)
-        .where(llm_calls.c.id == llm_call_payloads.c.callId)
-    )
-    return and_(llm_call_payloads.c.createdAt < before, not_(marked.exists()))
 
 
 def versions_before(before: str) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Numeric,
+    PrimaryKeyConstraint,
     Table,
     Text,
     false,
@@ -21,6 +22,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from datalayer.schema.chat import Identifier, Json, Tags, metadata
+from datalayer.schema.ddl import follow
 
 
 class _WholePicodollars(TypeDecorator[Decimal]):
@@ -117,16 +119,29 @@ Index(
     sqlite_where=_HAS_KEY,
 )
 
-# The messages of a call. They are deleted with the thread, with the user, and by retention.
+# The messages of a call. They are deleted with the thread, with the user, and by retention. `createdAt` is the time of
+# the call. Postgres has a partition for each month (`dialects.postgresql_partitions`), so that retention drops it, and
+# one for all other times, so that no payload is ever refused. A key of a partitioned table contains that time.
 llm_call_payloads = Table(
     "llm_call_payloads",
     metadata,
-    Column("callId", Identifier, ForeignKey("llm_calls.id", ondelete="CASCADE"), primary_key=True),
+    Column("callId", Identifier, ForeignKey("llm_calls.id", ondelete="CASCADE")),
     Column("messages", Json),
     Column("response", Text),
     Column("createdAt", Text, nullable=False),
+    PrimaryKeyConstraint("callId").ddl_if(dialect="sqlite"),
+    postgresql_partition_by='RANGE ("createdAt")',
 )
 Index("llm_call_payloads_by_age", llm_call_payloads.c.createdAt)
+follow(
+    llm_call_payloads,
+    "after_create",
+    (
+        """ALTER TABLE llm_call_payloads ADD CONSTRAINT llm_call_payloads_pkey PRIMARY KEY ("callId", "createdAt")""",
+        "CREATE TABLE llm_call_payloads_other PARTITION OF llm_call_payloads DEFAULT",
+    ),
+    "postgresql",
+)
 
 projects = Table(
     "projects",

@@ -1,4 +1,4 @@
-"""SQL of single calls: a page in any order, one call with its payload, all calls as a stream, and old payloads."""
+"""SQL of single calls: a page in any order, one call with its payload, and all calls as a stream."""
 
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -6,7 +6,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, RowMapping, Select, Text, delete, exists, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Float, RowMapping, Select, Text, exists, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import cursors
@@ -14,7 +14,6 @@ from datalayer.cleaning import clean_text, known_id
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import STOPPED, CallPage, CallRow, LlmCall, LlmCallPayload
-from datalayer.review.retention import payloads_before
 from datalayer.schema.chat import Identifier, users
 from datalayer.schema.rows import column_names, columns
 from datalayer.schema.usage import Money, llm_call_payloads, llm_calls, projects
@@ -103,13 +102,6 @@ async def thread_and_user(connection: AsyncConnection, call_id: str) -> tuple[st
     statement = select(llm_calls.c.threadId, llm_calls.c.userId).where(llm_calls.c.id == call_id)
     found = (await connection.execute(statement)).first()
     return (found.threadId, found.userId) if found else None
-
-
-async def delete_payloads(connection: AsyncConnection, before: str, *, limit: int) -> int:
-    """Delete the oldest payloads stored before a time, except those of pinned and flagged threads; gives how many."""
-    payloads = llm_call_payloads.c
-    oldest = select(payloads.callId).where(payloads_before(before)).order_by(payloads.createdAt).limit(limit)
-    return int((await connection.execute(delete(llm_call_payloads).where(payloads.callId.in_(oldest)))).rowcount)
 
 
 async def last_answered_by(connection: AsyncConnection, model: str, provider: str) -> str | None:

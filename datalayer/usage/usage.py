@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import migrations
 from datalayer.cleaning import clean_text, clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user, demand_system
@@ -26,7 +27,7 @@ from datalayer.records.usage import (
     UsagePage,
     UsageTotals,
 )
-from datalayer.review import access, audit
+from datalayer.review import access, audit, payloads
 from datalayer.review.base import ReviewStore
 from datalayer.usage import calls, statistics
 from datalayer.usage.cleaning import clean_call, clean_payload
@@ -289,9 +290,9 @@ class Usage(ReviewStore):
         return calls.export(self.database, chosen)
 
     async def forget_payloads(self, before: str) -> int:
-        """Delete payloads of calls stored before a time; returns how many. Only the system may do this.
+        """Delete payloads of calls before a time; returns how many. Only the system may do this.
 
-        Payloads of pinned and flagged threads are kept.
+        Payloads of pinned and flagged threads are kept. On Postgres, this also adds the partitions of the next months.
 
         Raises:
             Forbidden: a user or a visitor acts.
@@ -303,8 +304,9 @@ class Usage(ReviewStore):
             raise InvalidRecord("`before` is missing: give the time before which to delete")
 
         async def forget(connection: AsyncConnection) -> int:
-            return await calls.delete_payloads(connection, moment, limit=_FORGOTTEN_AT_ONCE)
+            return await payloads.remove(connection, self._dialect, moment, limit=_FORGOTTEN_AT_ONCE)
 
+        await migrations.add_partitions(self.database)
         # In parts, so that writes of chats do not wait for the whole deletion.
         count = done = await self._writer.submit(forget)
         while done:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Executable, Table, bindparam, case, or_, select
+from sqlalchemy import Boolean, ColumnElement, Executable, Table, bindparam, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
@@ -80,7 +80,8 @@ def payload_parameters(call: LlmCall, payload: LlmCallPayload) -> dict[str, Any]
         "new_callId": call.id,
         "new_messages": payload.messages,
         "new_response": payload.response,
-        "new_createdAt": utc_now(),
+        # The same for each repetition of the write, because it is a part of the key.
+        "new_createdAt": min(call.requested_at, utc_now()),
         "of_user": call.user_id is not None,
         "of_thread": call.thread_id is not None,
     }
@@ -91,14 +92,20 @@ def payload_statement(dialect: type[Dialect], columns: Any) -> Executable:
 
     `columns`: id, userId and threadId of the call as it is stored.
     """
-    table = llm_call_payloads
-    new = [bindparam(f"new_{column.name}", type_=column.type) for column in table.c]
-    is_left = select(*new).where(
-        columns.id == new[0],
+    table, stored = llm_call_payloads, llm_call_payloads.alias("stored_payload")
+    new = {column.name: bindparam(f"new_{column.name}", type_=column.type) for column in table.c}
+    # An older version stored the time at which it stored the payload.
+    earlier = select(func.min(stored.c.createdAt)).where(
+        stored.c.callId == new["callId"], stored.c.createdAt >= new["createdAt"]
+    )
+    values = new | {"createdAt": func.coalesce(earlier.scalar_subquery(), new["createdAt"])}
+    is_left = select(*values.values()).where(
+        columns.id == new["callId"],
         or_(~bindparam("of_user", type_=Boolean), columns.userId.is_not(None)),
         or_(~bindparam("of_thread", type_=Boolean), columns.threadId.is_not(None)),
     )
     statement = dialect.insert(table).from_select([column.name for column in table.c], is_left)
     newer = {name: statement.excluded[name] for name in _CONTENTS}
-    upsert: Executable = statement.on_conflict_do_update(index_elements=[table.c.callId], set_=newer)
+    key = [table.c[name] for name in dialect.payload_key]
+    upsert: Executable = statement.on_conflict_do_update(index_elements=key, set_=newer)
     return upsert

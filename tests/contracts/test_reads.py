@@ -151,6 +151,38 @@ async def history(
     return owner, ids
 
 
+THREADS_OF_MANY_USERS = (
+    """INSERT INTO users (id, identifier, metadata) SELECT md5('u' || n)::uuid, 'user' || n, '{}'
+    FROM generate_series(0, 99) n""",
+    """INSERT INTO threads (id, "userId", "userIdentifier", "createdAt", "updatedAt")
+    SELECT md5('t' || i)::uuid, md5('u' || i % 100)::uuid, 'user' || i % 100, at, at
+    FROM generate_series(1, 20000) i,
+        to_char(timestamp '2026-01-01' + i * interval '1 minute', 'YYYY-MM-DD"T"HH24:MI') at
+    ORDER BY md5('o' || i)""",
+    "ANALYZE threads",
+)
+
+
+async def test_a_page_of_one_of_many_users_is_read_in_its_order(
+    layer: ChainlitLayer, database_url: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine == "sqlite":
+        pytest.skip("SQLite plans without statistics")
+    async with layer.database.write() as connection:
+        for statement in THREADS_OF_MANY_USERS:
+            await connection.exec_driver_sql(statement)
+    plans = Plans(monkeypatch)
+    with datalayer.acting_as("user7"):
+        owner = await user_id(layer, "user7")
+        first = await page(layer, owner)
+        found = [await plans.of_last(layer.database, database_url)]
+        await page(layer, owner, after=first.pageInfo.endCursor)
+        found.append(await plans.of_last(layer.database, database_url))
+    assert len(first.data) == 20
+    # Postgres would take the user's id and name for independent, and sort all threads of the user.
+    assert not [plan for plan in found if "Sort" in plan]
+
+
 async def test_every_read_uses_an_index(
     layer: ChainlitLayer, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

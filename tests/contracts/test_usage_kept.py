@@ -14,7 +14,6 @@ import pytest
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import utc_now
 from datalayer.records.usage import CallFilter, LlmCall, LlmCallPayload, LlmCallWrite
 from datalayer.takeout import export
 from datalayer.takeout.export import export_user
@@ -163,11 +162,12 @@ async def test_concurrent_deletions_and_calls_leave_no_dangling_ids(database_url
 
 async def test_old_payloads_are_deleted(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datalayer.usage.usage._FORGOTTEN_AT_ONCE", 2)
-    old = [(await talk(layer, "alice"))[1] for _ in range(3)]
-    moment = utc_now()
     _, new = await talk(layer, "alice")
-    assert await layer.forget_payloads(moment) == 3
-    assert await layer.forget_payloads(moment) == 0
+    old = [replace(new, id=new_id(), requested_at="2026-03-10T11:59:59.999999Z") for _ in range(3)]
+    for record in old:
+        await layer.record_call(record, payload(record))
+    assert await layer.forget_payloads(new.requested_at) == 3
+    assert await layer.forget_payloads(new.requested_at) == 0
     assert [(await kept(layer, one))[1] for one in old] == [None] * 3
     assert (await kept(layer, new))[1] == payload(new)
 

@@ -105,12 +105,15 @@ STEPS = [
     "choose_chat_models",
     "remember_facts",
     "list_threads_beside_the_archive",
+    "key_payloads_with_their_time",
     "complete_rows_of_older_versions",
+    "partition_payloads",
 ]
 
 
 def described(connection: Connection) -> dict[str, Any]:
-    """Tables, columns, keys, indexes and triggers, as the database describes them."""
+    """Tables, columns, keys, indexes and triggers, as the database describes them; without partitions, which differ by
+    month."""
     found = inspect(connection)
     # On Postgres one query for all tables, instead of one for each of them.
     columns, keys = found.get_multi_columns(), found.get_multi_pk_constraint()
@@ -132,6 +135,7 @@ def described(connection: Connection) -> dict[str, Any]:
             "triggers": sorted(made for table, made in triggers if table == name),
         }
         for name in found.get_table_names()
+        if not name.startswith("llm_call_payloads_")
     }
 
 

@@ -11,16 +11,19 @@ from sqlalchemy import delete, insert, select, text
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.migrations import plan, run, steps
+from datalayer.records.usage import LlmCallPayload
 from datalayer.schema.chat import metadata, migrations
 from tests.migration.test_migrations import STEPS, described
+from tests.support.calls import call
 from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.postgres import Databases
 from tests.support.records import user_id
 from tests.support.version_0_1_0 import version_0_1_0
 
-AFTER = ["complete_rows_of_older_versions"]
+AFTER = ["complete_rows_of_older_versions", "partition_payloads"]
 
 
 @pytest.fixture
@@ -139,6 +142,64 @@ async def test_an_interrupted_index_is_built_again(postgres_layer: ChainlitLayer
         assert (await connection.execute(valid)).scalar_one()
 
 
+ONE_TABLE = """DROP TABLE llm_call_payloads;
+    CREATE TABLE llm_call_payloads ("callId" uuid PRIMARY KEY REFERENCES llm_calls ON DELETE CASCADE,
+    messages jsonb, response text, "createdAt" text NOT NULL);
+    CREATE INDEX llm_call_payloads_by_age ON llm_call_payloads ("createdAt")"""
+STORED_BY_AN_OLDER_VERSION = """INSERT INTO llm_call_payloads ("callId", response, "createdAt")
+    VALUES (:id, 'older', :at) ON CONFLICT ("callId") DO UPDATE SET response = excluded.response"""
+
+
+async def test_the_one_table_of_payloads_becomes_the_first_partition(postgres_layer: ChainlitLayer) -> None:
+    layer = postgres_layer
+    async with layer.database.read() as connection:
+        whole = await connection.run_sync(described)
+    await forget(layer, "key_payloads_with_their_time", "partition_payloads", sql=ONE_TABLE)
+    assert await layer.migrate() == ["key_payloads_with_their_time"]
+    first, second = call(), call(utc_now())
+    for record in (first, second):
+        # Both versions use the one table.
+        await layer.record_call(record)
+        async with layer.database.write() as connection:
+            for _ in range(2):
+                await connection.execute(text(STORED_BY_AN_OLDER_VERSION), {"id": record.id, "at": utc_now()})
+    for _ in range(2):
+        await layer.record_call(first, LlmCallPayload(first.id, [], "newer"))
+    due = {change.name: change for change in await plan(layer.database)}
+    assert due["partition_payloads"].phase == "after"
+    assert "ACCESS EXCLUSIVE on llm_call_payloads, for the catalogue alone" in due["partition_payloads"].locks
+    assert await layer.migrate(removals=True) == ["partition_payloads"]
+    async with layer.database.read() as connection:
+        assert await connection.run_sync(described) == whole
+        parts = (
+            await connection.execute(text("SELECT DISTINCT tableoid::regclass::text FROM llm_call_payloads"))
+        ).all()
+    assert [name[:24] for (name,) in parts] == ["llm_call_payloads_until_"]
+    await layer.record_call(second, LlmCallPayload(second.id, [], "newest"))
+    found = [await layer.get_call(one.id) for one in (first, second)]
+    assert [one[1].response for one in found if one is not None and one[1] is not None] == ["newer", "newest"]
+    assert await layer.forget_payloads("2100-01-01T00:00:00Z") == 2
+    async with layer.database.read() as connection:
+        assert (await connection.execute(text("SELECT to_regclass(:name)"), {"name": parts[0][0]})).scalar() is None
+
+
+async def test_a_check_that_an_interrupted_migration_left_is_dropped_before_it_refuses_a_payload(
+    postgres_layer: ChainlitLayer,
+) -> None:
+    check = (
+        """ALTER TABLE llm_call_payloads ADD CONSTRAINT llm_call_payloads_bound CHECK ("createdAt" < '{}') NOT VALID"""
+    )
+    await forget(postgres_layer, "partition_payloads", sql=ONE_TABLE)
+    await forget(postgres_layer, "key_payloads_with_their_time", sql=check.format("2100-01-01T00:00:00.000000Z"))
+    checks = text("SELECT count(*) FROM pg_constraint WHERE conname = 'llm_call_payloads_bound'")
+    for left, sql in ((1, ""), (0, f"ALTER TABLE llm_call_payloads DROP CONSTRAINT llm_call_payloads_bound;{check}")):
+        await forget(postgres_layer, sql=sql.format(utc_now()))
+        await postgres_layer.migrate()
+        async with postgres_layer.database.read() as connection:
+            assert (await connection.execute(checks)).scalar_one() == left
+    assert await postgres_layer.migrate(removals=True) == ["partition_payloads"]
+
+
 async def test_an_index_that_the_data_prevents_leaves_nothing_behind(postgres_layer: ChainlitLayer) -> None:
     await user_id(postgres_layer, "ada")
     await user_id(postgres_layer, "bob")
@@ -156,8 +217,8 @@ async def test_the_plan_says_what_is_due_and_who_waits_for_it(layer: ChainlitLay
     columns = 'DROP INDEX one_user_per_name;ALTER TABLE users DROP COLUMN "nameKey";DROP INDEX votes_of_user'
     await forget(layer, *names, sql=columns)
     due = {change.name: change for change in await plan(layer.database)}
-    assert due[AFTER[0]].phase == "after"
-    assert {change.phase for name, change in due.items() if name != AFTER[0]} == {"before"}
+    assert {due[name].phase for name in AFTER} == {"after"}
+    assert {change.phase for name, change in due.items() if name not in AFTER} == {"before"}
     assert due["index_reads"].purpose == "Add two indexes to databases of older versions"
     if engine == "sqlite":
         assert list(due) == ["index_reads", "compare_names_without_case", *AFTER]
@@ -202,4 +263,4 @@ async def test_removals_of_an_earlier_upgrade_are_applied_with_the_next_addition
     assert await layer.migrate() == [*AFTER, "of_the_next_version"]
     async with layer.database.read() as connection:
         noted = select(migrations.c.phase).where(migrations.c.name.in_([*AFTER, "of_the_next_version"]))
-        assert sorted((await connection.execute(noted)).scalars()) == ["after", "before"]
+        assert sorted((await connection.execute(noted)).scalars()) == ["after", "after", "before"]
