@@ -108,20 +108,22 @@ async def soak(folder: Path, *, minutes: float, people: int, has_own_processes: 
 
 
 async def _run(found: Soak, topology: Topology, places: Places, database_url: str) -> None:
-    ends = time.monotonic() + found.minutes * 60
+    over = time.monotonic() + found.minutes * 60
     watching = asyncio.create_task(_watch(found, topology, database_url))
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=90)
     url = f"http://127.0.0.1:{places.people_network.port}"
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as http:
         everybody = [
-            Person(http, url, f"user-{number}", pause=20, is_over=lambda: time.monotonic() >= ends)
+            Person(http, url, f"user-{number}", pause=20, is_over=lambda: time.monotonic() >= over)
             for number in range(1, found.people + 1)
         ]
         living = [asyncio.create_task(person.live()) for person in everybody]
         await _break(places, found.minutes * 60)
         found.happened = places.happened
-        await asyncio.gather(*living)
+        ends = await asyncio.gather(*living, return_exceptions=True)
+    # What was measured for hours is not lost with one person.
+    found.broken = [f"{type(end).__name__}: {end}" for end in ends if end is not None]
     found.asked = [asked for person in everybody for asked in person.asked]
 
     def is_settled() -> bool:

@@ -73,7 +73,7 @@ class Person:
             try:
                 async with self._connected() as socket:
                     await self._converse(socket)
-            except (aiohttp.ClientError, TimeoutError, OSError, ConnectionError, ValueError):
+            except (aiohttp.ClientError, aiohttp.WSMessageTypeError, TimeoutError, OSError, ValueError):
                 await asyncio.sleep(_AGAIN_SECONDS)
 
     @contextlib.asynccontextmanager

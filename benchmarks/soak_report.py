@@ -61,6 +61,8 @@ class Soak:
     happened: list[Happened] = field(default_factory=list)
     lines: list[dict[str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    """What ended the program of a person: a defect of the soak."""
     most_connections: int = 0
 
     @property
@@ -101,6 +103,7 @@ class Soak:
     def problems(self) -> list[str]:
         """What is wrong, in words; empty if the soak has passed."""
         found = [f"lost: {one}" for one in self.missing]
+        found += [f"a person stopped asking, which is a defect of the soak: {one}" for one in self.broken]
         found += [f"an error of no fault: {line}" for line in self.unexpected_lines()]
         found += [f"no answer, and no fault: {one}" for one in self.unexpected_ends()]
         for name, samples in self.samples.items():

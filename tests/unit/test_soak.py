@@ -4,11 +4,16 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
 
 import datalayer
+from benchmarks import soak_people
 from benchmarks.soak import missing
 from benchmarks.soak_faults import Fault, Happened
-from benchmarks.soak_people import Asked
+from benchmarks.soak_people import Asked, Person
 from benchmarks.soak_report import Sample, Soak, draw, error_lines, section
 from datalayer.cleaning import utc_now
 from datalayer.ownership import SYSTEM, acting_as
@@ -104,3 +109,16 @@ async def test_what_was_acknowledged_is_looked_for(tmp_path: Path) -> None:
             ]
     finally:
         await layer.close()
+
+
+async def test_a_person_whose_connection_ends_at_any_moment_connects_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Exception] = [aiohttp.WSMessageTypeError("CLOSE"), aiohttp.ClientError(), TimeoutError()]
+
+    class Broken(Person):
+        def _connected(self) -> Any:
+            raise failures.pop()
+
+    monkeypatch.setattr(soak_people, "_AGAIN_SECONDS", 0)
+    async with aiohttp.ClientSession() as http:
+        await Broken(http, "http://nobody", "ann", pause=0, is_over=lambda: not failures).live()
+    assert failures == []
