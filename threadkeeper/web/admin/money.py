@@ -13,6 +13,7 @@ from datalayer import SYSTEM, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, utc_in, utc_now
 from datalayer.records.usage import CallFilter, Price
+from threadkeeper.offered_models import OfferedModels
 from threadkeeper.pricing.history import ChatServer, Named, Validity, named_models, price_history
 from threadkeeper.pricing.published import PublishedPrice, published_prices
 from threadkeeper.web.auth.roles import Admin
@@ -115,7 +116,9 @@ async def used_models(
     with acting_as(SYSTEM):
         found = named_models(await layer.called_models(CallFilter(since=used_since())))
     called = {(one.model, one.provider) for one in found}
-    configured: Sequence[str] = request.state.assistant_models
+    offered: OfferedModels = request.state.offered_models
+    choice = await offered.of(SYSTEM)
+    configured = () if offered.is_demo else (*choice.names, *choice.others)
     found += [Named(one, server.provider) for one in configured if (one, server.provider) not in called]
     found.sort(key=lambda one: (not one.unpriced, -one.calls, one.model))
     now = utc_now()
