@@ -141,6 +141,8 @@ async def no_pause(_seconds: float) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.slow
+# More than a hundred routes: on a busy machine it takes longer than other tests may.
+@pytest.mark.timeout(900)
 async def test_every_route_answers_made_up_requests_as_its_document_says(
     api: httpx.AsyncClient, there: dict[str, str]
 ) -> None:
