@@ -3,6 +3,7 @@
 Every user may read them. Only the system may change them; the application decides what runs as the system.
 """
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -104,7 +105,7 @@ class Billing(Limiting):
 
         Args:
             since: the time of the first call to recalculate, ISO 8601.
-            cost_of: returns the cost of a call by today's prices; None if no price matches.
+            cost_of: returns the cost of a call by today's prices; None if no price matches. It is called in a thread.
             until: the time before which calls are recalculated; None for all.
             models: only calls that asked for one of these; all by default.
             forget: whether the cost of a call becomes unknown if no price matches; by default it keeps its cost.
@@ -123,8 +124,9 @@ class Billing(Limiting):
         async for calls in repricing.with_tokens(self.database, which):
             new: list[tuple[LlmCall, repricing.CallCosts]] = []
             unlisted: list[LlmCall] = []
-            for call in calls:
-                costs = cost_of(call)
+            # A look into the table of published prices takes a millisecond: 1,000 would stop the loop for a second.
+            computed = await asyncio.to_thread(lambda calls=calls: [cost_of(call) for call in calls])  # type: ignore[misc]
+            for call, costs in zip(calls, computed, strict=True):
                 if costs is None:
                     unlisted += [call] if call.total_cost is not None else []
                 elif repricing.is_changed(call, costs):
@@ -144,16 +146,23 @@ class Billing(Limiting):
         return await self.database.query(projects.list_all)
 
     async def put_project(
-        self, project: Project, *, by: str | None = None, only_if: Condition[Project] | None = None
+        self,
+        project: Project,
+        *,
+        by: str | None = None,
+        is_new: bool = False,
+        only_if: Condition[Project] | None = None,
     ) -> Project:
         """Store a project, or replace the one with the same slug, whose id stays; returns it as stored.
 
         Args:
             project: to be stored.
             by: the admin in whose name it is done, for the audit.
+            is_new: whether there must be no project with this slug, in the same statement.
             only_if: what the stored project must be like, in the same transaction.
 
         Raises:
+            AlreadyExists: there is one.
             RecordChanged: it is not.
             InvalidRecord: the name is empty, a slug is not valid or occurs twice, or a secret is not the name of an
                 environment variable.
@@ -164,14 +173,14 @@ class Billing(Limiting):
 
         async def put(connection: AsyncConnection) -> str:
             await projects.demand(connection, cleaned.slug, only_if)
-            project_id = await projects.upsert(connection, self.database.dialect, cleaned)
+            project_id = await projects.upsert(connection, self.database.dialect, cleaned, is_new=is_new)
             await note(connection, "put_project", by, project=project_id, slug=cleaned.slug)
             return project_id
 
         async def read(connection: AsyncConnection) -> Project | None:
             return await projects.get(connection, cleaned.slug)
 
-        stored: str = await self._writer.submit(put if only_if is None else conditional(put, read))
+        stored: str = await self._writer.submit(conditional(put, read) if is_new or only_if is not None else put)
         return replace(cleaned, id=stored)
 
     async def delete_project(

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.conditions import Condition, demand_unchanged
 from datalayer.dialects import Dialect
-from datalayer.errors import Forbidden, NotFound
+from datalayer.errors import AlreadyExists, Forbidden, NotFound
 from datalayer.history.user_names import by_name
 from datalayer.ownership import Actor, kind_of, projects_deletable_by
 from datalayer.records.usage import DeletedProject, Project, Provider
@@ -63,10 +63,11 @@ async def id_of(connection: AsyncConnection, slug: str) -> str | None:
     return found
 
 
-async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project) -> str:
+async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project, *, is_new: bool = False) -> str:
     """Store the project with its providers, or replace the one with this slug, whose id stays; returns the id.
 
     Raises:
+        AlreadyExists: it should be new, and there is one with this slug.
         NotFound: no user has the owner's identifier.
     """
     owner_id = None
@@ -82,14 +83,14 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project
         "ownerId": owner_id,
         "organisation": project.organisation,
     }
-    stored: str = (
-        await connection.execute(
-            dialect.insert(projects)
-            .values(id=project.id, slug=project.slug, createdAt=project.created_at, **values)
-            .on_conflict_do_update(index_elements=[projects.c.slug], set_=values)
-            .returning(projects.c.id)
-        )
-    ).scalar_one()
+    new = dialect.insert(projects).values(id=project.id, slug=project.slug, createdAt=project.created_at, **values)
+    if is_new:
+        new = new.on_conflict_do_nothing(index_elements=[projects.c.slug])
+    else:
+        new = new.on_conflict_do_update(index_elements=[projects.c.slug], set_=values)
+    stored: str | None = (await connection.execute(new.returning(projects.c.id))).scalar()
+    if stored is None:
+        raise AlreadyExists(f"there is a project {project.slug!r} already")
     await connection.execute(delete(providers).where(providers.c.projectId == stored))
     for provider in project.providers:
         await connection.execute(insert(providers).values(projectId=stored, **given(provider, providers)))

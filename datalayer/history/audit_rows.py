@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
@@ -25,3 +25,10 @@ async def note(
     rows = [row | {"subjectId": thread_id, "ownerId": owner_id} for thread_id, owner_id in subjects]
     if rows:
         await connection.execute(insert(audit_entries), rows)
+
+
+async def is_noted(connection: AsyncConnection, action: AuditAction, actor: str, detail: str, value: str) -> bool:
+    """Whether the actor has a row of this action with this detail."""
+    same = audit_entries.c.details[detail].as_string() == value
+    of_actor = audit_entries.c.actor == actor, audit_entries.c.action == action
+    return (await connection.execute(select(audit_entries.c.id).where(*of_actor, same).limit(1))).first() is not None

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_text, utc_now
-from datalayer.history.audit_rows import note
+from datalayer.history.audit_rows import is_noted, note
 from datalayer.installation import facts
 from datalayer.ownership import acting_user, demand_system
 from datalayer.records.audit import AuditAction
@@ -64,7 +64,18 @@ class Installation(DataStore):
         value: dict[str, Any] = {"at": utc_now(), "folder": clean_text(folder), "files": files, "bytes": size, "by": by}
         await self._writer.submit(lambda connection: facts.put(connection, dialect, facts.BACKUP, value))
 
-    async def note_admin_act(self, action: AuditAction, by: str, **details: Any) -> None:
-        """Add a row to the audit for what an admin does with the installation. `details` has ids and counts."""
+    async def note_admin_act(self, action: AuditAction, by: str, *, once: str | None = None, **details: Any) -> None:
+        """Add a row to the audit for what an admin does with the installation. `details` has ids and counts.
+
+        Args:
+            action: what is done.
+            by: the admin.
+            once: the name of a detail. If there is a row of this action and admin with the same detail, none is added.
+        """
         demand_system(acting_user.get(), "the audit")
-        await self._writer.submit(lambda connection: note(connection, action, by, [(None, None)], details=details))
+
+        async def add(connection: AsyncConnection) -> None:
+            if once is None or not await is_noted(connection, action, by, once, details[once]):
+                await note(connection, action, by, [(None, None)], details=details)
+
+        await self._writer.submit(add)

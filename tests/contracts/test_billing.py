@@ -1,6 +1,7 @@
 """Prices, projects and limits, on both engines."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
-from datalayer import Forbidden, InvalidRecord, NotFound, acting_as
+from datalayer import AlreadyExists, Forbidden, InvalidRecord, NotFound, acting_as
 from datalayer.billing import projects
 from datalayer.billing.limits import budget_of, standings
 from datalayer.billing.spending import Budget, Spending, Spent, used
@@ -121,6 +122,19 @@ async def test_concurrent_requests_create_one_default_project(layer: ChainlitLay
     await other.close()
     assert len(set(found)) == 1
     assert [(one.id, one.slug) for one in await layer.list_projects()] == [(found[0], "default")]
+
+
+async def test_one_of_two_new_projects_with_a_slug_is_made(layer: ChainlitLayer, database_url: str) -> None:
+    other = datalayer.create_data_layer(database_url)
+    new = [Project(new_id(), name, "lab", providers=(Provider(name, name.lower()),)) for name in ("One", "Two")]
+    pairs = zip((layer, other), new, strict=True)
+    made = await asyncio.gather(*(one.put_project(it, is_new=True) for one, it in pairs), return_exceptions=True)
+    await other.close()
+    (refused,) = [one for one in made if isinstance(one, BaseException)]
+    assert isinstance(refused, AlreadyExists)
+    stored = [(one.name, one.providers[0].name) for one in await layer.list_projects()]
+    assert stored == [(one.name, one.name) for one in made if isinstance(one, Project)]
+    assert [one.action for one in (await layer.list_audit()).entries] == ["put_project"]
 
 
 async def test_a_project_is_replaced_completely_and_keeps_its_id(layer: ChainlitLayer) -> None:
@@ -501,6 +515,7 @@ async def test_repricing_is_for_a_period_and_models_and_tells_its_changes_by_mod
     own = [price(model, "2026-01-01", input=Decimal(2), output=Decimal(0)) for model in ("a", "b")]
 
     def cost_of(one: LlmCall) -> Costs | None:
+        assert threading.current_thread() is not threading.main_thread(), "a look takes a millisecond"
         return costs_of(one, own)
 
     period: dict[str, Any] = {"until": "2026-03-03"}

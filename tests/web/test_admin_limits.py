@@ -55,11 +55,20 @@ async def test_limits_are_listed_with_what_is_left_set_changed_and_removed(
     changes = [one for one in page.all("a") if "?change=" in one.attributes["href"]]
     change = next(one for one in changes if "The lab" in one.attributes["aria-label"])
     form = await page_at(ada, change.attributes["href"].removesuffix("#set"))
-    given = {name: form.one("input", name=name).attributes["value"] for name in ("subject", "amount")}
-    assert given == {"subject": "lab", "amount": "2.5"}
-    await posted(ada, form, LIMITS, scope="project", subject="lab", amount="3", unit="dollars", period="day")
+    given = {name: form.one("input", name=name).attributes["value"] for name in ("limit", "amount")}
+    assert given["amount"] == "2.5"
+    assert form.all("select") == [], "the amount alone changes"
+    assert "lab" in form.one("div", id="subject").text
+    before = await layer.list_limits()
+    for other in ({"period": "month"}, {"unit": "tokens"}, {"scope": "key"}, {"subject": "default"}):
+        refused = await posted(ada, form, LIMITS, **given | {"amount": "3"} | other)
+        assert refused.status_code == 400, other
+        assert "Only the amount of a limit changes." in read_page(refused.text).one("div", class_="notice").text
+    assert await layer.list_limits() == before
+    assert (await posted(ada, form, LIMITS, **given | {"amount": "3"})).status_code == 303
     rows = table(await page_at(ada, LIMITS), "rows limits")
     assert ["project The lab lab", "$3.00 a day"] in [row[:2] for row in rows]
+    assert [one.id for one in await layer.list_limits()] == [one.id for one in before]
     for limit in await layer.list_limits():
         await posted(ada, page, f"{LIMITS}/{limit.id}/remove")
     assert await layer.list_limits() == []
@@ -100,3 +109,4 @@ async def test_what_is_not_valid_is_told_at_its_field_and_kept(
         assert (await ada.get(f"{LIMITS}?{bad}")).status_code == 400, bad
     assert (await ada.get(f"{LIMITS}?change={new_id()}")).status_code == 404
     assert (await posted(ada, page, f"{LIMITS}/{new_id()}/remove")).status_code == 404
+    assert (await posted(ada, page, LIMITS, limit=new_id(), amount="5")).status_code == 404

@@ -1,5 +1,6 @@
 """The price list at `/admin/money`, and the operator's prices."""
 
+import threading
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,8 @@ from tests.support.pages import Element, read_page, table
 from tests.support.records import new_id
 from tests.support.safe_pages import page_at, posted, runs_nothing
 from tests.web.conftest import Browser
+from threadkeeper.pricing.history import Named, Validity, price_history
+from threadkeeper.web.admin import money
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -48,7 +51,7 @@ def problem(page: Element, name: str) -> str:
 
 
 async def test_each_model_in_use_shows_the_price_that_wins_and_since_when(
-    layer: ChainlitLayer, ada: httpx.AsyncClient
+    layer: ChainlitLayer, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await called(layer, "house-model")
     await called(layer, "gpt-4o-mini", provider="openai", total_cost=Decimal(1))
@@ -61,7 +64,15 @@ async def test_each_model_in_use_shows_the_price_that_wins_and_since_when(
     assert rows["gpt-4o-mini"][2:] == ["published", "always", "$0.15", "$0.075", "$0.60"]
     assert rows["large"][1] == "models.example", "it is configured, and was not called"
     assert "of" not in rows
+    computed = []
+
+    def history(named: Named, *others: Any) -> list[Validity]:
+        computed.append((named.model, threading.current_thread() is threading.main_thread()))
+        return price_history(named, *others)
+
+    monkeypatch.setattr(money, "price_history", history)
     assert [row[0] for row in shown(await page_at(ada, f"{LIST}?words=GPT-4O"))] == ["gpt-4o-mini"]
+    assert computed == [("gpt-4o-mini", False)], "of the rows that are shown, and in a thread"
     page = await page_at(ada, f"{LIST}?words=nothing%20like%20this")
     assert "Nothing was found." in page.text
 

@@ -1,6 +1,7 @@
 """The costs of past calls at `/admin/money/reprice`: a dry run, and what it has shown is done."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +9,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from datalayer import Price, acting_as
+from datalayer import InvalidRecord, JobFailed, Price, acting_as
+from datalayer.billing import repricing
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter
 from tests.support.calls import call
@@ -18,6 +20,7 @@ from tests.support.patience import until
 from tests.support.records import new_id
 from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import Browser
+from threadkeeper.jobs.repricing import OF, PLAN
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -83,12 +86,10 @@ async def test_a_dry_run_is_shown_and_exactly_that_is_done(layer: ChainlitLayer,
     assert "It is done: 2 calls have a new cost." in page.text
     assert await costs(layer) == [9, Decimal("2.5"), Decimal("2.5")]
     assert not page.all("form"), "once"
-    with acting_as("ada"):
-        (entry,) = [one for one in (await layer.list_audit()).entries if one.action == "reprice"]
-    assert entry.actor == "ada"
-    assert (entry.details or {}).items() >= {"changed": "2", "after": "5"}.items()
     _, again = await ended(ada, await posted(ada, form, f"{address}/apply"))
     assert "have changed since the dry run" in again.text
+    (details,) = await noted(layer)
+    assert details.items() >= {"job": applied.rpartition("/")[2], "changed": "2", "after": "5"}.items()
     latest = table(await page_at(ada, REPRICE), "rows")
     assert [row[2] for row in latest][-2:] == ["2 calls have a new cost", "dry run: 2 calls would get a new cost"]
     assert (await posted(ada, form, f"{applied}/apply")).status_code == 409
@@ -106,9 +107,101 @@ async def test_what_has_changed_since_the_dry_run_is_told_and_nothing_is_done(
     new_address, page = await ended(ada, await posted(ada, page, f"{address}/apply"))
     assert "Prices or calls have changed since the dry run, so nothing was changed." in page.text
     assert await costs(layer) == [9, 1, None]
+    assert await noted(layer) == []
     assert "$14.00" in page.text, "the new dry run"
     _, page = await ended(ada, await posted(ada, page, f"{new_address}/apply"))
     assert await costs(layer) == [9, 7, 7]
+
+
+async def noted(layer: ChainlitLayer) -> list[dict[str, Any]]:
+    """The details of the rows in the audit for costs that ada has recalculated."""
+    with acting_as("ada"):
+        entries = (await layer.list_audit()).entries
+    return [one.details or {} for one in entries if (one.action, one.actor) == ("reprice", "ada")]
+
+
+async def test_who_confirms_while_another_one_runs_is_told(layer: ChainlitLayer, ada: httpx.AsyncClient) -> None:
+    await calls_and_price(layer)
+    form = await page_at(ada, REPRICE)
+    first, page = await ended(ada, await posted(ada, form, REPRICE, **GIVEN))
+    second, _ = await ended(ada, await posted(ada, form, REPRICE, **GIVEN | {"model": "house"}))
+    await layer.stop_jobs()
+    begun = await posted(ada, page, f"{first}/apply")
+    refused = (await posted(ada, page, f"{second}/apply")).headers["location"]
+    assert refused == f"{second}?busy=1"
+    assert "Another recalculation is running" in (await page_at(ada, refused)).text
+    twice = await posted(ada, page, f"{first}/apply")
+    assert twice.headers["location"] == begun.headers["location"]
+    assert await noted(layer) == [], "nothing is done yet"
+    layer.run_jobs(TIMES)
+    address, _ = await ended(ada, begun)
+    assert [one["job"] for one in await noted(layer)] == [address.rpartition("/")[2]]
+
+
+class Interrupted:
+    """A job that is run again, with the results of its steps."""
+
+    owner, interruptions, cancelled = None, 0, False
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.job_id, self.arguments = new_id(), arguments
+        self._steps: dict[str, str] = {}
+
+    async def step(self, name: str, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        if name not in self._steps:
+            self._steps[name] = json.dumps(await function(*args))
+        return json.loads(self._steps[name])
+
+
+@pytest.mark.parametrize("changes", ["nothing", "own", "published"])
+async def test_prices_that_change_while_it_is_interrupted_stop_it(
+    layer: ChainlitLayer, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, changes: str
+) -> None:
+    for minute, cost in enumerate((None, Decimal(1))):
+        at = f"2026-03-10T12:0{minute}:00.000000Z"
+        await layer.record_call(call(at, model="house", prompt_tokens=1_000_000, total_cost=cost))
+    await layer.add_price(Price(new_id(), "house", "2026-01-01", Decimal("2.5"), Decimal(0)))
+    address, _ = await ended(ada, await posted(ada, await page_at(ada, REPRICE), REPRICE, **GIVEN))
+    dry = await layer.get_job(address.rpartition("/")[2])
+    assert dry is not None
+    job: Any = Interrupted(dict(dry.arguments) | {PLAN: dry.result["fingerprint"], OF: dry.id})
+    work = layer._job_kinds["reprice", 1].work
+    store, stored = repricing.store, 0
+
+    async def once(*args: Any) -> None:
+        nonlocal stored
+        stored += 1
+        if stored == 2:
+            raise InvalidRecord("it ends here")
+        await store(*args)
+
+    monkeypatch.setattr(repricing, "AT_ONCE", 1)
+    monkeypatch.setattr(repricing, "store", once)
+    with pytest.raises(InvalidRecord):
+        await work(job)
+    assert (await costs(layer), await noted(layer)) == ([Decimal("2.5"), 1], [])
+    if changes == "published":
+        monkeypatch.setattr("threadkeeper.pricing.repricing.version", lambda _name: "0")
+        for _ in range(2):
+            with pytest.raises(JobFailed, match="published prices"):
+                await work(job)
+        assert [one["changed"] for one in await noted(layer)] == ["unknown"]
+    else:
+        if changes == "own":
+            await layer.add_price(Price(new_id(), "house", "2026-02-01", Decimal(7), Decimal(0)))
+        done = await work(job)
+        is_stopped = changes == "own"
+        assert (done["applied"], done["differs"], done.get("stopped", False)) == (True, is_stopped, is_stopped)
+        figures = (
+            {"changed": "1", "before": "0", "after": "2.5"}
+            if is_stopped
+            else {"changed": "2", "before": "1", "after": "5"}
+        )
+        assert [str(done["by_model"][0][name]) for name in figures] == list(figures.values())
+        assert await work(job) == done
+        (details,) = await noted(layer)
+        assert details.items() >= figures.items()
+    assert await costs(layer) == [Decimal("2.5"), Decimal("2.5") if changes == "nothing" else 1]
 
 
 async def test_costs_without_a_price_become_unknown_if_that_is_chosen(
@@ -120,6 +213,7 @@ async def test_costs_without_a_price_become_unknown_if_that_is_chosen(
     assert "The cost of one call without a price today becomes unknown." in page.text
     await ended(ada, await posted(ada, page, f"{address}/apply"))
     assert await costs(layer) == [1, None, None]
+    assert [one["forgotten"] for one in await noted(layer)] == ["1"]
 
 
 async def test_what_is_not_valid_is_told_at_its_field(layer: ChainlitLayer, ada: httpx.AsyncClient) -> None:

@@ -1,7 +1,9 @@
 """Recalculates the costs of stored calls by today's prices, for the command and the pages."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Protocol
 
 from datalayer.billing.repricing import CostOf
@@ -37,6 +39,7 @@ async def reprice(
     models: Sequence[str] = (),
     forget: bool = False,
     dry_run: bool = True,
+    own: Sequence[Price] | None = None,
 ) -> Repricing:
     """Recalculate costs as `Billing.reprice` does, by the prices that are known today.
 
@@ -44,18 +47,24 @@ async def reprice(
         store: of the calls and prices.
         server: of the chat. A call stores only the host of its server, but some published prices are for one path.
         since, until, models, forget, dry_run: as of `Billing.reprice`.
+        own: the operator's prices, the newest first; by default those that are stored now.
 
     Raises:
         InvalidRecord: a time is missing or not valid.
     """
-    own = await store.list_prices()
+    prices = await store.list_prices() if own is None else own
     behind = await _models_behind(store, since, until, models)
 
     def cost_of(call: LlmCall) -> Costs | None:
         name = call.answered_by or behind.get((call.model, call.provider or ""))
-        return costs_of(replace(call, answered_by=name), own, server.address_for(call.provider))
+        return costs_of(replace(call, answered_by=name), prices, server.address_for(call.provider))
 
     return await store.reprice(since, cost_of, until=until, models=models, forget=forget, dry_run=dry_run)
+
+
+def digest_of_published(server: ChatServer) -> str:
+    """Another one, if calls may have other published prices: of another version of the table, or of another server."""
+    return hashlib.sha256(f"{version('genai-prices')} {server!r}".encode()).hexdigest()
 
 
 async def _models_behind(

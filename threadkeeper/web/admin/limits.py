@@ -4,6 +4,7 @@ Each act leaves a row in the audit.
 """
 
 import uuid
+from dataclasses import replace
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -34,6 +35,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 FIELDS = ("amount", "unit", "period")
 ROWS_A_PAGE = 50
 _ALL_SCOPES: tuple[AnyScope, ...] = ("users", "user", "project", "key")
+_FIXED = ("scope", "subject", "unit", "period")
 _NEW = {"amount": "", "unit": "tokens", "period": "month", "scope": "users", "subject": ""}
 _LONGEST_NAME = 300
 _LONGEST_CURSOR = 2_000
@@ -43,28 +45,34 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 @router.get("/admin/money/limits")
 async def list_limits(*, request: Request, person: Admin, layer: Layer, pages: Pages, zone: Zone) -> Response:
-    values = dict(_NEW)
-    if changed := request.query_params.get("change"):
-        found = await _limit(layer, changed)
-        if found.scope == "user":
-            raise HTTPException(404)
-        with acting_as(SYSTEM):
-            subject = await _name_of(layer, found)
-        amount = written(found.amount, speaker(request).language)
-        values = {
-            "amount": amount,
-            "unit": found.unit,
-            "period": found.period,
-            "scope": found.scope,
-            "subject": subject,
-        }
-    return await _list(request, layer, pages, person=person, zone=zone, form=Filled(values))
+    if not (changed := request.query_params.get("change")):
+        return await _list(request, layer, pages, person=person, zone=zone, form=Filled(_NEW))
+    found = await _changeable(layer, changed)
+    values = await _fixed(layer, found) | {"amount": written(found.amount, speaker(request).language)}
+    return await _list(request, layer, pages, person=person, zone=zone, form=Filled(values), changed=found)
 
 
 @router.post("/admin/money/limits")
 async def put_limit(*, request: Request, person: Admin, form: Form, layer: Layer, pages: Pages, zone: Zone) -> Response:
     say = speaker(request)
     fields = Fields(form, say, tuple(_NEW), longest=_LONGEST_NAME)
+    if changed := form.one("limit", longest=_LONGEST_NAME):
+        found = await _changeable(layer, changed)
+        fixed = await _fixed(layer, found)
+        for name in _FIXED:
+            if fields.values[name] not in ("", fixed[name]):
+                fields.refuse(name, say("money_limit_fixed"))
+        fields.values |= fixed
+        given = limit_of(fields, found.scope, found.subject_id)
+        if given is None:
+            return await _list(
+                request, layer, pages, person=person, zone=zone, form=fields.filled, changed=found, status=400
+            )
+        with acting_as(SYSTEM):
+            await layer.put_limit(
+                replace(found, amount=given.amount), by=person.identifier, only_if=lambda stored: stored.id == found.id
+            )
+        return redirect_to("/admin/money/limits?saved=1")
     asked = fields.choice("scope", SCOPES)
     scope: Scope = next((one for one in SCOPES if one == asked), "users")
     subject_id = None
@@ -111,6 +119,7 @@ async def _list(
     person: Person,
     zone: ZoneInfo,
     form: Filled,
+    changed: Limit | None = None,
     status: int = 200,
 ) -> Response:
     scope, cursor = request.query_params.get("scope", ""), request.query_params.get("cursor") or None
@@ -131,7 +140,7 @@ async def _list(
         "projects": [one.slug for one in await layer.list_projects()],
         "limits_zone": pages.time_zone,
         "saved": "saved" in request.query_params,
-        "changes": "change" in request.query_params,
+        "changed": changed,
         "rows_a_page": ROWS_A_PAGE,
     }
     return pages.page(request, "admin/limits.html", values, person=person, zone=zone, status=status)
@@ -142,6 +151,21 @@ async def _limit(layer: ChainlitLayer, limit_id: str) -> Limit:
     if found is None:
         raise HTTPException(404)
     return found
+
+
+async def _changeable(layer: ChainlitLayer, limit_id: str) -> Limit:
+    """The limit, unless it is changed on the page of its person."""
+    found = await _limit(layer, limit_id)
+    if found.scope == "user":
+        raise HTTPException(404)
+    return found
+
+
+async def _fixed(layer: ChainlitLayer, limit: Limit) -> dict[str, str]:
+    """The fields of the form that stay when the limit is changed."""
+    with acting_as(SYSTEM):
+        subject = await _name_of(layer, limit)
+    return {"scope": limit.scope, "subject": subject, "unit": limit.unit, "period": limit.period}
 
 
 async def _name_of(layer: ChainlitLayer, limit: Limit) -> str:

@@ -1,6 +1,7 @@
 """The price list at `/admin/money`: the models that are in use with their price, the operator's prices, and the
 published ones. `/admin/money/model` shows which price a model has had at each time."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -60,20 +61,24 @@ async def read_prices(
         raise InvalidInput("bad_choice", value=chosen[:60])
     own, rows = await layer.list_prices(), list[Any]()
     if chosen == "used":
-        rows = await used_models(request, layer, own, server)
-        rows = [row for row in rows if _has(words, *row.named.names, row.named.provider)]
+        used = await used_models(request, layer, server)
+        rows = [one for one in used if _has(words, *one.names, one.provider)]
     elif chosen == "own":
         rows = [(one, state_of(one, own)) for one in own if _has(words, one.pattern, one.provider, one.id)]
     else:
         rows = [one for one in published_prices(datetime.now(UTC)) if _has(words, one.model, one.provider_name)]
     page = _page_number(request)
+    shown = rows[(page - 1) * ROWS_A_PAGE : page * ROWS_A_PAGE]
+    if chosen == "used":
+        # Of the page alone, and not in the event loop: a look into the table of published prices takes a millisecond.
+        shown = await asyncio.to_thread(lambda: [_with_price(one, own, server) for one in shown])
     values = {
         "chosen": chosen,
         "lists": LISTS,
         "words": words,
         "page": page,
         "count": len(rows),
-        "rows": rows[(page - 1) * ROWS_A_PAGE : page * ROWS_A_PAGE],
+        "rows": shown,
         "has_more": len(rows) > page * ROWS_A_PAGE,
         "rows_a_page": ROWS_A_PAGE,
         "used_days": USED_DAYS,
@@ -109,9 +114,7 @@ async def read_model(
     return pages.page(request, "admin/model_prices.html", values, person=person, zone=zone)
 
 
-async def used_models(
-    request: Request, layer: ChainlitLayer, own: Sequence[Price], server: ChatServer
-) -> list[UsedModel]:
+async def used_models(request: Request, layer: ChainlitLayer, server: ChatServer) -> list[Named]:
     """The models that were called lately or are configured, those with calls without a cost first."""
     with acting_as(SYSTEM):
         found = named_models(await layer.called_models(CallFilter(since=used_since())))
@@ -120,12 +123,12 @@ async def used_models(
     choice = await offered.of(SYSTEM)
     configured = () if offered.is_demo else (*choice.names, *choice.others)
     found += [Named(one, server.provider) for one in configured if (one, server.provider) not in called]
-    found.sort(key=lambda one: (not one.unpriced, -one.calls, one.model))
+    return sorted(found, key=lambda one: (not one.unpriced, -one.calls, one.model))
+
+
+def _with_price(named: Named, own: Sequence[Price], server: ChatServer) -> UsedModel:
     now = utc_now()
-    return [
-        UsedModel(one, next(part for part in price_history(one, own, server) if (part.since or "") <= now))
-        for one in found
-    ]
+    return UsedModel(named, next(part for part in price_history(named, own, server) if (part.since or "") <= now))
 
 
 async def named_model(layer: ChainlitLayer, model: str, provider: str | None) -> Named:

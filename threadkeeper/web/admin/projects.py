@@ -14,7 +14,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from datalayer import SYSTEM, NotFound, RecordChanged, acting_as
+from datalayer import SYSTEM, AlreadyExists, NotFound, RecordChanged, acting_as
 from datalayer.billing.billing import DEFAULT_PROJECT
 from datalayer.billing.cleaning import is_address, is_secret_name, is_slug
 from datalayer.chainlit_layer import ChainlitLayer
@@ -55,10 +55,7 @@ async def new_project(*, request: Request, person: Admin, pages: Pages, zone: Zo
 async def make_project(
     *, request: Request, person: Admin, form: Form, layer: Layer, pages: Pages, zone: Zone
 ) -> Response:
-    say = speaker(request)
     fields, project = _read(form, request, replace(_NEW, id=str(uuid.uuid4())))
-    if project.slug and await layer.project_id(project.slug) is not None:
-        fields.refuse("slug", say("money_slug_taken"))
     if not fields.problems and await _stored(layer, project, fields, person=person):
         return redirect_to(f"/admin/money/projects/{project.slug}?saved=1")
     return _form(request, pages, _NEW, fields.filled, person=person, zone=zone, status=400)
@@ -199,14 +196,22 @@ def _provider(fields: Fields, at: int, others: list[Provider]) -> Provider:
 async def _stored(
     layer: ChainlitLayer, project: Project, fields: Fields, *, person: Person, version: str | None = None
 ) -> bool:
-    """Store the project; False with a sentence at a field if the owner does not exist, or the project has changed."""
+    """Store the project; False with a sentence at a field if the owner does not exist, or the project has changed.
+
+    Without the version of a stored project, it is a new one, whose slug must be free.
+    """
 
     def is_unchanged(stored: Project) -> bool:
         return _version(stored) == version
 
     try:
         with acting_as(SYSTEM):
-            await layer.put_project(project, by=person.identifier, only_if=None if version is None else is_unchanged)
+            if version is None:
+                await layer.put_project(project, by=person.identifier, is_new=True)
+            else:
+                await layer.put_project(project, by=person.identifier, only_if=is_unchanged)
+    except AlreadyExists:
+        fields.refuse("slug", fields.say("money_slug_taken"))
     except RecordChanged:
         fields.refuse("name", fields.say("money_project_changed"))
     except NotFound:

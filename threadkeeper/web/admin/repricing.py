@@ -1,6 +1,6 @@
 """The costs of past calls at `/admin/money/reprice`: a dry run as a job, and what it has shown is done when confirmed.
 
-Carrying it out leaves a row in the audit.
+The job that carries it out leaves a row in the audit.
 """
 
 from decimal import Decimal
@@ -12,9 +12,9 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from datalayer import SYSTEM, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, utc_now
-from datalayer.records.jobs import UNFINISHED, Job
+from datalayer.records.jobs import Job
 from datalayer.records.usage import CallFilter
-from threadkeeper.jobs.repricing import FORGET, MODEL, OF, PLAN, REPRICE, SINCE, UNTIL
+from threadkeeper.jobs.repricing import BY, FORGET, MODEL, OF, PLAN, REPRICE, SINCE, UNTIL
 from threadkeeper.web.admin.money import LONGEST_NAME, used_since
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Admin
@@ -58,7 +58,7 @@ async def start_dry_run(
         UNTIL: min(until or now, now),
         MODEL: fields.values["model"] or None,
         FORGET: bool(fields.values["forget"]),
-        "by": person.identifier,
+        BY: person.identifier,
     }
     with acting_as(SYSTEM):
         job = await layer.start_job(REPRICE, arguments)
@@ -76,26 +76,24 @@ async def read_job(*, request: Request, person: Admin, layer: Layer, pages: Page
         "forgets": job.arguments[FORGET],
         "result": _result(job),
         "is_dry": job.arguments.get(PLAN) is None,
+        "is_refused": "busy" in request.query_params,
     }
     return pages.page(request, "admin/repriced.html", values, person=person, zone=zone)
 
 
 @router.post("/admin/money/reprice/{job_id}/apply")
 async def apply(person: Admin, _form: Form, layer: Layer, job_id: str) -> Response:
-    """Carry out what the dry run has shown, once."""
+    """Carry out what the dry run has shown, once, unless another one is being carried out."""
     dry = await _job(layer, job_id)
     found = _result(dry)
     if found is None or found["applied"]:
         raise HTTPException(409)
     with acting_as(SYSTEM):
-        running = (await layer.list_jobs(kinds=[REPRICE], states=UNFINISHED, key=REPRICE, limit=1)).jobs
-        if running:
-            return redirect_to(f"/admin/money/reprice/{running[0].id}")
-        plan = {PLAN: found["fingerprint"], OF: dry.id, "by": person.identifier}
+        plan = {PLAN: found["fingerprint"], OF: dry.id, BY: person.identifier}
+        # One at a time: while one runs, this is that one.
         job = await layer.start_job(REPRICE, dry.arguments | plan, key=REPRICE)
-        facts = {name: str(found[name]) for name in ("changed", "before", "after")}
-        period = {name: dry.arguments[name] for name in (SINCE, UNTIL)}
-        await layer.note_admin_act("reprice", person.identifier, job=job.id, **period, **facts)
+    if job.arguments[OF] != dry.id:
+        return redirect_to(f"/admin/money/reprice/{dry.id}?busy=1")
     return redirect_to(f"/admin/money/reprice/{job.id}")
 
 

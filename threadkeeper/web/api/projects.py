@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from datalayer import SYSTEM, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.errors import NotFound
+from datalayer.errors import AlreadyExists, NotFound
 from datalayer.records.usage import DeletedProject, Project, Provider
 from threadkeeper.web.api.access import AdminCaller, Caller, ProjectDeleter, UsageReader
 from threadkeeper.web.api.calls_query import Calls, demand_own_filters
@@ -123,9 +123,7 @@ async def create_project(
     request: Request, caller: AdminCaller, layer: Layer, given: NewProject, response: Response
 ) -> ShownProject:
     """Make a project."""
-    if await layer.project_id(given.slug) is not None:
-        raise Problem(409, "exists", "There is a project of this slug.", [("body.slug", "it is in use")])
-    made = await _put(layer, Project(str(uuid.uuid4()), given.slug, given.slug), given, caller)
+    made = await _put(layer, Project(str(uuid.uuid4()), given.slug, given.slug), given, caller, is_new=True)
     note_done(request)
     response.headers["Location"] = location_of(f"/projects/{made.slug}")
     response.headers["ETag"] = _etag(made)
@@ -206,6 +204,8 @@ async def _put(
     given: ChangedProject,
     caller: Caller,
     only_if: Callable[[Project], bool] | None = None,
+    *,
+    is_new: bool = False,
 ) -> Project:
     changes: dict[str, Any] = given.model_dump(exclude_unset=True, exclude={"slug", "tags", "providers", "name"})
     if given.name is not None:
@@ -218,7 +218,12 @@ async def _put(
         )
     with acting_as(SYSTEM):
         try:
-            return await layer.put_project(replace(project, **changes), by=caller.identifier, only_if=only_if)
+            return await layer.put_project(
+                replace(project, **changes), by=caller.identifier, is_new=is_new, only_if=only_if
+            )
+        except AlreadyExists:
+            sentence = "There is a project of this slug."
+            raise Problem(409, "exists", sentence, [("body.slug", "it is in use")]) from None
         except NotFound:
             if given.owner is None:
                 raise
