@@ -129,8 +129,12 @@ class Partitions(Protocol):
     async def expired(self, connection: AsyncConnection, before: str) -> list[tuple[str, str, str]]:
         """The parts that end before this time, the oldest first: name, first time, and the time after the last."""
 
-    async def drop(self, connection: AsyncConnection, name: str) -> bool:
-        """Drop a part; False, and nothing is changed, if the lock is not granted soon, or the login may not do it."""
+    async def drop(self, connection: AsyncConnection, name: str, kept: Select[Any]) -> bool:
+        """Drop a part in this transaction, which has to end at once, because nobody can use the table until then.
+
+        False, and nothing is changed, if it has one of the rows to keep, if the lock is not granted soon, or if the
+        login may not do it.
+        """
 
     async def keep_only(self, connection: AsyncConnection, name: str, kept: Select[Any]) -> bool:
         """Empty a part but for these rows of it; False as for `drop`."""

@@ -67,7 +67,7 @@ class Step:
     phase: Phase
     locks: str
     beside: Migration | None = None
-    """Run before it where others use the database, not in a transaction, so that it may take long."""
+    """Run before it where others use the database, not in a transaction; elsewhere the migration itself does this."""
 
     @property
     def purpose(self) -> str:
@@ -82,7 +82,7 @@ def migration(
 
     Args:
         locks: what a writer on Postgres waits for, of which table and for how long.
-        beside: run before it where others use the database, not in a transaction.
+        beside: as in `Step`.
     """
 
     def register(step: Migration) -> Migration:
@@ -379,6 +379,8 @@ async def list_threads_beside_the_archive(connection: AsyncConnection) -> None:
 @migration(beside=key_one_table, locks="none that readers or writers wait for (CONCURRENTLY)")
 async def key_payloads_with_their_time(connection: AsyncConnection) -> None:
     """On Postgres, add the unique index by which payloads are stored in partitions and in the one table of before."""
+    if connection.dialect.name == "postgresql":
+        await key_one_table(connection, beside=False)
 
 
 @migration(phase="after", locks="rows of users that an older version made, until they have their key")

@@ -59,7 +59,7 @@ class ReviewStore(DataStore):
         Args:
             by_words: whether the work reads the index of words; by default if the filter has words.
         """
-        await self._read_as_reviewer(_nothing)
+        await self._read_as_reviewer(nothing)
         await self._settled_answers()
         left = await self.search_indexer.all_left() if (which.words if by_words is None else by_words) else 0
         # The rows of answers and the index of words are made beside the writes.
@@ -76,5 +76,5 @@ def _checked(work: Work[T], roles: tuple[str, ...]) -> Callable[[AsyncConnection
     return checked
 
 
-async def _nothing(_connection: AsyncConnection, _reviewer: Reviewer) -> None:
+async def nothing(_connection: AsyncConnection, _reviewer: Reviewer) -> None:
     """No work; only the role is checked."""

@@ -1,23 +1,62 @@
-"""Retention of the payloads of calls: whole months at once where the engine has parts by month, else row by row."""
+"""Retention of the payloads of calls: whole months first where the engine has parts by month, then the other rows."""
 
-from sqlalchemy import ColumnElement, and_, delete, func, not_, select
+import logging
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, delete, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.dialects import Dialect, Partitions
+from datalayer.database import Database
+from datalayer.errors import StorageUnavailable
 from datalayer.schema.review import thread_marks
 from datalayer.schema.usage import llm_call_payloads, llm_calls
+
+logger = logging.getLogger(__name__)
 
 _payloads = llm_call_payloads.c
 _MARKED = select(llm_calls.c.id).join(thread_marks, thread_marks.c.threadId == llm_calls.c.threadId)
 
 
-async def remove(connection: AsyncConnection, dialect: Dialect, before: str, *, limit: int) -> int:
-    """Delete the next payloads of calls before this time, a month or at most `limit` of the oldest; gives how many.
+async def remove_months(database: Database, before: str) -> int:
+    """Remove the payloads of each part that has expired, in a transaction of its own; gives how many.
+
+    Those of pinned and flagged threads are kept. At the first month that cannot be removed now it stops: each attempt
+    holds up others for up to half a second. The rows of the other months are left to `remove_rows`.
+    """
+    partitions = database.dialect.partitions
+    if partitions is None:
+        return 0
+    count = 0
+    try:
+        async with database.read() as connection:
+            months = await partitions.expired(connection, before)
+        for name, since, until in months:
+            rows = select(llm_call_payloads).where(_payloads.createdAt >= since, _payloads.createdAt < until)
+            marked = rows.where(_payloads.callId.in_(_MARKED))
+            # Old payloads come no more, so nobody has to wait for the counting.
+            async with database.read() as connection:
+                every = await _number(connection, rows)
+                kept = await _number(connection, marked) if every else 0
+            if every and kept == every:
+                continue
+            async with database.write() as connection:
+                if kept:
+                    is_done = await partitions.keep_only(connection, name, marked)
+                else:
+                    is_done = await partitions.drop(connection, name, marked)
+            if not is_done:
+                break
+            count += every - kept
+    except StorageUnavailable as error:
+        logger.warning("not all months of old payloads could be removed at once, so rows are deleted: %s", error)
+    return count
+
+
+async def remove_rows(connection: AsyncConnection, before: str, *, limit: int) -> int:
+    """Delete the next payloads of calls before this time, at most `limit` of the oldest; gives how many.
 
     Those of pinned and flagged threads are kept.
     """
-    if dialect.partitions is not None and (count := await _remove_month(connection, dialect.partitions, before)):
-        return count
     oldest = select(_payloads.callId).where(payloads_before(before)).order_by(_payloads.createdAt).limit(limit)
     expired = delete(llm_call_payloads).where(_payloads.callId.in_(oldest), _payloads.createdAt < before)
     return int((await connection.execute(expired)).rowcount)
@@ -29,22 +68,6 @@ def payloads_before(before: str) -> ColumnElement[bool]:
     return and_(_payloads.createdAt < before, not_(is_marked))
 
 
-async def _remove_month(connection: AsyncConnection, partitions: Partitions, before: str) -> int:
-    """Remove all payloads of the oldest part that has expired, but for those of marked threads; gives how many."""
-    for name, since, until in await partitions.expired(connection, before):
-        within = and_(_payloads.createdAt >= since, _payloads.createdAt < until)
-        counted = select(func.count()).select_from(llm_call_payloads).where(within)
-        # Old payloads come no more, so nobody has to wait for the counting.
-        every = (await connection.execute(counted)).scalar_one()
-        is_marked = _payloads.callId.in_(_MARKED)
-        kept = (await connection.execute(counted.where(is_marked))).scalar_one() if every else 0
-        if every and kept == every:
-            continue
-        rows = select(llm_call_payloads).where(within, is_marked)
-        done = partitions.keep_only(connection, name, rows) if kept else partitions.drop(connection, name)
-        if not await done:
-            # Others use it. Rows are deleted now, and the part with the next ones.
-            return 0
-        if every:
-            return int(every - kept)
-    return 0
+async def _number(connection: AsyncConnection, rows: Select[Any]) -> int:
+    counted = rows.with_only_columns(func.count(), maintain_column_froms=True)
+    return int((await connection.execute(counted)).scalar_one())

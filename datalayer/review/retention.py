@@ -13,14 +13,13 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, not_, or_, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_text, clean_time, utc_now
-from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
 from datalayer.history import feedback
 from datalayer.history.deletion import Removal, remove_threads
 from datalayer.history.file_outbox import queue_files
 from datalayer.records.retention import RetentionClass, RetentionPlan, RetentionReceipt
 from datalayer.review import access, audit, payloads
-from datalayer.review.base import ReviewStore
+from datalayer.review.base import ReviewStore, nothing
 from datalayer.schema.chat import elements, steps, threads
 from datalayer.schema.review import step_versions, thread_marks, thread_origins
 from datalayer.schema.usage import llm_call_payloads
@@ -72,9 +71,13 @@ class Retention(ReviewStore):
         messages = 0
         thread_ids: list[str] = []
         keys: list[str] = []
+        if kind == "payloads":
+            await self._read_as_reviewer(nothing, access.ADMINS)
+            if count := await payloads.remove_months(self.database, before):
+                rows |= {llm_call_payloads.name: count, step_versions.name: 0}
 
         async def some(connection: AsyncConnection, _: access.Reviewer) -> Removal | None:
-            return await _delete_some(connection, self._dialect, kind, before)
+            return await _delete_some(connection, kind, before)
 
         while (removed := await self._write_as_reviewer(some, access.ADMINS)) is not None:
             for name, count in removed.rows.items():
@@ -107,9 +110,7 @@ class Retention(ReviewStore):
         )
 
 
-async def _delete_some(
-    connection: AsyncConnection, dialect: Dialect, kind: RetentionClass, before: str
-) -> Removal | None:
+async def _delete_some(connection: AsyncConnection, kind: RetentionClass, before: str) -> Removal | None:
     """Delete a part of the expired records; None if there are none."""
     if kind in ("threads", "temporary"):
         ids = await (next_threads if kind == "threads" else next_temporary)(connection, before)
@@ -119,7 +120,7 @@ async def _delete_some(
         return Removal({elements.name: count}, (), tuple(keys)) if count else None
     if kind == "payloads":
         rows = {
-            llm_call_payloads.name: await payloads.remove(connection, dialect, before, limit=PAYLOADS_AT_ONCE),
+            llm_call_payloads.name: await payloads.remove_rows(connection, before, limit=PAYLOADS_AT_ONCE),
             step_versions.name: await remove_versions(connection, before),
         }
         return Removal(rows) if any(rows.values()) else None

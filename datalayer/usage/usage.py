@@ -304,15 +304,14 @@ class Usage(ReviewStore):
             raise InvalidRecord("`before` is missing: give the time before which to delete")
 
         async def forget(connection: AsyncConnection) -> int:
-            return await payloads.remove(connection, self._dialect, moment, limit=_FORGOTTEN_AT_ONCE)
+            return await payloads.remove_rows(connection, moment, limit=_FORGOTTEN_AT_ONCE)
 
         await migrations.add_partitions(self.database)
+        count = await payloads.remove_months(self.database, moment)
         # In parts, so that writes of chats do not wait for the whole deletion.
-        count = done = await self._writer.submit(forget)
-        while done:
-            done = await self._writer.submit(forget)
+        while done := await self._writer.submit(forget):
             count += done
-        return int(count)
+        return count
 
     async def verify_usage(
         self, *, repair: bool = False, found: Callable[[UsageProblem], None] = lambda _problem: None

@@ -5,10 +5,11 @@ the row, and then the payload of the call is not stored either. The cost stays.
 """
 
 from collections.abc import Sequence
+from datetime import date
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Executable, Table, bindparam, case, func, or_, select
+from sqlalchemy import Boolean, ColumnElement, Executable, Table, Text, bindparam, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
@@ -76,12 +77,15 @@ def _held(table: Table, value: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def payload_parameters(call: LlmCall, payload: LlmCallPayload) -> dict[str, Any]:
     """The parameters of the statement for the payload of a call."""
+    now = utc_now()
+    # The time at which an earlier state was stored, if the call seemed to be of the future, is not long before it.
+    day_before = date.fromordinal(max(date.fromisoformat(call.requested_at[:10]).toordinal() - 1, 1)).isoformat()
     return {
         "new_callId": call.id,
         "new_messages": payload.messages,
         "new_response": payload.response,
-        # The same for each repetition of the write, because it is a part of the key.
-        "new_createdAt": min(call.requested_at, utc_now()),
+        "new_createdAt": min(call.requested_at, now),
+        "stored_since": day_before if call.requested_at <= now else "",
         "of_user": call.user_id is not None,
         "of_thread": call.thread_id is not None,
     }
@@ -94,9 +98,10 @@ def payload_statement(dialect: type[Dialect], columns: Any) -> Executable:
     """
     table, stored = llm_call_payloads, llm_call_payloads.alias("stored_payload")
     new = {column.name: bindparam(f"new_{column.name}", type_=column.type) for column in table.c}
-    # An older version stored the time at which it stored the payload.
+    # A stored payload keeps its time, which is a part of the key: that of the storing, if an older version stored it
+    # or the call was of the future then. The bound leaves out partitions.
     earlier = select(func.min(stored.c.createdAt)).where(
-        stored.c.callId == new["callId"], stored.c.createdAt >= new["createdAt"]
+        stored.c.callId == new["callId"], stored.c.createdAt >= bindparam("stored_since", type_=Text)
     )
     values = new | {"createdAt": func.coalesce(earlier.scalar_subquery(), new["createdAt"])}
     is_left = select(*values.values()).where(

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, text
@@ -10,6 +11,8 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
+from datalayer.dialects import postgresql_partitions
+from datalayer.dialects.postgresql_partitions import PayloadPartitions
 from datalayer.migrations import add_partitions
 from datalayer.records.usage import LlmCall, LlmCallPayload
 from datalayer.schema.usage import llm_call_payloads
@@ -93,20 +96,63 @@ async def test_a_month_keeps_the_payloads_of_pinned_threads(layer: ChainlitLayer
     assert await layer.forget_payloads(MARCH) == 0
 
 
-async def test_rows_are_deleted_while_others_use_the_month_and_it_is_dropped_afterwards(layer: ChainlitLayer) -> None:
-    january = await recorded(layer, JANUARY)
+async def test_a_thread_that_is_pinned_before_the_month_is_locked_keeps_its_payloads(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await account(layer, "rita", "reviewer")
+    turn = await talk(layer)
+    pinned, other = await recorded(layer, JANUARY, thread_id=turn.thread), await recorded(layer, JANUARY)
+    drop = PayloadPartitions.drop
+
+    async def pinned_before(self: PayloadPartitions, *args: Any) -> bool:
+        with reviewing():
+            await layer.mark_thread(turn.thread, "pin")
+        return await drop(self, *args)
+
+    monkeypatch.setattr(PayloadPartitions, "drop", pinned_before)
+    assert await layer.forget_payloads(FEBRUARY) == 1
+    assert [await part_of(layer, one) for one in (pinned, other)] == [["llm_call_payloads_2020_01"], []]
+
+
+async def test_each_month_is_dropped_in_a_transaction_of_its_own(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await recorded(layer, FEBRUARY)
+    seen: list[set[str]] = []
+    drop = PayloadPartitions.drop
+
+    async def watched(self: PayloadPartitions, *args: Any) -> bool:
+        seen.append(await parts(layer))
+        # Another write of a payload waits for no lock of an earlier month, and for no write of the queue.
+        await recorded(layer, utc_now())
+        return await drop(self, *args)
+
+    monkeypatch.setattr(PayloadPartitions, "drop", watched)
+    assert await layer.forget_payloads("2020-03-01T00:00:00Z") == 1
+    assert ["llm_call_payloads_2020_01" in one for one in seen] == [True, False]
+
+
+async def test_rows_are_deleted_while_others_use_the_month_and_it_is_dropped_afterwards(
+    layer: ChainlitLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datalayer.usage.usage._FORGOTTEN_AT_ONCE", 1)
+    january = [await recorded(layer, JANUARY) for _ in range(2)]
     other = Database(layer.database._url)
     async with other.transaction() as reading:
         await reading.execute(text("SELECT 1 FROM llm_call_payloads_2020_01"))
-        assert await layer.forget_payloads(FEBRUARY) == 1
+        assert await layer.forget_payloads(FEBRUARY) == 2
         assert "llm_call_payloads_2020_01" in await parts(layer)
-        assert await part_of(layer, january) == []
+        assert [await part_of(layer, one) for one in january] == [[], []]
+    # It is tried once in a run, and not again for each part of the rows.
+    assert caplog.text.count("could not be dropped, so rows are deleted (SQLSTATE 55P03)") == 1
     await other.close()
     assert await layer.forget_payloads(FEBRUARY) == 0
     assert "llm_call_payloads_2020_01" not in await parts(layer)
 
 
-async def test_the_partitions_of_the_next_months_are_added_ahead_once(layer: ChainlitLayer) -> None:
+async def test_the_partitions_of_the_next_months_are_added_ahead_once(
+    layer: ChainlitLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there = await parts(layer)
     assert len({one for one in there if "2020" not in one} - {OTHER}) == 4
     last = max(there - {OTHER})
@@ -124,6 +170,14 @@ async def test_the_partitions_of_the_next_months_are_added_ahead_once(layer: Cha
         await connection.execute(insert(llm_call_payloads).values(callId=record.id, createdAt=of_last))
     await layer.forget_payloads("1990-01-01T00:00:00Z")
     assert last not in await parts(layer)
+    # None is added beside many payloads of other times, and the log says what to do.
+    assert "llm_call_payloads_other has" not in caplog.text
+    monkeypatch.setattr(postgresql_partitions, "_MOST_OTHER_BYTES", 0)
+    async with layer.database.write() as connection:
+        await connection.exec_driver_sql(f"DROP TABLE {sorted(there - {OTHER})[-2]}")
+    await layer.forget_payloads("1990-01-01T00:00:00Z")
+    assert len(await parts(layer)) == len(there) - 2
+    assert "run VACUUM FULL llm_call_payloads_other" in caplog.text
 
 
 async def test_a_login_without_the_privilege_deletes_rows_and_stores_payloads(
@@ -151,6 +205,17 @@ async def test_a_login_without_the_privilege_deletes_rows_and_stores_payloads(
         async with layer.database.write() as connection:
             await connection.exec_driver_sql(f"DROP OWNED BY {login}")
             await connection.exec_driver_sql(f"DROP ROLE {login}")
+
+
+async def test_a_call_of_the_future_has_one_payload(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = call("2026-06-01T00:00:02.000000Z")
+    for now in ("2026-05-31T23:59:58.000000Z", "2026-06-01T00:00:01.000000Z", "2026-06-01T00:00:03.000000Z"):
+        monkeypatch.setattr("datalayer.writes.calls.utc_now", lambda now=now: now)
+        await layer.record_call(record, LlmCallPayload(record.id, [], now))
+    assert len(await part_of(layer, record)) == 1
+    found = await layer.get_call(record.id)
+    assert found is not None
+    assert found[1] == LlmCallPayload(record.id, [], now)
 
 
 async def test_a_payload_that_an_older_version_stored_is_replaced(layer: ChainlitLayer) -> None:

@@ -10,12 +10,15 @@ from sqlalchemy import delete, insert, select, text
 
 import datalayer
 from datalayer import create_data_layer
+from datalayer.adoption.adopt import adopt
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
-from datalayer.migrations import plan, run, steps
+from datalayer.dialects import postgresql_partitions
+from datalayer.migrations import apply_pending, locked, plan, run, steps
 from datalayer.records.usage import LlmCallPayload
 from datalayer.schema.chat import metadata, migrations
+from datalayer.schema.usage import llm_call_payloads
 from tests.migration.test_migrations import STEPS, described
 from tests.support.calls import call
 from tests.support.patience import PATIENCE_SECONDS, until
@@ -181,6 +184,68 @@ async def test_the_one_table_of_payloads_becomes_the_first_partition(postgres_la
     assert await layer.forget_payloads("2100-01-01T00:00:00Z") == 2
     async with layer.database.read() as connection:
         assert (await connection.execute(text("SELECT to_regclass(:name)"), {"name": parts[0][0]})).scalar() is None
+
+
+async def test_an_adopted_database_of_an_older_version_stores_payloads_in_its_one_table(
+    postgres_layer: ChainlitLayer,
+) -> None:
+    layer = postgres_layer
+    await forget(layer, "key_payloads_with_their_time", "partition_payloads", sql=ONE_TABLE)
+    await adopt(layer.database, apply=True)
+    record = call()
+    for _ in range(2):
+        await layer.record_call(record, LlmCallPayload(record.id, [], "an answer"))
+    # Nobody else uses the database: everything happens in one transaction.
+    async with locked(layer.database) as connection:
+        assert await apply_pending(connection, removals=True) == ["partition_payloads"]
+    await layer.record_call(record, LlmCallPayload(record.id, [], "another answer"))
+    found = await layer.get_call(record.id)
+    assert found is not None
+    assert found[1] == LlmCallPayload(record.id, [], "another answer")
+
+
+async def test_a_payload_of_the_far_future_does_not_prevent_the_partitions(postgres_layer: ChainlitLayer) -> None:
+    layer = postgres_layer
+    record = call()
+    await layer.record_call(record)
+    await forget(layer, "key_payloads_with_their_time", "partition_payloads", sql=ONE_TABLE)
+    async with layer.database.write() as connection:
+        stored = {"id": record.id, "at": "2999-01-01T00:00:00.000000Z"}
+        await connection.execute(text(STORED_BY_AN_OLDER_VERSION), stored)
+    before = utc_now()
+    assert await layer.migrate(removals=True) == ["key_payloads_with_their_time", "partition_payloads"]
+    async with layer.database.read() as connection:
+        (moment,) = (await connection.execute(select(llm_call_payloads.c.createdAt))).scalars()
+    assert before <= moment <= utc_now()
+
+
+async def test_a_migration_to_partitions_that_fails_leaves_no_check_behind(
+    postgres_layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = postgres_layer
+    await forget(layer, "key_payloads_with_their_time", "partition_payloads", sql=ONE_TABLE)
+    checks = text("SELECT count(*) FROM pg_constraint WHERE conname = 'llm_call_payloads_bound'")
+    with monkeypatch.context() as patch:
+        patch.setattr(postgresql_partitions, "_DATE_NOW", text("SELECT :until, 1 / 0"))
+        with pytest.raises(datalayer.DataLayerError):
+            await layer.migrate(removals=True)
+        async with layer.database.read() as connection:
+            assert (await connection.execute(checks)).scalar_one() == 0
+        # The statement of a migration that is cancelled takes its connection with it.
+        patch.setattr(postgresql_partitions, "_DATE_NOW", text("SELECT :until, pg_sleep(600)"))
+        migrating = asyncio.create_task(layer.migrate(removals=True))
+
+        async def is_checked() -> bool:
+            async with layer.database.read() as connection:
+                return bool((await connection.execute(checks)).scalar_one())
+
+        await until(is_checked)
+        migrating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await migrating
+    async with layer.database.read() as connection:
+        assert (await connection.execute(checks)).scalar_one() == 0
+    assert await layer.migrate(removals=True) == ["partition_payloads"]
 
 
 async def test_a_check_that_an_interrupted_migration_left_is_dropped_before_it_refuses_a_payload(
