@@ -68,7 +68,7 @@ from threadkeeper.settings.report import shown_settings
 from threadkeeper.settings.root_path import put_root_path
 from threadkeeper.settings.settings import SettingsError, load_settings, plain
 from threadkeeper.settings.urls import mask_url
-from threadkeeper.tracing.environment import header_secrets as collector_secrets
+from threadkeeper.tracing.environment import collector_secrets
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.auth.keys import KeyGate

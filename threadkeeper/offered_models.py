@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from datalayer.errors import DataLayerError
 from datalayer.ownership import Actor, acting_as
@@ -99,7 +100,9 @@ class OfferedModels:
         # With a time. Without a model for some alone, it is the same for all; otherwise it is kept for who asked last.
         self._for_all: _Read | None = None
         self._for_each: OrderedDict[Actor, _Read] = OrderedDict()
-        self._lock = asyncio.Lock()
+        # How often it was forgotten: what was read before the newest time is not kept.
+        self._forgotten = 0
+        self._locks: WeakValueDictionary[tuple[Actor, ...], asyncio.Lock] = WeakValueDictionary()
 
     @property
     def is_demo(self) -> bool:
@@ -116,7 +119,7 @@ class OfferedModels:
             return decided(self.base, ())
         rows = self._fresh(actor)
         if rows is None:
-            async with self._lock:
+            async with self._lock_of(actor):
                 rows = self._fresh(actor)
                 if rows is None:
                     rows = await self._read_for(actor, self._store)
@@ -124,8 +127,13 @@ class OfferedModels:
 
     def forget(self) -> None:
         """Read again at the next question, because something was decided here."""
+        self._forgotten += 1
         self._for_all = None
         self._for_each.clear()
+
+    def _lock_of(self, actor: Actor) -> asyncio.Lock:
+        """One for all, because one read serves all; with a model for some alone, one for each."""
+        return self._locks.setdefault((actor,) if self._for_each else (), asyncio.Lock())
 
     def _fresh(self, actor: Actor) -> list[ChatModel] | None:
         for at, rows in filter(None, (self._for_all, self._for_each.get(actor))):
@@ -134,6 +142,7 @@ class OfferedModels:
         return None
 
     async def _read_for(self, actor: Actor, store: ChatModelStore) -> list[ChatModel]:
+        forgotten, began = self._forgotten, self._clock()
         try:
             with acting_as(actor):
                 rows = await store.usable_chat_models()
@@ -143,9 +152,12 @@ class OfferedModels:
                 raise
             logger.warning("the choice of models cannot be read; using the one that was read before: %s", error)
             return older[1]
-        read = self._clock(), rows
+        if forgotten != self._forgotten:
+            # Something was decided meanwhile, perhaps after these were read.
+            return rows
+        read = began, rows
         if all(not one.is_offered or one.access.kind == "everyone" for one in rows):
-            self.forget()
+            self._for_each.clear()
             self._for_all = read
             return rows
         self._for_all = None

@@ -5,6 +5,7 @@ application knows; any name can be stored.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -74,7 +75,11 @@ class ChatModels(DataStore):
             ids = await storing.ids_of_users(connection, cleaned, unknown) if cleaned else []
             unknown.demand_none()
             await rows.put(connection, dialect, name, cleaned, ids)
-            details = {"model": name, "access": cleaned.kind if cleaned else rows.NOBODY}
+            details: dict[str, Any] = {"model": name, "access": cleaned.kind if cleaned else rows.NOBODY}
+            if cleaned is not None and cleaned.kind == "role":
+                details["role"] = cleaned.role
+            elif cleaned is not None and cleaned.kind == "users":
+                details["users"] = ids
             await note(connection, "change_model", by, [(None, None)], details=details)
 
         await self._writer.submit(put)

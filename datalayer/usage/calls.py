@@ -1,12 +1,24 @@
 """SQL of single calls: a page in any order, one call with its payload, and all calls as a stream."""
 
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, RowMapping, Select, Text, exists, func, literal, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    RowMapping,
+    ScalarSelect,
+    Select,
+    Text,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import cursors
@@ -22,6 +34,8 @@ from datalayer.usage.filters import TOKENS
 
 LARGEST_PAGE = 200
 _EXPORTED_AT_ONCE = 500
+# A statement has a column for each; SQLite takes 2,000, Postgres 1,664.
+_ANSWERED_AT_ONCE = 500
 # Calls that show how a provider ends its answers now.
 _NEWEST = 500
 _NAMES = column_names(LlmCall, llm_calls)
@@ -104,17 +118,28 @@ async def thread_and_user(connection: AsyncConnection, call_id: str) -> tuple[st
     return (found.threadId, found.userId) if found else None
 
 
-async def last_answered_by(connection: AsyncConnection, model: str, provider: str) -> str | None:
-    """The name of what answered the newest call to this model of this provider that says so; None if no call does."""
+async def last_answered_by(connection: AsyncConnection, models: Sequence[str], provider: str) -> dict[str, str]:
+    """The name of what answered the newest call to each model of this provider that says so. A model is
+    missing if no call does. One statement for 500 models.
+    """
+    found = dict[str, str]()
+    for begin in range(0, len(models), _ANSWERED_AT_ONCE):
+        some = models[begin : begin + _ANSWERED_AT_ONCE]
+        newest = [_newest_answer(name, provider).label(f"answer{at}") for at, name in enumerate(some)]
+        row = (await connection.execute(select(*newest))).one()
+        found |= {name: answer for name, answer in zip(some, row, strict=True) if answer is not None}
+    return found
+
+
+def _newest_answer(model: str, provider: str) -> ScalarSelect[str | None]:
     table = llm_calls.c
-    statement = (
+    return (
         select(table.answeredBy)
         .where(table.model == model, table.provider == provider, table.answeredBy.is_not(None), table.answeredBy != "")
         .order_by(table.requestedAt.desc(), table.id.desc())
         .limit(1)
+        .scalar_subquery()
     )
-    found: str | None = (await connection.execute(statement)).scalar()
-    return found
 
 
 async def has_sent_finish_reasons(connection: AsyncConnection, provider: str) -> bool:

@@ -3,7 +3,7 @@
 Users see their own calls; the system sees all; visitors see none. This is decided here and nowhere else.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -250,9 +250,15 @@ class Usage(ReviewStore):
         On Azure, a deployment has a name of its own, and its price is that of the model behind it. Everyone may read
         this, as they may read prices.
         """
-        name, of = clean_text(model), clean_text(provider)
+        return (await self.last_answered_by_each([model], provider)).get(model)
+
+    async def last_answered_by_each(self, models: Sequence[str], provider: str) -> dict[str, str]:
+        """As `last_answered_by`, of many models at once, by their names; a model that never answered is missing."""
+        names, of = {model: clean_text(model) for model in models}, clean_text(provider)
+        cleaned = [*dict.fromkeys(names.values())]
         await self._writer.settled()
-        return await self.database.query(lambda connection: calls.last_answered_by(connection, name, of))
+        found = await self.database.query(lambda connection: calls.last_answered_by(connection, cleaned, of))
+        return {model: found[name] for model, name in names.items() if name in found}
 
     async def has_sent_finish_reasons(self, provider: str) -> bool:
         """Whether this provider has ended one of the newest streamed answers with a finish_reason.

@@ -45,7 +45,13 @@ async def test_a_model_is_for_everyone_a_role_named_users_or_nobody(layer: Chain
     assert await usable(layer, "alice") == everyone
     entries = [one for one in (await layer.list_audit()).entries if one.action == "change_model"]
     assert {one.actor for one in entries} == {"ada"}
-    assert entries[0].details == {"model": "away", "access": "nobody"}
+    alice = await user_id(layer, "alice")
+    assert [one.details for one in entries] == [
+        {"model": "away", "access": "nobody"},
+        {"model": "named", "access": "users", "users": [alice]},
+        {"model": "reviewed", "access": "role", "role": "reviewer"},
+        {"model": "open", "access": "everyone"},
+    ]
 
 
 async def test_a_decision_is_changed_and_taken_back(layer: ChainlitLayer, people: None) -> None:

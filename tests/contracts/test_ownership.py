@@ -243,7 +243,7 @@ WITHOUT_OWNER = {
     # The application records calls; only the operator maintains them.
     *("record_call", "forget_payloads", "verify_usage"),
     # Everyone may read prices, projects, limits and names of models; only the operator changes them.
-    *("last_answered_by", "has_sent_finish_reasons"),
+    *("last_answered_by", "last_answered_by_each", "has_sent_finish_reasons"),
     *("list_prices", "add_price", "add_prices", "deactivate_price", "reprice", "list_projects", "put_project"),
     # Its owner and admins delete a project: see `test_billing`.
     *("project_id", "delete_project"),

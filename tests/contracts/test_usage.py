@@ -421,6 +421,10 @@ async def test_the_newest_name_that_answered_is_found_for_each_model_and_provide
     assert await layer.last_answered_by("ours\x00", "elsewhere") is None
     with datalayer.acting_as("bob"):
         assert await layer.last_answered_by("ours", "azure") == "gpt-4o-mini"
+    many = ["ours", "Ours", "theirs", *(f"model {number}" for number in range(600))]
+    found = await layer.last_answered_by_each(many, "azure")
+    assert found == {"ours": "gpt-4o-mini", "theirs": "another"}
+    assert await layer.last_answered_by_each([], "azure") == {}
     (row,) = [one.call async for one in layer.export_calls(CallFilter(since=at("04:00:00"), until=at("05:00:00")))]
     assert row.answered_by is None
 

@@ -58,17 +58,21 @@ def test_each_user_has_a_default_and_what_is_for_them(
 
 
 class Store:
-    """What admins decided; `reads` are the actors who asked."""
+    """What admins decided; `reads` are the actors who asked, who get their answer when `waits` is set."""
 
     def __init__(self, *rows: ChatModel) -> None:
         self.rows, self.reads, self.is_away = list(rows), list[Actor](), False
+        self.waits = asyncio.Event()
+        self.waits.set()
 
     async def usable_chat_models(self) -> list[ChatModel]:
         self.reads.append(acting_user.get())
+        rows = self.rows
+        await self.waits.wait()
         await asyncio.sleep(0)
         if self.is_away:
             raise StorageUnavailable("away")
-        return self.rows
+        return rows
 
 
 async def test_what_is_for_everyone_is_read_once_for_all() -> None:
@@ -97,6 +101,34 @@ async def test_what_is_for_some_is_read_for_each() -> None:
     store.rows, now[0] = [row("small", access=SOME)], 4.0
     await offered.of("alice")
     assert (await offered.of("bob")).names == ("large",)
+
+
+async def test_what_was_read_before_a_decision_is_not_kept() -> None:
+    store = Store()
+    offered = OfferedModels(BASE, store, seconds=2, clock=lambda: 0.0)
+    for earlier in ([], [row("new", access=SOME)]):
+        store.rows, store.waits = list(earlier), asyncio.Event()
+        reading = asyncio.create_task(offered.of("alice"))
+        await asyncio.sleep(0)
+        store.rows = [row("small", False)]
+        offered.forget()
+        store.waits.set()
+        assert "small" in (await reading).names, "it asked before"
+        assert (await offered.of("alice")).names == ("large",)
+        offered.forget()
+
+
+async def test_what_is_for_some_is_read_for_several_at_once() -> None:
+    store = Store(row("new", access=SOME))
+    offered = OfferedModels(BASE, store)
+    await offered.of("alice")
+    store.waits = asyncio.Event()
+    reading = [asyncio.create_task(offered.of(actor)) for actor in ("bob", "carol", "bob")]
+    await asyncio.sleep(0)
+    assert store.reads == ["alice", "bob", "carol"]
+    store.waits.set()
+    await asyncio.gather(*reading)
+    assert store.reads == ["alice", "bob", "carol"]
 
 
 async def test_without_the_storage_the_last_choice_holds() -> None:

@@ -137,7 +137,7 @@ def test_a_context_is_proven_by_an_answer_of_the_same_model() -> None:
 
 
 def reduced(kind: Any, now: Reduction = NOTHING, **facts: Any) -> Reduction | None:
-    values: dict[str, object] = {key: facts.pop(key) for key in ("limit", "status") if key in facts}
+    values: dict[str, object] = {key: facts.pop(key) for key in ("limit", "status", "is_sent") if key in facts}
     defaults = {
         "question_id": "q",
         "window": 8000,
@@ -210,6 +210,7 @@ def test_a_refusal_of_the_question_itself_is_final() -> None:
 def test_other_errors_are_not_blamed_on_the_thread(kind: str) -> None:
     assert reduced(kind, earlier_pictures=1, has_doubtful=True) is None
     assert reduced("server", earlier_pictures=1, status=503) is None
+    assert reduced("unreachable", has_doubtful=True, is_sent=False) is None
 
 
 @pytest.mark.parametrize("kind", ["server", "cut", "unreachable", "empty"])

@@ -24,6 +24,7 @@ from threadkeeper.chat.metering.metered_model import MeteredModel
 from threadkeeper.chat.providers import create_model
 from threadkeeper.chat.providers.listing import ModelListServer
 from threadkeeper.chat.trying_models import ModelTrial
+from threadkeeper.web.admin import models
 
 # What differs between the engines is tested in `tests/contracts`.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -96,6 +97,14 @@ async def test_each_server_shows_its_models_or_its_own_words(ada: httpx.AsyncCli
     assert "no answer within 5 s" in hanging.text or "Timeout" in hanging.text
     assert "ConnectionRefusedError" in away.text and "There is no connection." in away.text
     assert "a-key-of-mine" not in page.text
+
+
+async def test_a_long_list_is_cut_and_the_page_says_so(ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_MOST_LISTED", 2)
+    answering = (await page_at(ada, "/admin/models")).all("section", class_="server")[0]
+    assert "It offers 3 models. " in answering.text
+    assert "The list below has the first 2." in answering.text
+    assert [one.all("span")[0].text for one in answering.all("li")] == ["context-echo", "echo"]
 
 
 async def test_a_trial_shows_answer_tokens_and_cost_and_is_a_call_of_the_admin(

@@ -58,7 +58,7 @@ class ModelError(Exception):
             (LimitStanding), and `need` (tokens or dollars that this question needs) if a shorter question would fit.
             `too_long` from a server that names its window: `limit` (tokens). `wait`: seconds that the server asks to
             wait, if that is longer than the time-out. `status`: the HTTP status of a refusal. `not_shown`: `kinds`
-            (of ContentKind).
+            (of ContentKind). `unreachable`: `is_sent` is False if there was no connection for the request.
         usage, partial: what the server reported of the answer, as in `Finish`.
     """
 

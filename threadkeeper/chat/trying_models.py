@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,7 @@ TRY_SECONDS = 30.0
 
 class PriceStore(Protocol):
     async def list_prices(self) -> list[Price]: ...
-    async def last_answered_by(self, model: str, provider: str) -> str | None: ...
+    async def last_answered_by_each(self, models: Sequence[str], provider: str) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +83,21 @@ class ModelTrial:
         """
         if self._model.demo:
             return frozenset()
-        own, source, now = await self._store.list_prices(), self._model.source, utc_now()
-        answering = {
-            one: await self._store.last_answered_by(one, source.provider) if source.has_deployments else None
-            for one in models
-        }
+        own, source, now, names = await self._store.list_prices(), self._model.source, utc_now(), [*models]
+        answering = dict[str, str]()
+        if source.has_deployments:
+            answering = await self._store.last_answered_by_each(names, source.provider)
 
         def find() -> frozenset[str]:
             return frozenset(
                 name
-                for name, answered_by in answering.items()
+                for name in names
                 if rates_of(
                     own,
                     model=name,
                     when=now,
                     provider=source.provider,
-                    answered_by=answered_by,
+                    answered_by=answering.get(name),
                     base_url=source.base_url,
                 )
                 is None

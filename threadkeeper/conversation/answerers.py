@@ -50,8 +50,7 @@ async def offer_choices(
         await offer_settings(values, default, language)
     else:
         await offer_no_settings()
-    has_profile = bool(cl.context.session.chat_profile)
-    await offer_models(answerer.models, answerer.model(modes), language, removes=has_profile)
+    await offer_models(answerer.models, answerer.model(modes), language)
 
 
 class Answerers:
@@ -75,8 +74,8 @@ class Answerers:
         self._default_prompt = default_prompt
         self._retriever = retriever
 
-    async def of_turn(self, session: BaseSession, language: str) -> Answerer:
-        """Who answers now. If an assistant is missing, the user is told so, once in a session.
+    async def of_turn(self, session: BaseSession, modes: object, language: str) -> Answerer:
+        """Who answers a question with these modes now. Of a missing assistant the user is told, once in a session.
 
         Raises:
             DataLayerError: the assistant cannot be read.
@@ -85,9 +84,9 @@ class Answerers:
         answerer = await answerer_of(self._layer, self._offered, session.chat_profile)
         if answerer.missing and turns.answerer.missing != answerer.missing:
             await notice(answerer.why(language)).send()
-        if isinstance(session, WebsocketSession) and turns.answerer.models not in ((), answerer.models):
-            # Decided since the page was opened, or since its last question.
-            await offer_models(answerer.models, answerer.models[0], language, removes=True)
+        if isinstance(session, WebsocketSession) and turns.answerer.models != answerer.models:
+            # Decided since the page was opened, or since its last question. A new picker forgets what was picked.
+            await offer_models(answerer.models, answerer.model(modes), language)
         turns.answerer = answerer
         if answerer.assistant is not None:
             note_assistant(answerer.assistant.slug, answerer.assistant.version)

@@ -128,14 +128,16 @@ async def offer_no_settings() -> None:
     await cl.ChatSettings([]).send()
 
 
-async def offer_models(models: Sequence[str], chosen: str, language: str, *, removes: bool = False) -> None:
-    """Show the model picker in the composer, if there is more than one model.
+async def offer_models(models: Sequence[str], chosen: str, language: str) -> None:
+    """Show the model picker in the composer, with this model selected. With one model there is no picker.
 
-    `removes`: whether the page may have a picker of an earlier conversation.
+    While it is not known which models are on offer, the page keeps what it has.
     """
-    if len(models) < 2:
-        if removes:
-            await cl.context.emitter.set_modes([])
+    if not models:
+        return
+    if len(models) == 1:
+        # The page may have the picker of an earlier conversation.
+        await cl.context.emitter.set_modes([])
         return
     options = [cl.ModeOption(id=model, name=model, default=model == chosen) for model in models]
     await cl.context.emitter.set_modes([cl.Mode(id=MODEL, name=say("model_picker", language), options=options)])

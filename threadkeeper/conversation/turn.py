@@ -117,7 +117,7 @@ class Answering:
                 return
             thread = {"steps": [*turns.opened_with], "elements": [], "name": message.content}
             self._background.start(self._tell_address(thread_id, message.content))
-        answerer = await self.answerers.of_turn(session, language)
+        answerer = await self.answerers.of_turn(session, message.modes, language)
         steps = await cut_what_followed(self._layer, thread, message) if again else steps_before(thread, message)
         if again and (version := turns.restored) is not None:
             turns.restored = None
@@ -247,7 +247,7 @@ class Answering:
     ) -> str | None:
         """Let the model append to an incomplete answer, the last message of the thread. Gives the kind of an error."""
         at = next(position for position, step in enumerate(thread["steps"]) if step["id"] == answer["id"])
-        answerer = await self.answerers.of_turn(cl.context.session, language)
+        answerer = await self.answerers.of_turn(cl.context.session, message.modes, language)
         own = Choices.from_values(cl.context.session.chat_settings, self.default)
         earlier = [step for step in thread["steps"][:at] if step["id"] != message.id]
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +11,9 @@ _PREFIX = "OTEL_EXPORTER_OTLP_"
 _PROTOCOL = "http/protobuf"
 _PACKAGES = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _LOCAL = "http://localhost:4318"
+_OF_TRACES = "/v1/traces"
+# A part of a path that names an interface, and is no token.
+_PLAIN = re.compile(r"[a-z_-]{0,11}|v\d")
 
 
 def problem() -> str | None:
@@ -30,15 +34,31 @@ def collector() -> str:
     return urlsplit(_of_traces("ENDPOINT")[1] or _LOCAL).netloc.rpartition("@")[2]
 
 
-def header_secrets() -> list[str]:
-    """The values of the headers for the collector, as written and percent-decoded, so that the log can mask them."""
+def collector_secrets() -> list[str]:
+    """What authorizes at the collector, as written and percent-decoded, so that the log can mask it: the values of the
+    headers, and of the URL the password, the query and a path with more than plain words. Messages of the exporter can
+    contain the URL."""
     found = []
+    for name in ("ENDPOINT", "TRACES_ENDPOINT"):
+        found += _secrets_of(os.environ.get(_PREFIX + name, "").strip())
     for name in ("HEADERS", "TRACES_HEADERS"):
         for pair in os.environ.get(_PREFIX + name, "").split(","):
             value = pair.partition("=")[2].strip()
             # `Authorization=Basic …`: the word in front is none.
             found += [value, unquote(value), unquote(value).rpartition(" ")[2]]
     return [value for value in dict.fromkeys(found) if value]
+
+
+def _secrets_of(url: str) -> list[str]:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return [url]
+    path = parts.path.rstrip("/").removesuffix(_OF_TRACES).strip("/")
+    found = [parts.query, parts.password or parts.username or ""]
+    if not all(_PLAIN.fullmatch(part) for part in path.split("/")):
+        found.append(path)
+    return [*found, *map(unquote, found)]
 
 
 def _of_traces(name: str) -> tuple[str, str]:

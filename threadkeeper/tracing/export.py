@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 _NAME = "threadkeeper"
 _UNKNOWN = "unknown_service"
 _CLOSE_SECONDS = 2.0
+_SIZES = (OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_MAX_EXPORT_BATCH_SIZE)
+_WITH_TEXTS = (512, 128)
+"""The spans that wait, and those in a request, if they have texts; otherwise 2,048 and 512."""
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _QUEUE = "opentelemetry.sdk._shared_internal"
 
@@ -42,7 +47,11 @@ class Exporting:
         """
         self._exporter = _ToldOnce(OTLPSpanExporter())
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        # Some MB of texts at most, unless the operator wants other numbers.
+        is_smaller = takes_texts and not any(name in os.environ for name in _SIZES)
+        queue, batch = _WITH_TEXTS if is_smaller else (None, None)
+        processor = BatchSpanProcessor(self._exporter, max_queue_size=queue, max_export_batch_size=batch)
+        self._provider.add_span_processor(processor)
         # Not the tracer of the whole process: Chainlit brings packages that would send their own spans with it.
         hooks.use(OpenTelemetrySpans(self._provider.get_tracer(_NAME, version(_NAME)), takes_texts=takes_texts))
 

@@ -47,6 +47,11 @@ _PROVIDERS = {
 _OF_A_TRACE = ("traceparent", "tracestate")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STOPPED = "threadkeeper.stopped"
+MOST_CHARACTERS = 10_000
+"""Of people's texts in each attribute. Spans wait in memory, and collectors refuse large ones."""
+_CUT = "…"
+_OF_A_PART = 50
+"""Characters of JSON around the text of a part."""
 
 _answer: ContextVar[Span | None] = ContextVar("answer_span", default=None)
 
@@ -95,7 +100,7 @@ class OpenTelemetrySpans:
             "gen_ai.operation.name": "retrieval",
             "gen_ai.data_source.id": assistant,
             "gen_ai.conversation.id": thread_id,
-            "gen_ai.retrieval.query.text": question if self.takes_texts else None,
+            "gen_ai.retrieval.query.text": question[:MOST_CHARACTERS] if self.takes_texts else None,
         }
         with self._around(f"retrieval {assistant}", SpanKind.CLIENT, attributes) as span:
             yield lambda number: span.set_attribute("threadkeeper.passages", number)
@@ -178,22 +183,38 @@ def _of_facts(facts: CallFacts) -> dict[str, Any]:
 
 
 def _texts(row: LlmCall, payload: LlmCallPayload) -> dict[str, Any]:
-    """The messages and the answer, as the conventions write them in JSON."""
-    asked = [{"role": message["role"], "parts": _parts(message["content"])} for message in (payload.messages or ())]
+    """The newest messages and the answer, as the conventions write them in JSON, with MOST_CHARACTERS each."""
+    asked, room = list[dict[str, Any]](), MOST_CHARACTERS
+    for message in reversed(payload.messages or ()):
+        if room <= 0:
+            break
+        parts, room = _parts(message["content"], room)
+        asked.append({"role": message["role"], "parts": parts})
     answered = {
         "role": "assistant",
-        "parts": _parts(payload.response or ""),
+        "parts": _parts(payload.response or "", MOST_CHARACTERS)[0],
         "finish_reason": row.finish_reason or "error",
     }
     return {
-        "gen_ai.input.messages": json.dumps(asked, ensure_ascii=False) if asked else None,
+        "gen_ai.input.messages": json.dumps(asked[::-1], ensure_ascii=False) if asked else None,
         "gen_ai.output.messages": json.dumps([answered], ensure_ascii=False) if payload.response else None,
     }
 
 
-def _parts(content: Any) -> list[dict[str, Any]]:
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return [{"type": "text", "content": part["text"]} if part["type"] == "text" else part for part in parts]
+def _parts(content: Any, room: int) -> tuple[list[dict[str, Any]], int]:
+    """The parts of a message, whose texts are cut to `room` characters, and what is left of it."""
+    found = list[dict[str, Any]]()
+    for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+        room -= _OF_A_PART
+        if room <= 0:
+            break
+        if part["type"] != "text":
+            found.append(part)
+            continue
+        text = part["text"]
+        found.append({"type": "text", "content": text if len(text) <= room else text[: room - 1] + _CUT})
+        room -= len(text)
+    return found, room
 
 
 def _fail(span: Span, kind: str) -> None:

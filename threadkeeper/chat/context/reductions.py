@@ -141,7 +141,9 @@ def next_reduction(
     kind = error.kind
     is_of_pictures = kind in _OF_PICTURES
     may_be_pictures = earlier_pictures > 0 and not now.pictures and (kind in REFUSED or _hides_pictures(error))
-    may_be_doubtful = has_doubtful and not now.doubtful and kind in {*UNNAMED, *_CAN_BE_CAUSED}
+    # A request that no server got says nothing about the thread.
+    is_of_thread = kind in {*UNNAMED, *_CAN_BE_CAUSED} and error.values.get("is_sent") is not False
+    may_be_doubtful = has_doubtful and not now.doubtful and is_of_thread
     less: Reduction | None = None
     if not earlier or (is_of_pictures and has_own_pictures):
         less = None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Literal
 
 Failure = Literal["refused", "no_list", "not_a_list", "unreachable", "timeout"]
 _NOT_FOUND = 404
+MOST_BYTES = 2_000_000
+"""Of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ async def models_of(server: ModelListServer, seconds: float) -> tuple[str, ...]:
         ListFailed: it has not given them.
     """
     # See `load`: processes that ask no model server do not need it.
+    import aiohttp  # noqa: PLC0415
+    import httpx2  # noqa: PLC0415
     import openai  # noqa: PLC0415
 
     from threadkeeper.chat.providers.openai import azure_client, openai_client  # noqa: PLC0415
@@ -62,18 +68,29 @@ async def models_of(server: ModelListServer, seconds: float) -> tuple[str, ...]:
     secret = server.key or ""
     async with client:
         try:
-            answer = (await client.models.with_raw_response.list()).http_response.json()
+            async with client.models.with_streaming_response.list() as response:
+                answer = json.loads(await _bounded(response.iter_bytes()))
             return tuple(sorted({str(model["id"]) for model in answer["data"]}))
         except openai.APIStatusError as error:
             kind: Failure = "no_list" if error.status_code == _NOT_FOUND else "refused"
             raise ListFailed(kind, response_error(error.response, secret).detail, error.status_code) from None
-        except openai.APIConnectionError as error:
+        except (openai.APIConnectionError, httpx2.RequestError, aiohttp.ClientError, TimeoutError) as error:
             words = _root_of(error)
             # The transport calls every lost connection a time-out; only the innermost cause says what happened.
             kind = "timeout" if "Timeout" in words else "unreachable"
             raise ListFailed(kind, clean(words, secret)) from None
-        except (openai.APIError, ValueError, KeyError, TypeError) as error:
+        except (openai.APIError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ListFailed("not_a_list", clean(f"{type(error).__name__}: {error}", secret)) from None
+
+
+async def _bounded(chunks: AsyncIterator[bytes]) -> bytes:
+    """All of an answer. Raises ListFailed as soon as it is too long."""
+    read = bytearray()
+    async for chunk in chunks:
+        read += chunk
+        if len(read) > MOST_BYTES:
+            raise ListFailed("not_a_list", f"the answer has more than {MOST_BYTES:,} bytes")
+    return bytes(read)
 
 
 def _root_of(error: BaseException) -> str:

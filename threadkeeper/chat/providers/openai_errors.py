@@ -13,6 +13,7 @@ from dataclasses import replace
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 
+import aiohttp
 import httpx2
 
 from threadkeeper.chat.model import ModelError
@@ -71,6 +72,8 @@ def connection_error(error: BaseException, secret: str, *, answering: bool) -> M
     beneath = causes[-1]
     if isinstance(beneath, (TimeoutError, httpx2.ReadTimeout)):
         return ModelError("timeout", detail)
+    if any(isinstance(cause, aiohttp.ClientConnectorError) for cause in causes):
+        return ModelError("unreachable", detail, {"is_sent": False})
     return ModelError("cut" if answering else "unreachable", detail)
 
 
@@ -100,7 +103,7 @@ def clean(text: str, secret: str) -> str:
 def _said(response: httpx2.Response) -> ReportedError:
     try:
         said = read_error(response.json())
-    except ValueError:
+    except (ValueError, RecursionError):
         said = ReportedError()
     return said if said.message else replace(said, message=response.text)
 

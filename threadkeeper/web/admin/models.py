@@ -27,6 +27,8 @@ from threadkeeper.web.pages.zone import Zone
 
 NOBODY = "nobody"
 _LONGEST_USERS = 100_000
+_MOST_LISTED = 2_000
+"""Of the models of a server, so that a browser can show the page."""
 _TODO = {
     **dict.fromkeys(("over_limit", "in_flight"), "limit"),
     **dict.fromkeys(("thought_only", "thought_limit"), "thought"),
@@ -105,6 +107,7 @@ async def list_models(
         "is_default_of_page": found.choice.is_default_of_page,
         "unpriced": await _without_price(trial, [one.name for one in lines]),
         "most_characters": LONGEST_MODEL_NAME,
+        "most_listed": _MOST_LISTED,
         "saved": "saved" in request.query_params,
     }
     return pages.page(request, "admin/models.html", values, person=person, zone=zone)
