@@ -5,6 +5,7 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import chainlit as cl
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from datalayer import AssistantSettings, DataSource, acting_as
+from datalayer import AssistantSettings, DataSource, Price, Project, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.thought import THOUGHT, THOUGHT_NAME, THOUGHT_TYPE
 from tests.conftest import StartServer
@@ -50,6 +51,7 @@ PAIRS = "question,answer\nWhen does it open?,At six."
 PICTURE = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 # What depends on the width and the theme.
 OF_LOOKS = ("color-contrast", "scrollable-region-focusable", "link-in-text-block")
+OF_A_MODEL = ("/admin/money/model", "/admin/models/edit")
 _TRIES = 20
 MOST_STOPS = 40
 FOCUSABLE = "window.inOrder = [...document.querySelectorAll('*')]; document.activeElement?.blur(); scrollTo(0, 0)"
@@ -93,6 +95,7 @@ async def test_no_page_keeps_anybody_out(
         await visitor.arrive()
         findings += await found_in_chat(visitor, script, "/login")
         await visitor.enter(NAME, PASSWORD)
+        values["job_id"] = await repriced(visitor)
         for address in addresses(values):
             findings += await found_on_page(visitor, script, address)
         for dark, size, rules in ((False, WIDE, ()), (True, NARROW, OF_LOOKS)):
@@ -177,11 +180,19 @@ async def looks(page: Page, *, dark: bool, size: tuple[int, int]) -> None:
     await page.emulate_media(color_scheme="dark" if dark else "light")
 
 
+async def repriced(visitor: Visitor) -> str:
+    """The id of a job that recalculates costs."""
+    await visitor.open("/admin/money/reprice")
+    await visitor.page.locator("main form button").last.click()
+    await visitor.page.wait_for_url("**/admin/money/reprice/*")
+    return visitor.page.url.rsplit("/", maxsplit=1)[-1]
+
+
 def addresses(values: Mapping[str, str]) -> list[str]:
     """The address of every page of ours. A route with a new placeholder needs a value for it."""
     routes = [route.removeprefix("GET ") for route, who in WHO_MAY.items() if who in (PAGE, REVIEW, ADMINS)]
     pages = [route for route in routes if route.startswith("/") and not NOT_HTML.search(route)]
-    return [_filled(route, values) for route in pages]
+    return [_filled(route, values) + ("?model=gpt-4o" if route in OF_A_MODEL else "") for route in pages]
 
 
 def _filled(route: str, values: Mapping[str, str]) -> str:
@@ -218,7 +229,10 @@ async def values_of_addresses(layer: ChainlitLayer, owner: str, thread_id: str, 
     pairs, table = (DataSource(new_id(), slug, kind, f"{kind}.csv") for kind in ("pairs", "datasheet"))
     for one in (pairs, table):
         await layer.put_source(one, PAIRS.encode())
-    values = {"call_id": made.id, "thread_id": thread_id, "user_id": owner, "slug": slug}
+    price = await layer.add_price(Price(new_id(), "gpt-4o", "2026-01-01", Decimal(2), Decimal(8)))
+    # The project has the name of the assistant in its address, too.
+    await layer.put_project(Project(new_id(), "Harbour", slug))
+    values = {"call_id": made.id, "thread_id": thread_id, "user_id": owner, "slug": slug, "price_id": price.id}
     return (
         values
         | {"source_id": pairs.id, "columns source_id": table.id}

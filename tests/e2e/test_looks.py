@@ -21,6 +21,14 @@ print("Nile")
 ```
 
 $$e^{i\pi} = -1$$
+
+Status:OK, llama3:latest, 版本:v2.
+
+::name
+
+:::note
+Kept apart
+:::
 """
 
 
@@ -44,6 +52,9 @@ async def test_the_chat_fits_in_both_themes_and_sizes(browser: Browser, start_se
                 await visitor.open(f"/thread/{client.thread_id}")
                 await expect(visitor.answers.locator("table")).to_be_visible()
                 await expect(visitor.answers.locator(".katex").first).to_be_visible()
+                for words in ("Status:OK, llama3:latest, 版本:v2.", "::name", "Kept apart"):
+                    await expect(visitor.answers).to_contain_text(words)
+                await expect(visitor.answers).not_to_contain_text(":::")
                 await fits(visitor, "thread", dark=dark)
 
 

@@ -354,7 +354,7 @@ def test_migrate_prints_the_applied_migrations(cli: CommandLine, empty_database_
     async def upgrade_from_an_older_version() -> None:
         database = Database(empty_database_url)
         async with database.write() as connection:
-            forget = delete(migrations).where(migrations.c.phase == "after")
+            forget = delete(migrations).where(migrations.c.name == "complete_rows_of_older_versions")
             assert (await connection.execute(forget)).rowcount == 1
         await database.close()
 

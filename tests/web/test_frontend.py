@@ -1,7 +1,9 @@
 """The served page loads only from this server, and has what Chainlit needs in it."""
 
 import multiprocessing
+import os
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from importlib.metadata import version
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from threadkeeper.web.frontend import PLACEHOLDERS, FrontendError, localize_page, prepare_frontend
+from threadkeeper.web.frontend import PLACEHOLDERS, FrontendError, _packaged_frontend, localize_page, prepare_frontend
 
 HEAD = "".join(f"<!-- {placeholder} -->\n" for placeholder in PLACEHOLDERS)
 
@@ -41,6 +43,16 @@ def test_the_page_loads_from_no_other_host_and_keeps_its_own_parts(tmp_path: Pat
     assert '<div id="root">' in page
     for placeholder in (*PLACEHOLDERS, "FONT START", "FONT END"):
         assert page.count(f"<!-- {placeholder} -->") == 1
+
+
+def test_a_word_behind_a_colon_is_no_directive(tmp_path: Path) -> None:
+    """That the page shows it is tested in the browser: `tests/e2e/test_page.py`."""
+    made, packaged = prepare_frontend(tmp_path) / "assets", _packaged_frontend() / "assets"
+    name = next(packaged.glob("index-*.js")).name
+    ours, theirs = (folder.joinpath(name).read_text(encoding="utf-8") for folder in (made, packaged))
+    extension = re.search(r"\{text:\{58:\w+\},(flow:\{58:\[\w+),\w+\]\}\}", theirs)
+    assert extension, "the package's own file is as it was"
+    assert ours == theirs.replace(extension[0], f"{{{extension[1]}]}}}}")
 
 
 async def test_chainlit_serves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +132,7 @@ def test_a_damaged_directory_is_made_again(tmp_path: Path, damage: str) -> None:
         case "half a page":
             (directory / "index.html").write_text(page[:100], encoding="utf-8")
         case "no assets":
-            (directory / "assets").unlink()
-            (directory / "assets").symlink_to(tmp_path / "gone")
+            shutil.rmtree(directory / "assets")
 
     assert prepare_frontend(tmp_path) == directory
     assert (directory / "index.html").read_text(encoding="utf-8") == page
@@ -155,13 +166,12 @@ def test_concurrent_processes_share_a_directory(tmp_path: Path) -> None:
     assert [len(list(target.iterdir())) for target in targets] == [1, 1, 1]
 
 
-def test_without_symbolic_links_the_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_links_are_refused_the_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise OSError("A required privilege is not held by the client")
+        raise OSError("Invalid cross-device link")
 
-    monkeypatch.setattr(Path, "symlink_to", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     directory = prepare_frontend(tmp_path)
-    assert not (directory / "assets").is_symlink()
     names = {entry.name for entry in (directory / "assets").iterdir()}
     assert any(name.endswith(".js") for name in names)
     assert not any(name.endswith(".map") for name in names)

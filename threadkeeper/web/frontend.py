@@ -1,27 +1,30 @@
-"""Chainlit's page without requests to other hosts.
+"""Chainlit's page without requests to other hosts, and without losing words.
 
 The page inside the chainlit package loads Google's fonts and KaTeX's style sheet from a CDN: every visit would reveal
 the reader to two other parties, and a closed network would wait for them. `prepare_frontend` makes a directory with the
-same page without those links. Its scripts and styles are the package's own files. What the page may load while it runs
-is decided in `threadkeeper.web.security`.
+same page without those links. Its scripts and styles are the package's own files, but for the one that reads Markdown
+(`threadkeeper.web.directives`). What the page may load while it runs is decided in `threadkeeper.web.security`.
 """
 
 import hashlib
 import logging
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
 from html.parser import HTMLParser
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+
+from threadkeeper.web.directives import RULE, without_directives
 
 logger = logging.getLogger(__name__)
 
 PLACEHOLDERS = ("TAG INJECTION PLACEHOLDER", "JS INJECTION PLACEHOLDER", "CSS INJECTION PLACEHOLDER")
 
 _HOST_IN_ATTRIBUTE = re.compile(r"(?:https?:|wss?:)//|(?:^|[\s,('\"=])//[^\s/]", re.IGNORECASE)
+_SCRIPT = re.compile(r'src="/assets/([\w.-]+\.js)"')
 _HOST_IN_TEXT = re.compile(r"(?:https?:|wss?:)//|[('\"`]//[^\s/]", re.IGNORECASE)
 
 
@@ -41,7 +44,7 @@ def prepare_frontend(target: Path) -> Path:
     """
     packaged = _packaged_frontend()
     page = localize_page((packaged / "index.html").read_text(encoding="utf-8"))
-    fingerprint = hashlib.sha256(f"{packaged}\n{page}".encode()).hexdigest()[:12]
+    fingerprint = hashlib.sha256(f"{packaged}\n{page}\n{RULE}".encode()).hexdigest()[:12]
     directory = target / f"chainlit-{version('chainlit')}-{fingerprint}"
     if _is_complete(directory, packaged, page):
         return directory
@@ -49,10 +52,10 @@ def prepare_frontend(target: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".making-", ignore_cleanup_errors=True) as scratch:
         made = Path(scratch, "frontend")
-        made.mkdir()
-        (made / "index.html").write_text(page, encoding="utf-8")
-        for entry in _other_entries(packaged):
-            _link_or_copy(entry, made / entry.name)
+        # Source maps are most of the bytes, and for developers of Chainlit.
+        shutil.copytree(packaged, made, ignore=shutil.ignore_patterns("*.map"), copy_function=_link_or_copy)
+        _replace(made / "index.html", page)
+        _mend_scripts(made / "assets", page)
         try:
             if directory.exists() and not _is_complete(directory, packaged, page):
                 directory.rename(Path(scratch, "incomplete"))
@@ -147,25 +150,36 @@ def _packaged_frontend() -> Path:
     raise FrontendError("The chainlit package is not installed, or was installed without its built front end.")
 
 
-def _other_entries(packaged: Path) -> Iterable[Path]:
-    return (entry for entry in packaged.iterdir() if entry.name != "index.html")
-
-
 def _is_complete(directory: Path, packaged: Path, page: str) -> bool:
     index = directory / "index.html"
     return (
         index.is_file()
         and index.read_text(encoding="utf-8") == page
-        and all((directory / entry.name).exists() for entry in _other_entries(packaged))
+        and all(
+            (directory / file.relative_to(packaged)).exists() for file in packaged.rglob("*") if file.suffix != ".map"
+        )
     )
 
 
-def _link_or_copy(source: Path, destination: Path) -> None:
+def _mend_scripts(assets: Path, page: str) -> None:
+    """Replace the page's script that reads Markdown."""
+    for name in _SCRIPT.findall(page):
+        if mended := without_directives((assets / name).read_text(encoding="utf-8")):
+            _replace(assets / name, mended)
+            return
+    logger.warning("Chainlit's page may hide words that begin with a colon: its reader of Markdown was not found")
+
+
+def _replace(file: Path, text: str) -> None:
+    # It may be a link to the package's own file.
+    file.unlink()
+    file.write_text(text, encoding="utf-8")
+
+
+def _link_or_copy(source: str, destination: str) -> None:
+    """A hard link: Chainlit serves no symbolic link that leads out of the folder."""
     try:
-        destination.symlink_to(source, target_is_directory=source.is_dir())
+        os.link(source, destination)
     except OSError:
-        # Windows without the right to create links, and some network file systems. Source maps are most of the bytes.
-        if source.is_dir():
-            shutil.copytree(source, destination, ignore=shutil.ignore_patterns("*.map"))
-        else:
-            shutil.copyfile(source, destination)
+        # Another file system, or one without links.
+        shutil.copyfile(source, destination)
