@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, Table, func, select
 
 from datalayer.database import Database
-from datalayer.schema import assistants, jobs, keys, knowledge, people, prompts, review, usage
+from datalayer.schema import assistants, chat_models, jobs, keys, knowledge, people, prompts, review, usage
 from datalayer.schema.chat import (
     IS_TEMPORARY,
     credentials,
@@ -17,7 +17,7 @@ from datalayer.schema.chat import (
 )
 
 # The modules above register their tables.
-_FEATURES = (assistants, jobs, keys, knowledge, people, prompts, review, usage)
+_FEATURES = (assistants, chat_models, jobs, keys, knowledge, people, prompts, review, usage)
 
 NOT_MOVED: dict[str, tuple[str, ...]] = {
     "accounts and logins": (credentials.name, logins.name, "invitations"),
@@ -32,6 +32,7 @@ NOT_MOVED: dict[str, tuple[str, ...]] = {
     "jobs": ("jobs",),
     "API keys": ("api_keys",),
     "prompts": ("prompts",),
+    "models on offer": ("chat_models", "chat_model_users"),
     "earlier versions of messages": ("step_versions",),
 }
 """The tables of each feature whose rows stay behind."""

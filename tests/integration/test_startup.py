@@ -107,7 +107,7 @@ def test_the_list_has_the_help_texts_of_the_commands() -> None:
         assert loaded.name == name
         first, *_ = loaded.help.split("\n\n")
         assert first == command.help
-    assert len(app.registered_commands) == 4
+    assert {command.callback.__name__ for command in app.registered_commands} == {"serve", "migrate", "check"}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("model", [{}, {"OPENAI_API_KEY": "sk-test"}], ids=["demo", "model"])
