@@ -108,8 +108,9 @@ async def soak(folder: Path, *, minutes: float, people: int, has_own_processes: 
 
 
 async def _run(found: Soak, topology: Topology, places: Places, database_url: str) -> None:
-    over = time.monotonic() + found.minutes * 60
-    watching = asyncio.create_task(_watch(found, topology, database_url))
+    begun = time.monotonic()
+    over = begun + found.minutes * 60
+    watching = asyncio.create_task(_watch(found, topology, database_url, begun))
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=90)
     url = f"http://127.0.0.1:{places.people_network.port}"
@@ -126,11 +127,8 @@ async def _run(found: Soak, topology: Topology, places: Places, database_url: st
     found.broken = [f"{type(end).__name__}: {end}" for end in ends if end is not None]
     found.asked = [asked for person in everybody for asked in person.asked]
 
-    def is_settled() -> bool:
-        last = [next((one for one in reversed(samples)), None) for samples in found.samples.values()]
-        return all(one is not None and one.queued == 0 for one in last)
-
-    await until(is_settled, _SETTLE_SECONDS, what="an empty queue of each replica")
+    ended = time.monotonic() - begun
+    await until(lambda: found.is_settled(ended), _SETTLE_SECONDS, what="an empty queue of each replica")
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
 
@@ -155,9 +153,8 @@ async def _break(places: Places, seconds: float) -> None:
             happened.ended = time.time()
 
 
-async def _watch(found: Soak, topology: Topology, database_url: str) -> None:
+async def _watch(found: Soak, topology: Topology, database_url: str, begun: float) -> None:
     every = 2.0 if found.minutes < 20 else 10.0
-    begun = time.monotonic()
     async with httpx.AsyncClient(timeout=5, **PLAIN_HTTP) as http:
         while True:
             seconds = time.monotonic() - begun

@@ -69,6 +69,12 @@ class Soak:
     def answered(self) -> int:
         return sum(one.end == "answered" for one in self.asked)
 
+    def is_settled(self, ended: float) -> bool:
+        """Whether the last sample of each replica was made after this, in seconds since the begin, and has no writes
+        in the queue."""
+        last = [samples[-1] for samples in self.samples.values() if samples]
+        return bool(last) and all(one.seconds > ended and one.queued == 0 for one in last)
+
     def unexpected_lines(self) -> list[str]:
         """The errors in the logs that belong to no fault."""
         return [f"{line['time']} {line['logger']}: {line['message']}" for line in self.lines if not self._belongs(line)]

@@ -25,6 +25,8 @@ from datalayer.takeout.archive import TakeoutArchive
 from datalayer.takeout.format import checked_row, lines_name
 from datalayer.writes.queue import Writer
 
+_Row = dict[str, Any]
+
 
 def owned_by(user_id: str) -> list[tuple[Table, ColumnElement[str], ColumnElement[bool]]]:
     """The tables to export for this user, each with the column that orders its rows, and the condition."""
@@ -48,12 +50,32 @@ class AssistantsImport:
         self.left_out = 0
         """The number of assistants that exist already, or whose slug is in use."""
 
+    async def check(self, source_id: str) -> None:
+        """Read all assistants, and store nothing.
+
+        Raises:
+            InvalidRecord: an assistant belongs to someone else, or has an invalid value.
+        """
+        await self._read(source_id, source_id)
+
     async def run(self, source_id: str, user_id: str) -> None:
         """Import the assistants of the takeout's user as assistants of this user.
 
         Raises:
             InvalidRecord: an assistant belongs to someone else, or has an invalid value.
         """
+        heads, versions, pictures = await self._read(source_id, user_id)
+        if not heads:
+            return
+
+        async def store(connection: AsyncConnection) -> Counter[str]:
+            return await self._store(connection, heads, versions, pictures)
+
+        self.counts = await self._writer.submit(store)
+        self.left_out = len(heads) - self.counts[assistants.name]
+
+    async def _read(self, source_id: str, user_id: str) -> tuple[list[_Row], dict[str, list[_Row]], list[_Row]]:
+        """The assistants, their versions by their ids, and the pictures."""
         heads = [_head(row, source_id, user_id) for row in await self._rows(assistants)]
         versions: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in await self._rows(assistant_versions):
@@ -66,14 +88,7 @@ class AssistantsImport:
                 raise InvalidRecord(f"the takeout lacks versions of the assistant {head['slug']!r}")
             if any(row["picture"] not in known for row in own if row["picture"] is not None):
                 raise InvalidRecord(f"the takeout lacks a picture of the assistant {head['slug']!r}")
-        if not heads:
-            return
-
-        async def store(connection: AsyncConnection) -> Counter[str]:
-            return await self._store(connection, heads, versions, pictures)
-
-        self.counts = await self._writer.submit(store)
-        self.left_out = len(heads) - self.counts[assistants.name]
+        return heads, versions, pictures
 
     async def _store(
         self,

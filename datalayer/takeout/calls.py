@@ -35,6 +35,20 @@ class CallsImport:
         self.left_out = 0
         """The number of calls that exist already."""
 
+    async def check(self, source_id: str) -> None:
+        """Read all calls and payloads, and store nothing.
+
+        Raises:
+            InvalidRecord: a call belongs to someone else, or has an invalid value.
+        """
+        async with aclosing(self._calls(source_id, source_id, ())) as batches:
+            async for _ in batches:
+                pass
+        async with aclosing(self._rows(llm_call_payloads)) as batches_of_payloads:
+            async for rows in batches_of_payloads:
+                for row in rows:
+                    _payload(row)
+
     async def run(self, source_id: str, user_id: str, thread_ids: Collection[str]) -> None:
         """Import the calls of the takeout's user as calls of this user.
 
@@ -47,19 +61,16 @@ class CallsImport:
             InvalidRecord: a call belongs to someone else, or has an invalid value.
         """
         new: set[str] = set()
-        async with aclosing(self._rows(llm_calls)) as batches:
-            async for rows in batches:
-                if any(row["userId"] != source_id for row in rows):
-                    raise InvalidRecord("the takeout contains calls of another user")
-                calls = {row["id"]: _call(row, user_id, thread_ids) for row in rows}
+        async with aclosing(self._calls(source_id, user_id, thread_ids)) as batches:
+            async for calls in batches:
                 existing = await self._existing(calls)
                 self.left_out += len(existing)
                 coming = [call for call in calls.values() if call.id not in existing]
                 await self._store([LlmCallWrite(call) for call in coming])
                 new.update(call.id for call in coming)
                 self.counts[llm_calls.name] += len(coming)
-        async with aclosing(self._rows(llm_call_payloads)) as batches:
-            async for rows in batches:
+        async with aclosing(self._rows(llm_call_payloads)) as batches_of_payloads:
+            async for rows in batches_of_payloads:
                 payloads = [_payload(row) for row in rows if row["callId"] in new]
 
                 async def store(connection: AsyncConnection, payloads: list[dict[str, Any]] = payloads) -> None:
@@ -80,6 +91,16 @@ class CallsImport:
         """The ids of those calls that exist."""
         async with self._database.read() as connection:
             return set((await connection.execute(select(llm_calls.c.id).where(llm_calls.c.id.in_(ids)))).scalars())
+
+    async def _calls(
+        self, source_id: str, user_id: str, thread_ids: Collection[str]
+    ) -> AsyncGenerator[dict[str, LlmCall], None]:
+        """The calls by their ids, in batches."""
+        async with aclosing(self._rows(llm_calls)) as batches:
+            async for rows in batches:
+                if any(row["userId"] != source_id for row in rows):
+                    raise InvalidRecord("the takeout contains calls of another user")
+                yield {row["id"]: _call(row, user_id, thread_ids) for row in rows}
 
     async def _rows(self, table: Table) -> AsyncGenerator[list[dict[str, Any]], None]:
         async with aclosing(self._archive.lines(lines_name("", table))) as batches:

@@ -1,8 +1,8 @@
 """Imports a takeout, on this installation or another one, with any engine and store.
 
-All checksums are compared before anything is stored. Each thread is stored in one transaction, after its files, so it
-is whole or absent, and an interrupted import continues with `skip_existing`. Ids are kept. The caller chooses the user;
-the takeout determines neither the user nor a role.
+All checksums are compared, and all rows are read, before anything is stored. Each thread is stored in one transaction,
+after its files, so it is whole or absent, and an interrupted import continues with `skip_existing`. Ids are kept. The
+caller chooses the user; the takeout determines neither the user nor a role.
 """
 
 import secrets
@@ -35,7 +35,7 @@ from datalayer.takeout.archive import TakeoutArchive
 from datalayer.takeout.assistants import AssistantsImport
 from datalayer.takeout.calls import CallsImport
 from datalayer.takeout.format import FILE, IN_A_THREAD, THREAD, USER, VOTES, checked_row, is_damaged, lines_name
-from datalayer.takeout.prompts import import_prompts
+from datalayer.takeout.prompts import import_prompts, read_prompts
 from datalayer.writes.queue import Writer
 
 _AT_ONCE = 500
@@ -137,6 +137,12 @@ class _Import:
             first = min(there)
             raise AlreadyExists(f"{len(there)} of {len(folders)} threads exist already, such as {first}")
         self._source_id = source["id"]
+        calls = CallsImport(self._database, self._writer, self._archive)
+        owned = AssistantsImport(self._database, self._writer, self._archive)
+        await self._check({one: folder for one, folder in folders.items() if one not in there})
+        await calls.check(self._source_id)
+        await owned.check(self._source_id)
+        await read_prompts(self._archive, self._source_id)
         self._user = await self._owner(source, clean_text(as_user or source["identifier"]))
         for thread_id, folder in folders.items():
             if thread_id in there:
@@ -145,11 +151,9 @@ class _Import:
                 await self._thread(thread_id, folder)
             self._progressed(self._report)
         await self._votes_elsewhere()
-        calls = CallsImport(self._database, self._writer, self._archive)
         await calls.run(self._source_id, self._user.id, set(folders))
         self._report.counts.update(calls.counts)
         self._report.left_out_calls = calls.left_out
-        owned = AssistantsImport(self._database, self._writer, self._archive)
         await owned.run(self._source_id, self._user.id)
         self._report.counts.update(owned.counts)
         self._report.left_out_assistants = owned.left_out
@@ -163,6 +167,23 @@ class _Import:
     async def end(self) -> None:
         """Stop deleting files; files that are left stay in the queue of deletions."""
         await self._file_deleter.stop()
+
+    async def _check(self, folders: dict[str, str]) -> None:
+        """Read the rows of these threads, and of votes elsewhere, before the first write.
+
+        Raises:
+            InvalidRecord: one of them is not valid.
+        """
+        for thread_id, folder in folders.items():
+            self._thread_row(thread_id, folder)
+            for table in IN_A_THREAD:
+                async with aclosing(self._rows_of(thread_id, folder, table)) as batches:
+                    async for _ in batches:
+                        pass
+        for table in VOTES:
+            async with aclosing(self._own_votes(table)) as batches:
+                async for _ in batches:
+                    pass
 
     async def _owner(self, source: dict[str, Any], identifier: str) -> User:
         self._report.user = self._report.asked_user = identifier
@@ -182,10 +203,14 @@ class _Import:
         added: User = await self._writer.submit(lambda connection: add_user(connection, self._database.dialect, record))
         return added
 
-    async def _thread(self, thread_id: str, folder: str) -> None:
+    def _thread_row(self, thread_id: str, folder: str) -> dict[str, Any]:
         thread = checked_row(threads, self._archive.json(folder + THREAD))
         if thread["id"] != thread_id:
             raise InvalidRecord(f"the thread in {folder!r} of the takeout differs from its manifest")
+        return thread
+
+    async def _thread(self, thread_id: str, folder: str) -> None:
+        thread = self._thread_row(thread_id, folder)
         thread |= {"userId": self._user.id, "userIdentifier": self._user.identifier}
         stored: dict[str, dict[str, Any]] = {}
         try:
@@ -214,10 +239,8 @@ class _Import:
         await deletion_marks.remove(connection, thread["id"])
         await connection.execute(insert(threads), thread)
         for table in IN_A_THREAD:
-            async with aclosing(self._rows(folder, table)) as batches:
+            async with aclosing(self._rows_of(thread["id"], folder, table)) as batches:
                 async for rows in batches:
-                    for row in rows:
-                        self._demand_place(table, row, thread["id"])
                     kept: list[dict[str, Any]] = rows
                     if table is elements:
                         nothing = {"objectKey": None, "byteSize": None, "sha256": None}
@@ -226,8 +249,6 @@ class _Import:
                         kept = await self._with_voters(connection, rows)
                         left_out += len(rows) - len(kept)
                     elif table is step_versions:
-                        if any(row["change"] not in VERSION_CHANGES for row in rows):
-                            raise InvalidRecord("a version of a step in the takeout is of an unknown kind")
                         # This database assigns new ids.
                         kept = [{name: row[name] for name in row if name != "id"} for row in rows]
                     if kept:
@@ -242,6 +263,16 @@ class _Import:
         loose = table is elements and row["threadId"] is None
         if row["threadId"] != thread_id and not loose:
             raise InvalidRecord(f"a row of {table.name} in the takeout belongs to another thread")
+
+    async def _rows_of(self, thread_id: str, folder: str, table: Table) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """The rows of a thread, in batches."""
+        async with aclosing(self._rows(folder, table)) as batches:
+            async for rows in batches:
+                for row in rows:
+                    self._demand_place(table, row, thread_id)
+                if table is step_versions and any(row["change"] not in VERSION_CHANGES for row in rows):
+                    raise InvalidRecord("a version of a step in the takeout is of an unknown kind")
+                yield rows
 
     async def _rows(self, folder: str, table: Table) -> AsyncGenerator[list[dict[str, Any]], None]:
         async with aclosing(self._archive.lines(lines_name(folder, table))) as batches:
@@ -321,11 +352,16 @@ class _Import:
     async def _votes_elsewhere(self) -> None:
         """Import the user's own votes in threads of others that exist here."""
         for table in VOTES:
-            async with aclosing(self._rows("", table)) as batches:
+            async with aclosing(self._own_votes(table)) as batches:
                 async for rows in batches:
-                    if any(row["userId"] != self._source_id for row in rows):
-                        raise InvalidRecord("the takeout contains votes of another user")
                     await self._store_votes(table, rows)
+
+    async def _own_votes(self, table: Table) -> AsyncGenerator[list[dict[str, Any]], None]:
+        async with aclosing(self._rows("", table)) as batches:
+            async for rows in batches:
+                if any(row["userId"] != self._source_id for row in rows):
+                    raise InvalidRecord("the takeout contains votes of another user")
+                yield rows
 
     async def _store_votes(self, table: Table, rows: list[dict[str, Any]]) -> None:
         there = await self._among(steps, [row["forId"] for row in rows], steps.c.threadId)

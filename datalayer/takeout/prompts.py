@@ -21,6 +21,26 @@ def prompts_of(user_id: str) -> list[tuple[Table, ColumnElement[str], ColumnElem
     return [(prompts, func.coalesce(prompts.c.updatedAt, ""), prompts.c.ownerId == user_id)]
 
 
+async def read_prompts(archive: TakeoutArchive, source_id: str) -> tuple[dict[str, dict[str, Any]], int]:
+    """The first MOST_PROMPTS of different names, by name, and how many prompts there are.
+
+    With those of them that the user has, more never fit.
+
+    Raises:
+        InvalidRecord: a prompt belongs to someone else, or has an invalid value.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    found = 0
+    async with aclosing(archive.lines(lines_name("", prompts))) as batches:
+        async for batch in batches:
+            for row in batch:
+                found += 1
+                cleaned = _cleaned(row, source_id)
+                if len(rows) < MOST_PROMPTS:
+                    rows.setdefault(cleaned["name"], cleaned)
+    return rows, found
+
+
 async def import_prompts(
     database: Database, writer: Writer, archive: TakeoutArchive, source_id: str, user_id: str
 ) -> tuple[int, int]:
@@ -31,16 +51,7 @@ async def import_prompts(
     Raises:
         InvalidRecord: a prompt belongs to someone else, or has an invalid value.
     """
-    # The first MOST_PROMPTS of different names: with those of them that the user has, more never fit.
-    rows: dict[str, dict[str, Any]] = {}
-    found = 0
-    async with aclosing(archive.lines(lines_name("", prompts))) as batches:
-        async for batch in batches:
-            for row in batch:
-                found += 1
-                cleaned = _cleaned(row, source_id)
-                if len(rows) < MOST_PROMPTS:
-                    rows.setdefault(cleaned["name"], cleaned)
+    rows, found = await read_prompts(archive, source_id)
 
     async def store(connection: AsyncConnection) -> int:
         names = select(prompts.c.name).where(prompts.c.ownerId == user_id)

@@ -33,6 +33,7 @@ NO_THUMBS, INDENT = f"{OURS}disableFeedback", f"{OURS}indent"
 VOTE = f"{OURS}vote"
 """Of a step: id, time and reasons of its vote, with its value."""
 CHANGE_ID, VOTE_ID, REASONS = f"{OURS}id", f"{OURS}feedbackId", f"{OURS}reasons"
+_FAVORITE = "favorite"
 _OF_THREADS = {"id", "createdAt", "name", "userId", "userIdentifier", "tags", "metadata"}
 _OF_USERS = {"id", "identifier", "createdAt", "metadata"}
 
@@ -121,6 +122,22 @@ def step_row(item: Item) -> Row:
         "disableFeedback": bool(item.get(NO_THUMBS, {}).get("BOOL")),
         "indent": from_attribute(item[INDENT]) if INDENT in item else None,
     }
+
+
+def favorite_of(step: Row) -> Any:
+    """The mark of a favourite; None without one."""
+    about = step["metadata"]
+    return about.get(_FAVORITE) if isinstance(about, dict) else None
+
+
+def with_favorite(step: Row, other: Row) -> Row:
+    """The step with the mark of the other step."""
+    if not isinstance(step["metadata"], dict | None):
+        return step
+    about = {name: value for name, value in (step["metadata"] or {}).items() if name != _FAVORITE}
+    if (mark := favorite_of(other)) is not None:
+        about[_FAVORITE] = mark
+    return step | {"metadata": None if not about and other["metadata"] is None else about}
 
 
 def vote_row(item: Item, changed_at: str | None) -> Row | None:

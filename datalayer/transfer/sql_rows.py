@@ -3,14 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, exists, func, select, update
 
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, StatementRefused
 from datalayer.history import feedback
+from datalayer.schema.chat import steps
+from datalayer.schema.review import step_versions
 from datalayer.transfer.item_rows import Row
 
 _AT_ONCE = 200
+
+
+MEANWHILE = "that were changed in the target during this run (not changed)"
+"""What happened to rows that `SqlRows.replace` leaves."""
 
 
 class SqlRows:
@@ -58,15 +64,48 @@ class SqlRows:
             await self._insert(table, rows[:middle], stored, refused)
             await self._insert(table, rows[middle:], stored, refused)
 
-    async def replace(self, table: Table, rows: Sequence[Row], key: str = "id") -> None:
-        """Set the columns of existing rows."""
+    async def removed_messages(self, step_ids: Sequence[str]) -> set[str]:
+        """The ids of these that are messages which were deleted here. No other steps leave a mark."""
+        found: set[str] = set()
+        for at in range(0, len(step_ids) if self._database is not None else 0, _AT_ONCE):
+            assert self._database is not None
+            version = step_versions.c
+            statement = select(version.stepId).where(
+                version.stepId.in_(step_ids[at : at + _AT_ONCE]),
+                version.change == "removed",
+                ~exists().where(steps.c.id == version.stepId),
+            )
+            async with self._database.read() as connection:
+                found.update((await connection.execute(statement)).scalars())
+        return found
+
+    async def replace(self, table: Table, rows: Sequence[tuple[Row, str | None]]) -> set[str]:
+        """Set the columns of existing rows, each given with the `updatedAt` that was found.
+
+        Returns:
+            The ids of those that were changed. The others have another time by now, or are gone, and stay so.
+        """
         assert self._database is not None
+        replaced: set[str] = set()
         for at in range(0, len(rows), _AT_ONCE):
-            some = [{f"new_{name}": value for name, value in row.items()} for row in rows[at : at + _AT_ONCE]]
-            changed = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in rows[at] if name != key}
-            statement = update(table).where(table.c[key] == bindparam(f"new_{key}")).values(changed)
+            some = rows[at : at + _AT_ONCE]
+            given = [{f"new_{name}": one for name, one in row.items()} | {"old_time": old} for row, old in some]
+            names = [name for name in some[0][0] if name != "id"]
+            moment = func.coalesce(table.c.updatedAt, "")
+            statement = (
+                update(table)
+                .where(table.c.id == bindparam("new_id"))
+                .where(moment == func.coalesce(bindparam("old_time", type_=table.c.updatedAt.type), ""))
+                .values({name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names})
+            )
+            # How many rows many statements have changed is unknown with asyncpg, so the times are read again.
+            ids = [row["id"] for row, _ in some]
+            times = select(table.c.id, moment.label("time")).where(table.c.id.in_(ids))
             async with self._database.write() as connection:
-                await connection.execute(statement, some)
+                await connection.execute(statement, given)
+                there = {one["id"]: one["time"] for one in (await connection.execute(times)).mappings()}
+            replaced |= {row["id"] for row, _ in some if there.get(row["id"]) == (row["updatedAt"] or "")}
+        return replaced
 
     async def mark_answers(self, thread_ids: Sequence[str]) -> None:
         """Let the review look at these threads again. No trigger marks them for the history of votes."""

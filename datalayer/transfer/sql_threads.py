@@ -11,7 +11,7 @@ from datalayer.schema.chat import deleted_threads, threads
 from datalayer.transfer.item_rows import UNREADABLE, Row, name_of, thread_row, without_column
 from datalayer.transfer.report import TransferReport
 from datalayer.transfer.sameness import alike_in
-from datalayer.transfer.sql_rows import SqlRows
+from datalayer.transfer.sql_rows import MEANWHILE, SqlRows
 from datalayer.transfer.sql_users import SqlUsers
 
 _MOST_KNOWN = 20_000
@@ -103,7 +103,7 @@ class SqlThreads:
         elif moment == there:
             # Names, tags and metadata have no time of their own.
             self._report.differ(counts, "threads", row["id"])
-        else:
+        elif not self._apply or await self._rows.replace(threads, [(row, old["updatedAt"])]):
             counts.replaced += 1
-            if self._apply:
-                await self._rows.replace(threads, [row])
+        else:
+            self._report.note(f"threads {MEANWHILE}", row["id"])

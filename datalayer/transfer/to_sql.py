@@ -21,10 +21,10 @@ from datalayer.dynamodb.tables import EXPIRES
 from datalayer.schema.chat import blob_deletions, deleted_threads, elements, feedback_changes, feedbacks, steps, threads
 from datalayer.transfer import item_rows
 from datalayer.transfer.files import Files
-from datalayer.transfer.item_rows import UNREADABLE, Row, name_of
+from datalayer.transfer.item_rows import UNREADABLE, Row, favorite_of, name_of, with_favorite
 from datalayer.transfer.report import Counts, TransferReport
 from datalayer.transfer.sameness import alike_in
-from datalayer.transfer.sql_rows import SqlRows
+from datalayer.transfer.sql_rows import MEANWHILE, SqlRows
 from datalayer.transfer.sql_threads import SqlThreads
 from datalayer.transfer.sql_users import SqlUsers
 
@@ -68,6 +68,8 @@ class ToSql:
         # The last change of the vote on each step of the partition that is being read; changes come before steps.
         self._partition = ""
         self._voted: dict[str, str] = {}
+        # The ids of the withdrawals of that partition.
+        self._withdrawn: set[str] = set()
 
     async def run(self) -> TransferReport:
         """
@@ -116,8 +118,10 @@ class ToSql:
                 )
                 continue
             if str(item["PK"]["S"]) != self._partition:
-                self._partition, self._voted = str(item["PK"]["S"]), {}
-            if row["value"] is not None:
+                self._partition, self._voted, self._withdrawn = str(item["PK"]["S"]), {}, set()
+            if row["value"] is None:
+                self._withdrawn.add(row["id"])
+            else:
                 self._voted[row["forId"]] = max(row["changedAt"] or "", self._voted.get(row["forId"], ""))
             rows.append((row | {"userId": thread[1]}, voter))
         voters = await self._users.of({voter for _, voter in rows if voter is not None})
@@ -135,6 +139,7 @@ class ToSql:
                 rows.append(item_rows.element_row(item))
             except UNREADABLE as error:
                 self._report.fail(counts, "elements that cannot be read (not copied)", f"{name_of(item)}: {error}")
+        rows = await self._without_removed(elements, "forId", rows, counts, "elements of messages")
         await self._files.bring(rows, self._report)
         await self._store(elements, rows, counts, "elements", ignored=("byteSize", "sha256"))
 
@@ -169,26 +174,59 @@ class ToSql:
                 continue
             if vote is not None:
                 cast.append(vote | {"userId": thread[1]})
+        rows = await self._without_removed(steps, "id", rows, counts, "messages")
+        cast = await self._without_removed(feedbacks, "forId", cast, votes, "votes on messages")
         await self._store(steps, rows, counts, "steps", moment="updatedAt")
         await self._store_votes(cast)
+
+    async def _without_removed(
+        self, table: SqlTable, column: str, rows: list[Row], counts: Counts, what: str
+    ) -> list[Row]:
+        """The rows without those that would come back with a message, named in this column, that was deleted here."""
+        removed = await self._rows.removed_messages([row[column] for row in rows if row[column] is not None])
+        if not removed:
+            return rows
+        # Elements that show what a removed answer cites stay.
+        there = {one["id"] for one in await self._rows.where(table, "id", _ids(rows))}
+        kept: list[Row] = []
+        for row in rows:
+            if row[column] in removed and row["id"] not in there:
+                self._report.leave(counts, f"{what} that were deleted in the target (not copied)", row["id"])
+            else:
+                kept.append(row)
+        return kept
 
     async def _store_votes(self, rows: list[Row]) -> None:
         """Store votes: one for each step and voter."""
         counts = self._report.votes
-        there = await self._rows.where(feedbacks, "forId", [row["forId"] for row in rows])
-        existing = {(one["forId"], one["userId"]): one for one in there}
+        asked = [row["forId"] for row in rows]
+        existing = {(one["forId"], one["userId"]): one for one in await self._rows.where(feedbacks, "forId", asked)}
+        last: dict[tuple[str, str | None], Row] = {}
+        for change in await self._rows.where(feedback_changes, "forId", asked):
+            of = change["forId"], change["userId"]
+            if of not in last or (last[of]["changedAt"], last[of]["id"]) < (change["changedAt"], change["id"]):
+                last[of] = change
         new: list[Row] = []
-        older: list[Row] = []
+        older: list[tuple[Row, str | None]] = []
         for row in rows:
-            old = existing.get((row["forId"], row["userId"]))
+            whose = row["forId"], row["userId"]
+            old = existing.get(whose)
             if old is None:
-                new.append(row)
+                if whose in last and self._is_later_withdrawal(last[whose], row):
+                    self._report.leave(counts, "votes that were taken back in the target since (not copied)", row["id"])
+                else:
+                    new.append(row)
             elif not alike_in(row, old, ("id",)):
                 if (row["updatedAt"] or "") >= (old["updatedAt"] or ""):
-                    older.append(row | {"id": old["id"]})
+                    older.append((row | {"id": old["id"]}, old["updatedAt"]))
                 else:
                     self._report.is_newer("votes", old["id"])
         await self._write(feedbacks, new, older, counts, "votes")
+
+    def _is_later_withdrawal(self, change: Row, vote: Row) -> bool:
+        """Whether a change withdrew the vote in the target. One that the source has, too, was before its vote."""
+        is_withdrawal = change["value"] is None and change["id"] not in self._withdrawn
+        return is_withdrawal and change["changedAt"] > (vote["updatedAt"] or "")
 
     async def _take_marks(self, items: Sequence[Item]) -> None:
         counts = self._report.marks_of_deleted_threads
@@ -255,35 +293,47 @@ class ToSql:
         """
         existing = {one["id"]: one for one in await self._rows.where(table, "id", _ids(rows))}
         new: dict[str, Row] = {}
-        later: list[Row] = []
-        for row in rows:
-            old = existing.get(row["id"]) or new.get(row["id"])
+        later: list[tuple[Row, str | None]] = []
+        for given in rows:
+            row, old = given, existing.get(given["id"]) or new.get(given["id"])
             if old is None:
                 new[row["id"]] = row
-            elif "threadId" in row and old["threadId"] != row["threadId"]:
+                continue
+            if table is steps and old["updatedAt"] == row["updatedAt"] and favorite_of(row) != favorite_of(old):
+                # The mark has no time of its own, and may have been changed on either side.
+                self._report.note("steps that are favourites on one side only (not changed)", row["id"])
+                row = with_favorite(row, old)
+            if "threadId" in row and old["threadId"] != row["threadId"]:
                 self._report.fail(counts, f"{what} {_ELSEWHERE}", row["id"])
             elif not alike_in(row, old, ignored):
                 if moment is None:
                     self._report.differ(counts, what, row["id"])
                 elif (old[moment] or "") <= (row[moment] or ""):
                     # What nobody has changed there has the time that was copied.
-                    later.append(row)
+                    later.append((row, old[moment]))
                 else:
                     self._report.is_newer(what, row["id"])
         return await self._write(table, list(new.values()), later, counts, what)
 
-    async def _write(self, table: SqlTable, new: Sequence[Row], later: Sequence[Row], counts: Counts, what: str) -> int:
-        counts.replaced += len(later)
+    async def _write(
+        self, table: SqlTable, new: Sequence[Row], later: Sequence[tuple[Row, str | None]], counts: Counts, what: str
+    ) -> int:
+        """Insert rows, and replace others, which come with the time of the row that was compared."""
         if not self._apply:
             counts.stored += len(new)
+            counts.replaced += len(later)
             return 0
         stored, refused = await self._rows.insert(table, new)
-        await self._rows.replace(table, later)
+        replaced = await self._rows.replace(table, later)
         counts.stored += len(stored)
+        counts.replaced += len(replaced)
+        for row, _ in later:
+            if row["id"] not in replaced:
+                self._report.note(f"{what} {MEANWHILE}", row["id"])
         for row, reason in refused:
             name = row.get("id") or row["objectKey"]
             self._report.fail(counts, f"{what} that the database refuses", f"{name}: {reason}")
-        return len(stored) + len(later)
+        return len(stored) + len(replaced)
 
     def _with_threads(
         self, items: Sequence[Item], counts: Counts, what: str

@@ -1,16 +1,17 @@
 """Copies the history of a SQL database into a DynamoDB table, which Chainlit's own layer can read.
 
-Threads are read in pages by their ids, and the rows of a page are streamed, so memory does not grow with the history.
+Threads and what is in them are read in pages by their ids, so memory does not grow with the history, and no transaction
+is open while items are stored.
 The item of a thread is stored after its contents, so a reader sees the whole thread or none. Ids are kept, and what
 exists is not stored again: a transfer that was interrupted is repeated from the beginning.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from cachetools import LRUCache
-from sqlalchemy import Select, or_, select
+from sqlalchemy import ColumnElement, Select, or_, select, true
+from sqlalchemy import Table as SqlTable
 
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import utc_now
@@ -139,16 +140,12 @@ class ToTable:
 
     async def _take_contents(self, threads_: dict[str, Item]) -> None:
         ids = list(threads_)
-        async with aclosing(self._streamed(select(steps).where(steps.c.threadId.in_(ids)))) as found:
-            async for rows in found:
-                await self._take_steps(rows, threads_)
-        async with aclosing(self._streamed(select(elements).where(elements.c.threadId.in_(ids)))) as found:
-            async for rows in found:
-                await self._take_elements(rows)
-        changes = select(feedback_changes).where(feedback_changes.c.threadId.in_(ids))
-        async with aclosing(self._streamed(changes)) as found:
-            async for rows in found:
-                await self._take_changes(rows, threads_)
+        async for rows in self._contents(steps, ids):
+            await self._take_steps(rows, threads_)
+        async for rows in self._contents(elements, ids):
+            await self._take_elements(rows)
+        async for rows in self._contents(feedback_changes, ids):
+            await self._take_changes(rows, threads_)
 
     async def _take_steps(self, rows: Sequence[Row], threads_: dict[str, Item]) -> None:
         counts, votes = self._report.steps, self._report.votes
@@ -284,14 +281,22 @@ class ToTable:
                 return
             last = found[-1]["id"]
 
-    async def _streamed(self, statement: Select[Any]) -> AsyncGenerator[list[Row], None]:
-        options = {"yield_per": _ROWS}
-        async with (
-            self._database.transaction() as connection,
-            connection.stream(statement, execution_options=options) as found,
-        ):
-            async for some in found.mappings().partitions(_ROWS):
-                yield list(map(dict, some))
+    async def _contents(self, table: SqlTable, thread_ids: Sequence[str]) -> AsyncIterator[list[Row]]:
+        """The rows of these threads, whose ids are in the order of the database."""
+        left = list(thread_ids)
+        behind: ColumnElement[bool] = true()
+        while left:
+            statement = select(table).where(table.c.threadId.in_(left), behind)
+            statement = statement.order_by(table.c.threadId, table.c.id).limit(_ROWS)
+            async with self._database.read() as connection:
+                found = list(map(dict, (await connection.execute(statement)).mappings()))
+            if found:
+                yield found
+            if len(found) < _ROWS:
+                return
+            thread_id, last = found[-1]["threadId"], found[-1]["id"]
+            left = left[left.index(thread_id) :]
+            behind = or_(table.c.threadId != thread_id, table.c.id > last)
 
     async def _identifiers(self, user_ids: Sequence[str | None]) -> dict[str | None, str]:
         wanted = {one for one in user_ids if one is not None and one not in self._names}

@@ -379,6 +379,8 @@ async def test_a_version_of_an_unknown_kind_is_refused(
     path = rewritten(await taken(layer, tmp_path / "alice.zip"), change)
     with pytest.raises(datalayer.InvalidRecord, match="of an unknown kind"):
         await import_user(other.database, other.blobs, path)
+    # Only the last of the four threads has such versions.
+    assert (await rows(other))["threads"] == 0
 
 
 async def test_a_vote_of_another_user_is_refused(layer: ChainlitLayer, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter, LlmCall, LlmCallPayload, LlmCallWrite
+from datalayer.schema.chat import threads, users
 from datalayer.takeout import export
 from datalayer.takeout.export import export_user
 from datalayer.takeout.import_ import import_user
@@ -291,3 +293,7 @@ async def test_a_takeout_with_invalid_calls_is_refused(
     with pytest.raises(datalayer.InvalidRecord):
         await import_user(other.database, None, rewritten(tmp_path / "alice.zip", changed))
     assert (await other.usage_totals(EVERYTHING)).calls == 0
+    # The next import begins from the beginning.
+    async with other.database.read() as connection:
+        for table in (users, threads):
+            assert (await connection.execute(select(table.c.id))).all() == []

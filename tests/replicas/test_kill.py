@@ -22,7 +22,7 @@ from datalayer.schema.usage import usage_reservations
 from tests.support.chat_client import ChatClient
 from tests.support.cheap_passwords import CHEAP_HASHER
 from tests.support.model_server import ModelServer
-from tests.support.patience import until
+from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.pgbouncer import movable_pgbouncer, through
 from tests.support.plain_http import PLAIN_HTTP
 from tests.support.postgres import Databases
@@ -121,7 +121,7 @@ async def test_what_a_killed_replica_did_goes_on_at_the_other_and_nothing_acknow
         goes_on.set()
         for page in of_killed:
             await page.client.until(lambda page=page: not page.client.connected, what="the end of the connection")  # type: ignore[misc]
-        resumed = await asyncio.gather(*(topology.again(page.client) for page in of_killed))
+        resumed = await few_at_once([topology.again(page.client) for page in of_killed])
         took = time.monotonic() - died
         for again in resumed:
             opened.push_async_callback(again.close)
@@ -228,7 +228,16 @@ async def under_way(pages: list[StreamedPage]) -> float:
         moment = time.monotonic() - STORED_EVERY_SECONDS - busy()
         return all("word-10 " in page.shown_at(moment) for page in pages)
 
-    await until(is_stored, what="ten words of each answer, long enough ago")
+    late = 0.0
+
+    def is_stored_or_later() -> bool:
+        return is_stored() or busy() > late
+
+    while not is_stored():
+        # Each longer pause lets the wait be longer.
+        late = busy()
+        patience = PATIENCE_SECONDS + STORED_EVERY_SECONDS + late
+        await until(is_stored_or_later, patience, what="ten words of each answer, long enough ago")
     return busy()
 
 

@@ -65,6 +65,17 @@ def test_what_grows_is_a_problem() -> None:
     ]
 
 
+def test_only_a_look_after_the_last_write_shows_that_all_is_stored() -> None:
+    found = soak()
+    assert not found.is_settled(3_600)
+    for samples in found.samples.values():
+        assert not found.is_settled(3_600)
+        samples.append(Sample(3_602, 200, 30, 0.0))
+    assert found.is_settled(3_600)
+    found.samples["replica2"].append(Sample(3_604, 200, 30, 7.0))
+    assert not found.is_settled(3_600)
+
+
 def test_errors_and_lost_questions_belong_to_a_fault_or_are_problems() -> None:
     found = soak()
     # Now is before the fault.

@@ -32,6 +32,7 @@ from datalayer.transfer.sql_rows import SqlRows
 from tests.contracts.dynamodb.histories import LONG, ODD, of_chainlit, of_ours
 from tests.contracts.dynamodb.items import all_items
 from tests.contracts.dynamodb.test_limits import dynamo
+from tests.contracts.test_elements import text_element
 from tests.support.command_line import CommandLine
 from tests.support.dynamodb_server import CREDENTIALS
 from tests.support.records import listed, new_id, opened, step, thread, user_id, vote
@@ -285,6 +286,79 @@ async def test_what_was_changed_in_sql_since_stays(layer: ChainlitLayer, sql: Ch
         assert await sql.get_thread(gone) is None
     changed = next(one for one in whole["steps"] if one["id"] == ids.answer)
     assert (changed["output"], changed["feedback"]["comment"]) == ("changed here", "changed here")
+
+
+async def test_what_was_undone_in_sql_since_does_not_come_back(layer: ChainlitLayer, sql: ChainlitLayer) -> None:
+    ids = await of_ours(layer)
+    with datalayer.acting_as("alice"):
+        removed = step(ids.thread_id, "of an edited question", type="assistant_message")
+        await layer.create_step(removed)
+        await layer.upsert_feedback(vote(removed["id"], 1))
+        await layer.create_element(text_element(ids.thread_id, removed["id"], "abc"))
+    await copied(layer, sql)
+    with datalayer.acting_as("alice"):
+        (given,) = [one["id"] for one in await rows(sql, feedbacks) if one["forId"] == ids.answer]
+        assert await sql.delete_feedback(given)
+        await sql.delete_step(removed["id"])
+        for step_id, is_favorite in ((ids.question, True), (ids.answer, False)):
+            marked = {"id": step_id, "threadId": ids.thread_id}
+            await sql.set_step_favorite(marked, is_favorite)
+    before = await dump(sql)
+    again = await copied(layer, sql)
+    assert (stored(again), problems(again), again.steps.replaced) == ({}, {}, 0)
+    assert {one.what: one.count for one in again.findings.values()} == {
+        "elements of messages that were deleted in the target (not copied)": 1,
+        "messages that were deleted in the target (not copied)": 1,
+        "votes on messages that were deleted in the target (not copied)": 1,
+        "votes that were taken back in the target since (not copied)": 1,
+        "steps that are favourites on one side only (not changed)": 2,
+    }
+    assert await dump(sql) == before
+    # A vote that is cast again is copied.
+    with datalayer.acting_as("alice"):
+        await layer.upsert_feedback(vote(ids.answer, 1, "once more"))
+    again = await copied(layer, sql)
+    assert (stored(again), problems(again)) == ({"votes": 1, "changes of votes": 1}, {})
+
+
+async def test_a_vote_that_was_taken_back_and_cast_again_before_the_copy_is_copied(
+    layer: ChainlitLayer, sql: ChainlitLayer, tables_client: Any
+) -> None:
+    ids = await of_ours(layer)
+    with datalayer.acting_as("alice"):
+        assert await layer.delete_feedback(keys.vote_id(ids.thread_id, ids.answer))
+    # Chainlit's own layer keeps no time, so this vote seems older than the withdrawal.
+    theirs = DynamoDBDataLayer(dynamo(layer).table.place.table, client=tables_client)
+    await theirs.upsert_feedback(Feedback(forId=ids.answer, threadId=ids.thread_id, value=1))
+    report = await copied(layer, sql)
+    assert (report.votes.stored, report.changes_of_votes.stored, problems(report)) == (1, 3, {})
+
+
+async def test_an_edit_during_the_run_is_not_overwritten(
+    layer: ChainlitLayer, sql: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await of_ours(layer)
+    await copied(layer, sql)
+    with datalayer.acting_as("alice"):
+        for step_id in (ids.question, ids.answer):
+            await layer.update_step({**step(ids.thread_id, "changed there"), "id": step_id})
+
+    async def edit_first(self: SqlRows, table: Any, given: Any) -> Any:
+        # The rows were compared, and are not yet replaced.
+        if table is steps:
+            with datalayer.acting_as("alice"):
+                await sql.update_step({**step(ids.thread_id, "changed here"), "id": ids.answer})
+        return await insert(self, table, given)
+
+    insert = SqlRows.insert
+    monkeypatch.setattr(SqlRows, "insert", edit_first)
+    report = await copied(layer, sql)
+    assert (problems(report), report.steps.replaced) == ({}, 1)
+    assert {one.what: one.examples for one in report.findings.values()} == {
+        "steps that were changed in the target during this run (not changed)": [ids.answer]
+    }
+    outputs = {one["id"]: one["output"] for one in await rows(sql, steps)}
+    assert outputs == {ids.question: "changed there", ids.answer: "changed here"}
 
 
 async def test_names_that_differ_in_case_are_the_same_user_only_if_the_table_has_one(

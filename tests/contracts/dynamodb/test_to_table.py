@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from sqlalchemy import insert
 import datalayer
 from datalayer.blobs import open_blob_store
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.database import Database
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.items import Item
 from datalayer.errors import StorageUnavailable
@@ -260,6 +262,44 @@ async def test_an_interrupted_copy_goes_on(
     assert {name: count for name, count in (await kinds(dynamo(layer).table)).items() if name != "DELETED"} == {
         "USER": 2, "THREAD": 6, "STEP": 4, "ELEMENT": 2, "VOTE": 2, "FAVORITE": 2, "CHANGE": 6,
     }  # fmt: skip
+
+
+async def test_no_connection_is_held_while_items_are_stored(
+    layer: ChainlitLayer, sql: ChainlitLayer, sql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("alice", "bob"):
+        await of_sql(sql, name)
+    monkeypatch.setattr(to_table, "_ROWS", 1)
+    source, held, calls = Database(sql_url), 0, 0
+
+    def counted(unchanged: Callable[[Database], Any]) -> Callable[[], Any]:
+        @asynccontextmanager
+        async def connect() -> AsyncIterator[Any]:
+            nonlocal held
+            async with unchanged(source) as connection:
+                held += 1
+                try:
+                    yield connection
+                finally:
+                    held -= 1
+
+        return connect
+
+    async def put(self: TableItems, *arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        assert held == 0
+        await put_unchanged(self, *arguments)
+
+    for name in ("read", "transaction"):
+        monkeypatch.setattr(source, name, counted(getattr(Database, name)))
+    put_unchanged = TableItems.put
+    monkeypatch.setattr(TableItems, "put", put)
+    report = await to_table.to_table(source, sql.blobs, dynamo(layer).table, apply=True)
+    await source.close()
+    assert (problems(report), report.findings, calls > 10) == ({}, {}, True)
+    counts = stored(report)
+    assert [counts[name] for name in ("threads", "steps", "elements", "changes of votes")] == [6, 4, 2, 6]
 
 
 async def test_what_dynamodb_cannot_hold_is_named_and_costs_only_itself(
