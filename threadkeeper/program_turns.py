@@ -117,6 +117,22 @@ class AskThread(Protocol):
             DataLayerError: they cannot be read.
         """
 
+    async def demand_trial(self, saved: Assistant, tried: Assistant, *, key: ApiKey) -> str | None:
+        """Require that a key may try an assistant now; gives the id of the project that pays, if not the default one.
+
+        Args:
+            saved: the assistant as it is stored.
+            tried: with the settings of the trial.
+            key: who tries.
+
+        Raises:
+            TurnRefused: the key does not allow the model of the trial, or any more tokens now.
+            DataLayerError: it is not known which models are on offer.
+        """
+
+    async def count_tokens(self, key: ApiKey, used: int) -> None:
+        """Count the tokens that a trial has used."""
+
     @property
     def most_bytes(self) -> int:
         """Of a file."""

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.accounts import invitations
 from datalayer.accounts.logins import end_logins_of
-from datalayer.cleaning import clean_text, known_id, utc_now
+from datalayer.cleaning import clean_json, clean_text, known_id, utc_now
 from datalayer.conditions import Condition
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import user_names, users
@@ -87,6 +87,7 @@ class Accounts(DataStore):
         role: str | None = None,
         disabled: bool | None = None,
         password_hash: str | None = None,
+        metadata: dict[str, Any] | None = None,
         by: Actor = None,
         only_if: Condition[User] | None = None,
     ) -> None:
@@ -95,6 +96,7 @@ class Accounts(DataStore):
         Args:
             identifier: of the user.
             role, disabled, password_hash: None changes nothing.
+            metadata: merged, as by `create_user`.
             by: as of `add_account`.
             only_if: what the stored user must be like, in the same transaction.
 
@@ -120,6 +122,9 @@ class Accounts(DataStore):
                 await note_account(connection, "disable_user" if disabled else "enable_user", by, user_id)
             if password_hash is not None:
                 await self._put_password(connection, name, password_hash, now, by)
+            if metadata is not None:
+                merged = replace(await existing_user(connection, name), metadata=clean_json(metadata))
+                await users.upsert(connection, self.database.dialect, merged)
 
         async def read(connection: AsyncConnection) -> Account | None:
             return await users.account(connection, name)

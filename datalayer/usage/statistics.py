@@ -200,7 +200,9 @@ async def page(
     statement = statement.select_from(groups.named).order_by(*groups.order).limit(limit).offset(skipped)
     rows = (await connection.execute(statement)).all()
     if not rows:
-        return UsagePage((), skipped, 0, UsageTotals(), None)
+        # Behind the last group, no row has their number.
+        counted = await connection.execute(select(func.count()).select_from(groups.one)) if skipped else None
+        return UsagePage((), counted.scalar_one() if counted else 0, 0, UsageTotals(), None)
     last = rows[-1]
     more = last.groups - skipped - len(rows)
     return UsagePage(

@@ -190,6 +190,12 @@ def model_pages(layer: ChainlitLayer) -> dict[str, Any]:
 
 
 @pytest.fixture
+def try_assistant() -> Trial:
+    """Tries assistants with the demo."""
+    return Trial(DemoModel(), offered=OfferedModels(("demo",)), default_prompt="Be brief.")
+
+
+@pytest.fixture
 def whole_app(
     layer: ChainlitLayer,
     gateway: GatewayOnDemand,
@@ -201,6 +207,7 @@ def whole_app(
     webhook_places: Places,
     model_pages: dict[str, Any],
     offered_models: OfferedModels,
+    try_assistant: Trial,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> FastAPI:
@@ -229,7 +236,7 @@ def whole_app(
         shown_settings=shown_settings,
         accounts=accounts,
         chat_server=CHAT_SERVER,
-        try_assistant=Trial(DemoModel(), offered=OfferedModels(("demo",)), default_prompt="Be brief."),
+        try_assistant=try_assistant,
         **model_pages,
     )
     routers = (*ours, gateway_router(gateway), *extra_routers)

@@ -1,5 +1,6 @@
 """The API for what the pages have beside the chat: exports, imports, settings, trials, columns, invitations, audit."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from datalayer import User, acting_as
+from datalayer import SYSTEM, Project, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.records.chat import Login
+from datalayer.records.usage import CallFilter
 from datalayer.schema.keys import api_replies
 from tests.support.exports import chatgpt
 from tests.support.job_process import TIMES
@@ -23,6 +25,11 @@ from tests.support.records import new_id
 from tests.support.reviewing import talk
 from tests.web.conftest import Browser, Program, problem
 from tests.web.test_api import ask_thread, asked, made, model_server  # noqa: F401  the scripted model server
+from threadkeeper.chat.trying import KIND as TRIAL
+from threadkeeper.chat.trying import Trial
+from threadkeeper.conversation.programs import Programs
+from threadkeeper.factories import offered_models, open_model, trial
+from threadkeeper.settings.settings import load_settings
 from threadkeeper.web.me import uploaded_exports
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -86,13 +93,19 @@ async def test_an_export_of_another_chat_is_looked_through_and_imported(
 
 async def test_a_user_has_one_import_at_a_time(program_of: Program, layer: ChainlitLayer, tmp_path: Path) -> None:
     program = await program_of(scopes=["account"])
-    first = await program.post("/me/imports", params={"name": "a"}, content=b"one")
+    once: dict[str, Any] = {"params": {"name": "a"}, "headers": {"Idempotency-Key": "a"}}
+    first = await program.post("/me/imports", content=b"one", **once)
     assert first.status_code == 202
+    again = await program.post("/me/imports", content=b"one", **once)
+    assert (again.status_code, again.json()) == (202, first.json()), "while the look runs"
+    assert problem(await program.post("/me/imports", content=b"two", **once)) == (422, "invalid")
+    other: dict[str, Any] = {"params": {"name": "b"}, "headers": {"Idempotency-Key": "b"}}
+    assert problem(await program.post("/me/imports", content=b"two", **other)) == (409, "in-progress")
     assert problem(await program.post("/me/imports", params={"name": "b"}, content=b"two")) == (409, "in-progress")
     here = f"/me/imports/{first.json()['id']}"
     assert problem(await program.post(f"{here}/start")) == (409, "conflict")
     assert (await program.post(f"{here}/cancel")).json()["state"] == "cancelled"
-    assert (await program.post("/me/imports", params={"name": "b"}, content=b"two")).status_code == 202
+    assert (await program.post("/me/imports", content=b"two", **other)).status_code == 202
     with acting_as("uma"):
         newest = await uploaded_exports.newest_import(layer)
     assert newest is not None
@@ -137,18 +150,85 @@ async def test_the_settings_of_a_thread_and_of_a_user_are_those_of_the_chat(
     await asked(program, (await made(program))["id"], "Hello")
     assert sent_for(model_server, "Hello")["messages"][0]["content"] == "Be polite."
 
+    # The first settings of a thread are over those of the user; a thread that has no more of them has the defaults.
+    cold = await made(program, settings={"temperature": 0.2})
+    assert (cold["settings"]["system_prompt"], cold["settings"]["max_tokens"]) == ("Be polite.", 9)
+    here = f"/threads/{(await made(program))['id']}"
+    changed = await program.patch(here, json={"settings": {"temperature": 0.2}})
+    assert changed.json()["settings"] == cold["settings"]
+    nothing = dict.fromkeys(cold["settings"])
+    assert (await program.patch(here, json={"settings": nothing})).json()["settings"] == nothing
+    await asked(program, here.removeprefix("/threads/"), "Alone")
+    assert sent_for(model_server, "Alone")["messages"][0]["content"] != "Be polite."
 
-async def test_an_assistant_is_tried_with_settings_that_are_not_saved(program_of: Program) -> None:
+
+@pytest.mark.parametrize(("read", "of_thread"), [("get_thread_head", True), ("get_account", False)])
+async def test_of_two_changes_of_settings_at_once_none_is_lost(
+    program_of: Program, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, read: str, of_thread: bool
+) -> None:
+    program = await program_of(scopes=["account", "threads:read", "threads:write"])
+    here = f"/threads/{(await made(program))['id']}" if of_thread else "/me/chat-settings"
+    reads, both_have_read, original = 0, asyncio.Barrier(2), getattr(layer, read)
+
+    async def read_at_once(*args: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        is_first = reads <= both_have_read.parties
+        found = await original(*args)
+        if is_first:
+            await both_have_read.wait()
+        return found
+
+    monkeypatch.setattr(layer, read, read_at_once)
+    changes: list[dict[str, Any]] = [{"temperature": 0.2}, {"max_tokens": 9}]
+    bodies = [{"settings": one} if of_thread else one for one in changes]
+    answers = await asyncio.gather(*(program.patch(here, json=body) for body in bodies))
+    assert [one.status_code for one in answers] == [200, 200]
+    found = (await program.get(here)).json()
+    settings = found["settings"] if of_thread else found
+    assert (settings["temperature"], settings["max_tokens"]) == (0.2, 9)
+
+
+@pytest.fixture
+def try_assistant(layer: ChainlitLayer, ask_thread: Programs) -> Trial:  # noqa: F811
+    """Tries assistants with the model server of the conversations."""
+    settings = load_settings()
+    model = open_model(settings, layer, [])
+    return trial(settings, model, offered_models(settings, model, layer))
+
+
+async def test_an_assistant_is_tried_with_settings_that_are_not_saved(
+    program_of: Program, layer: ChainlitLayer
+) -> None:
     ada, uma = await program_of("admin", scopes=["assistants"]), await program_of(scopes=["assistants"])
     await ada.post("/assistants", json={"slug": "travel", "settings": {"name": "Travel"}})
     here, once = "/assistants/travel/trials", {"Idempotency-Key": "trial"}
     tried = await ada.post(here, json={"question": "Where to?", "settings": {"prompt": "Be brief."}}, headers=once)
     assert tried.status_code == 200, tried.text
-    assert tried.json()["model"] == "demo"
+    assert tried.json()["model"] == "echo"
     assert (await ada.get("/assistants/travel")).json()["version"] == 1
     wrong = await ada.post(here, json={"question": "Where to?", "settings": {"temperature": 9}})
     assert wrong.json()["errors"][0]["field"] == "body.settings.temperature"
     assert problem(await uma.post(here, json={"question": "Where to?"})) == (403, "forbidden")
+
+    # A key tries no other model than it may use, and its tokens, its project and itself are those of the call.
+    project = await layer.put_project(Project(new_id(), "Lab", "lab", owner="ada"))
+    bounds: dict[str, Any] = {"models": ["assistant:travel"], "tokens_per_minute": 5, "project": "lab"}
+    bounded = await program_of("admin", scopes=["assistants"], **bounds)
+    question = {"question": "Where to?"}
+    other = question | {"settings": {"model": "context-echo"}}
+    assert problem(await bounded.post(here, json=other)) == (403, "model-not-allowed")
+    assert (await bounded.post(here, json=question)).status_code == 200
+    assert problem(await bounded.post(here, json=question)) == (429, "rate-exceeded")
+    with acting_as("ada"):
+        keys = {one.prefix: one.id for one in await layer.list_api_keys()}
+    with acting_as(SYSTEM):
+        rows = (await layer.list_calls(CallFilter(kinds=(TRIAL,)))).rows
+    paid = [(one.call.key_id, one.call.project_id) for one in rows]
+    default = await layer.default_project()
+    assert sorted(paid) == sorted(
+        [(keys[ada.headers["x-api-key"][:10]], default), (keys[bounded.headers["x-api-key"][:10]], project.id)]
+    )
 
 
 async def test_a_data_source_is_renamed_downloaded_and_its_columns_are_chosen(program_of: Program) -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from sqlalchemy import delete, update
 
-from datalayer import acting_as
+from datalayer import StorageUnavailable, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.jobs.runner import Times
@@ -280,6 +280,47 @@ async def test_a_question_is_edited_and_an_answer_written_anew_in_the_background
     late = f"{address}/{new_id()}/regenerate"
     assert problem(await program.post(late, json={"background": True})) == (404, "not-found")
     assert len(await messages(program, thread_id)) == 2, "nothing was deleted"
+
+
+@pytest.mark.parametrize("act", ["ask", "edit", "regenerate"])
+async def test_a_repetition_starts_the_job_that_was_not_stored(
+    program_of: Program, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    address = f"/threads/{thread_id}/messages"
+    first = (await program.post(address, json={"content": "One"})).json()
+    path = {
+        "ask": address,
+        "edit": f"{address}/{first['question']['id']}/edit",
+        "regenerate": f"{address}/{first['answer']['id']}/regenerate",
+    }[act]
+    body = {"background": True} | ({} if act == "regenerate" else {"content": "Two"})
+    once, start = {"Idempotency-Key": "once"}, layer.start_job
+
+    async def fails(*args: Any, **kwargs: Any) -> Any:
+        raise StorageUnavailable("the database is away")
+
+    monkeypatch.setattr(layer, "start_job", fails)
+    assert problem(await program.post(path, json=body, headers=once))[0] == 503
+    monkeypatch.setattr(layer, "start_job", start)
+
+    async def questions() -> list[tuple[str, str]]:
+        return [(one["id"], one["content"]) for one in await messages(program, thread_id) if one["role"] == "user"]
+
+    stored = await questions()
+    again = await program.post(path, json=body, headers=once)
+    assert again.status_code == 202, again.text
+    assert await questions() == stored, "the question is stored once"
+    (question_id, text) = stored[-1]
+    assert again.json()["question_id"] == question_id
+    repeated = await program.post(path, json=body, headers=once)
+    assert (repeated.json()["id"], repeated.headers["idempotency-replayed"]) == (again.json()["id"], "true")
+    layer.run_jobs(Times(look=0.05, beat=0.05, away=0.05))
+    done = await ended(program, again.json())
+    await layer.stop_jobs()
+    answer = (await messages(program, thread_id))[-1]
+    assert (answer["id"], answer["content"]) == (done["answer_id"], f"You said: {text}")
 
 
 async def test_an_answer_anew_in_the_background_survives_a_crash(

@@ -122,6 +122,16 @@ async def test_admins_make_and_revoke_keys_of_others(
     assert entries[0] == ("revoke_key", "ada", people["user"].id)
     assert ("create_key", "ada", people["user"].id) in entries
 
+    # A key for another user has no other models and no later end; its rate is its own.
+    ends = utc_in(3_600)
+    bounds: dict[str, Any] = {"models": ["small"], "expires_at": ends, "requests_per_minute": 1_000}
+    bounded = await program_of("admin", scopes=["admin", "threads:read"], **bounds)
+    key = await made(bounded, place)
+    assert (key["models"], key["expires_at"], key["requests_per_minute"]) == (["small"], ends, None)
+    for field, value in (("models", ["small", "large"]), ("expires_at", utc_in(7_200))):
+        more = {"name": "more", "scopes": ["threads:read"], field: value}
+        assert (await bounded.post(place, json=more)).json()["errors"][0]["field"] == f"body.{field}"
+
     # For the own user, the key of an admin is bounded as every other one.
     limited = await program_of("admin", scopes=["admin"], models=["small"], requests_per_minute=1_000)
     own = f"/users/{people['admin'].id}/keys"

@@ -1,12 +1,13 @@
 """Asks an assistant one question outside of a thread, with settings that need not be saved."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from datalayer.ownership import acting_user
 from datalayer.records.assistants import Assistant
 from datalayer.records.knowledge import Passage
+from datalayer.records.usage import LlmCall
 from threadkeeper.chat.answer import no_answer
 from threadkeeper.chat.assistants import (
     Found,
@@ -71,8 +72,24 @@ class Trial:
         self._window = window
         self._retriever = retriever
 
-    async def __call__(self, assistant: Assistant, question: str, *, user_id: str, language: str) -> Tried:
+    async def __call__(
+        self,
+        assistant: Assistant,
+        question: str,
+        *,
+        user_id: str,
+        language: str,
+        key_id: str | None = None,
+        project_id: str | None = None,
+        on_call: Callable[[LlmCall], None] | None = None,
+    ) -> Tried:
         """Ask the question, as the acting user. A failure of the model is part of the result.
+
+        Args:
+            assistant: with the settings that are tried.
+            question: the text.
+            user_id, language: of who tries.
+            key_id, project_id, on_call: as of `Purpose`.
 
         Raises:
             DataLayerError: it is not known which models are on offer.
@@ -81,7 +98,15 @@ class Trial:
         choice = await self._offered.of(acting_user.get())
         model = settings.model if settings.model in choice.names else choice.default
         version = assistant.version or None
-        purpose = Purpose(KIND, user_id=user_id, assistant=assistant.slug or None, assistant_version=version)
+        purpose = Purpose(
+            KIND,
+            user_id=user_id,
+            assistant=assistant.slug or None,
+            assistant_version=version,
+            key_id=key_id,
+            project_id=project_id,
+            on_call=on_call,
+        )
         left_out: list[str] = []
         found, answer, error = Found(), "", None
         try:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from datalayer import StepVersion
+from threadkeeper.chat.context.steps import is_notice
 from threadkeeper.chat.wording import mark_of
 from threadkeeper.conversation.offers import UNFINISHED
 
@@ -43,6 +45,24 @@ def to_write_anew(thread: dict[str, Any], message_id: str) -> dict[str, Any] | N
     if at is None or all(step["id"] != message_id for step in steps[at:] if step["type"].endswith("_message")):
         return None
     return steps[at]
+
+
+def whose_answer_was_deleted(
+    thread: dict[str, Any], earlier: Sequence[StepVersion], message_id: str
+) -> dict[str, Any] | None:
+    """The StepDict of the last question, if it has no answer, and this one of it was deleted; else None.
+
+    Args:
+        thread: the ThreadDict.
+        earlier: the edited and removed messages of the thread.
+        message_id: of the answer, or of the error in place of one.
+    """
+    said = [step for step in thread["steps"] if step["type"].endswith("_message") and not is_notice(step)]
+    if not said or said[-1]["type"] != "user_message":
+        return None
+    asked_at = said[-1]["createdAt"] or ""
+    removed = [one for one in earlier if one.step_id == message_id and one.type == "assistant_message"]
+    return said[-1] if any((one.created_at or "") > asked_at for one in removed) else None
 
 
 def _is_unfinished(answer: dict[str, Any]) -> bool:

@@ -19,12 +19,18 @@ from chainlit.session import HTTPSession
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.ownership import acting_user
+from datalayer.records.assistants import Assistant
 from datalayer.records.keys import ApiKey
 from threadkeeper.chat.context.refusals import FAILED, refused_ids
 from threadkeeper.chat.titles import first_name
 from threadkeeper.conversation.assistants import profile_of_thread
 from threadkeeper.conversation.chat_settings import MODEL, personal_settings
-from threadkeeper.conversation.continuing import question_ids, to_continue, to_write_anew
+from threadkeeper.conversation.continuing import (
+    question_ids,
+    to_continue,
+    to_write_anew,
+    whose_answer_was_deleted,
+)
 from threadkeeper.conversation.key_allowance import KeyAllowance
 from threadkeeper.conversation.program_turn import Turn, answer_of, end_session, question_step, send_to_pages
 from threadkeeper.conversation.reply import AskingProgram, asking_program
@@ -51,6 +57,15 @@ class Programs:
     async def models_of(self, owner: str) -> Sequence[str]:
         """As `threadkeeper.program_turns.AskThread.models_of`."""
         return (await self._answering.offered.of(owner)).names
+
+    async def demand_trial(self, saved: Assistant, tried: Assistant, *, key: ApiKey) -> str | None:
+        """As `threadkeeper.program_turns.AskThread.demand_trial`."""
+        await self._allowed.demand_trial(saved, tried, key)
+        return await self._allowed.project_of(key)
+
+    async def count_tokens(self, key: ApiKey, used: int) -> None:
+        """As `threadkeeper.program_turns.AskThread.count_tokens`."""
+        await self._allowed.count_tokens(key, used)
 
     @property
     def most_bytes(self) -> int:
@@ -116,9 +131,13 @@ class Programs:
         """
         thread = await self._own(await self._layer.get_thread(thread_id), key)
         found = next((one for one in thread["steps"] if one["id"] == message_id), None)
+        if found is None and text is None:
+            # A lost attempt of this request may have deleted the answer.
+            earlier = await self._layer.message_versions(thread_id)
+            found = whose_answer_was_deleted(thread, earlier, message_id)
         if found is None or (text is not None and found["type"] != "user_message"):
             raise TurnRefused("not-found", "The thread has no such message.")
-        if text is None and (found := to_write_anew(thread, message_id)) is None:
+        if text is None and (found := to_write_anew(thread, found["id"])) is None:
             raise TurnRefused("too-late", _TOO_LATE)
         question = {**found, "output": found["output"] if text is None else text}
         if model is not None:
@@ -277,7 +296,9 @@ class Programs:
         session.has_first_interaction = True
         session.chat_profile = profile_of_thread(thread)
         metadata = thread.get("metadata") or {}
-        session.chat_settings = dict(metadata.get("chat_settings") or personal_settings(user))
+        # A thread without any setting is one of the server's defaults, and not of the user's own.
+        settings = metadata.get("chat_settings")
+        session.chat_settings = dict(personal_settings(user) if settings is None else settings)
         self._take_up(session, thread)
         if not (is_again or continued):
             self._turns.of(session).asked.discard(question["id"])

@@ -1,8 +1,7 @@
 """What is one's own: the password, who looked at it, the logins, the export of everything, and its deletion."""
 
 import hmac
-from dataclasses import replace
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -14,10 +13,10 @@ from threadkeeper.jobs.takeouts import TAKEOUT
 from threadkeeper.login.passwords import LONGEST_PASSWORD
 from threadkeeper.web.api.access import AccountCaller, Caller
 from threadkeeper.web.api.once import note_done, once_with
-from threadkeeper.web.api.paging import Cursor, Limit, page_of
+from threadkeeper.web.api.paging import Cursor, Limit, page_of, tried_again
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
-from threadkeeper.web.api.shapes import ChatSettings, Strict, settings_of, with_settings
+from threadkeeper.web.api.shapes import ChatSettings, Strict, settings_of, with_same_settings, with_settings
 from threadkeeper.web.api.users import Password, hashed
 from threadkeeper.web.pages.dependencies import Accounts, Layer
 from threadkeeper.web.pages.downloads import stored_zip
@@ -119,11 +118,14 @@ async def read_chat_settings(caller: AccountCaller, layer: Layer) -> ChatSetting
 @router.patch("/me/chat-settings")
 async def change_chat_settings(caller: AccountCaller, layer: Layer, given: ChatSettings) -> ChatSettings:
     """Change the settings of the user for new threads. Null removes one, and those that are left out stay."""
-    user = await _user(layer, caller)
-    changed = with_settings(user.metadata, given)
-    # The layer takes the name and the metadata of what Chainlit calls a user.
-    await layer.create_user(cast(Any, replace(user, metadata=changed)))
-    return settings_of(changed)
+
+    async def change() -> ChatSettings:
+        before = (await _user(layer, caller)).metadata
+        changed = with_settings(before, given)
+        await layer.change_account(caller.identifier, metadata=changed, only_if=with_same_settings(before))
+        return settings_of(changed)
+
+    return await tried_again(change)
 
 
 @router.delete("/me")

@@ -88,7 +88,8 @@ async def upload_export(
         await begin_once(request, caller, idempotency_key, digest.hexdigest())
 
     try:
-        job = await look_into(layer, caller.user_id, content(), name=name, by_day=by_day, is_new=is_new)
+        asks = None if idempotency_key is None else is_new
+        job = await look_into(layer, caller.user_id, content(), name=name, by_day=by_day, is_new=asks)
     except ImportRuns:
         raise _runs() from None
     note_done(request)

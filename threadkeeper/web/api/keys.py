@@ -1,6 +1,8 @@
 """API keys: a user's own, and for admins those of every user.
 
-A key makes no key that may do more than itself, so that a program cannot get what its own key was not given.
+No key makes one with more scopes or models, or a later end, than it has itself. For its own user it also makes none
+that another project pays for, and none at all if it has a rate or a budget. The rate, the budget and the project of an
+admin's key are not those of the keys that it makes for other users.
 """
 
 from typing import Annotated, Any
@@ -31,7 +33,7 @@ _Rate = Annotated[int, Field(ge=1, le=_HIGHEST_RATE)]
 
 
 class NewKey(Strict):
-    """A key may do at most what the key may do with which it is made."""
+    """A key has at most the scopes and models of the key with which it is made, and ends no later."""
 
     name: KeyName
     scopes: Annotated[list[KeyScope], Field(min_length=1, max_length=20)]
@@ -39,7 +41,7 @@ class NewKey(Strict):
         default_factory=list, description="The only models that it may use; by default those of the calling key."
     )
     project: Annotated[str, Field(max_length=200)] | None = Field(
-        None, description="The slug of the project that pays; by default that of the calling key."
+        None, description="The slug of the project that pays; by default, for the own user, that of the calling key."
     )
     requests_per_minute: _Rate | None = None
     tokens_per_minute: _Rate | None = None
@@ -137,10 +139,14 @@ async def make_key(
     given: NewKey,
     response: Response,
 ) -> MadeKey:
-    """Make a key of a user, as `threadkeeper keys create` does. Its scopes are at most those of the calling key."""
+    """Make a key of a user, as `threadkeeper keys create` does.
+
+    Its scopes and models are at most those of the calling key, and it ends no later. For another user, it has its own
+    rate, budget and project.
+    """
     user, zone = await known_user(layer, user_id), pages.time_zone
     is_own = user.id == caller.user_id
-    fields = await _own_fields(layer, caller, given, zone) if is_own else _fields(given, zone)
+    fields = await _own_fields(layer, caller, given, zone) if is_own else _fields(caller, given, zone)
     made = await _make(layer, caller, given, fields, of=user)
     return _answer(request, response, f"/users/{user.id}/keys", *made)
 
@@ -167,19 +173,14 @@ async def _own_fields(layer: ChainlitLayer, caller: Caller, given: NewKey, zone:
     Raises:
         Problem: it could do more than the calling key.
     """
-    key, fields = _calling(caller), _fields(given, zone)
+    key, fields = _calling(caller), _fields(caller, given, zone)
     limited = [one for one in await layer.list_limits() if one.scope == "key" and one.subject_id == key.id]
     if limited or key.requests_per_minute is not None or key.tokens_per_minute is not None:
         sentence = "A key with a rate or a budget makes no keys of its user: each would have another one beside it."
         raise Problem(403, "forbidden", sentence)
-    if key.models and not set(given.models) <= set(key.models):
-        raise invalid("body.models", f"the key {key.prefix}… allows only {', '.join(key.models)}")
     if key.project is not None and given.project not in (None, key.project):
         raise invalid("body.project", f"the project {key.project} pays for the key {key.prefix}…")
-    if key.expires_at is not None and (fields["expires_at"] or key.expires_at) > key.expires_at:
-        raise invalid("body.expires_at", f"the key {key.prefix}… expires at {key.expires_at}")
-    inherited = {"models": key.models, "project": key.project, "expires_at": key.expires_at}
-    return fields | {name: fields[name] or value for name, value in inherited.items()}
+    return fields | {"project": given.project or key.project}
 
 
 async def _make(
@@ -217,13 +218,23 @@ def _calling(caller: Caller) -> ApiKey:
     return caller.key
 
 
-def _fields(given: NewKey, zone: str) -> dict[str, Any]:
+def _fields(caller: Caller, given: NewKey, zone: str) -> dict[str, Any]:
+    """The fields of another key of any user.
+
+    Raises:
+        Problem: it would have other models than the calling key, or end later.
+    """
+    key, ends = _calling(caller), instant(given.expires_at, zone_named(zone), "body.expires_at")
+    if key.models and not set(given.models) <= set(key.models):
+        raise invalid("body.models", f"the key {key.prefix}… allows only {', '.join(key.models)}")
+    if key.expires_at is not None and (ends or key.expires_at) > key.expires_at:
+        raise invalid("body.expires_at", f"the key {key.prefix}… expires at {key.expires_at}")
     return {
-        "models": given.models,
+        "models": given.models or key.models,
         "project": given.project,
         "requests_per_minute": given.requests_per_minute,
         "tokens_per_minute": given.tokens_per_minute,
-        "expires_at": instant(given.expires_at, zone_named(zone), "body.expires_at"),
+        "expires_at": ends or key.expires_at,
     }
 
 

@@ -15,7 +15,7 @@ from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.program_turns import TurnRefused
 from threadkeeper.web.api.access import Caller
 from threadkeeper.web.api.jobs import address_of, shown_job
-from threadkeeper.web.api.once import note_done
+from threadkeeper.web.api.once import id_for, note_done
 from threadkeeper.web.api.problems import Problem, invalid
 from threadkeeper.web.api.shapes import ShownJob
 
@@ -96,7 +96,6 @@ async def answer_later(
         question_id = await store(caller.key)
     except TurnRefused as refused:
         raise refusal(refused) from None
-    note_done(request, thread_id)
     arguments = {
         THREAD: thread_id,
         QUESTION: question_id,
@@ -104,7 +103,9 @@ async def answer_later(
         WEBHOOK_URL: webhook,
         AFTER: await last_answer_of(layer, thread_id),
     }
-    job = await layer.start_job(ANSWER, arguments, key=None if is_again else question_id)
+    job = await layer.start_job(ANSWER, arguments, key=id_for(request) if is_again else question_id)
+    # Not earlier: without a job, a repetition stores the same question, and starts it.
+    note_done(request, thread_id)
     shown = await shown_job(layer, job)
     return JSONResponse(shown.model_dump(), 202, headers={"Location": address_of(job)})
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Header, Query
 from pydantic import Field
 
+from datalayer import RecordChanged
 from threadkeeper.web.api.problems import changed, invalid
 from threadkeeper.web.api.shapes import LARGEST_PAGE
 
@@ -19,6 +20,7 @@ IfMatch = Annotated[
     list[Annotated[str, Field(max_length=500)]] | None,
     Header(max_length=20, description="The `ETag` of the record as it was read; or several, or `*`."),
 ]
+_MOST_TRIES = 20
 _TAG = re.compile(r'(?:W/)?"[^"]*"|\*')
 
 
@@ -72,3 +74,17 @@ def demand_match(if_match: Sequence[str] | None, tag: str, what: str = "record")
     matches = matching(if_match, lambda _: tag)
     if matches is not None and not matches(None):
         raise changed(what)
+
+
+async def tried_again(change: Callable[[], Awaitable[T]]) -> T:
+    """Do a change that reads a record, and depends on it being still the same; again, if others change it in between.
+
+    Raises:
+        RecordChanged: every time.
+    """
+    for _ in range(_MOST_TRIES - 1):
+        try:
+            return await change()
+        except RecordChanged:
+            continue
+    return await change()

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datalayer import Thread as ThreadRecord
+from datalayer import User
 from datalayer.chainlit_dicts import marks_of, thread_dict_of
 from threadkeeper.program_turns import LONGEST_SYSTEM_PROMPT
 from threadkeeper.web.api.problems import invalid
@@ -69,11 +70,14 @@ class NewThread(Strict):
     metadata: Metadata = Field(default_factory=dict)
     tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] = Field(default_factory=list)
     is_temporary: bool = Field(default=False, description="Whether it is deleted after a day, and in no search.")
-    settings: ChatSettings | None = Field(None, description="By default those of the user.")
+    settings: ChatSettings | None = Field(None, description="Over those of the user.")
 
 
 class ChangedThread(Strict):
-    """Fields that are left out stay, also keys of `metadata` and `settings`, where null removes a key."""
+    """Fields that are left out stay, also keys of `metadata` and `settings`, where null removes a key.
+
+    The first settings of a thread that has none are over those of its user.
+    """
 
     name: Name | None = None
     metadata: Metadata | None = None
@@ -282,6 +286,11 @@ def with_settings(metadata: Mapping[str, Any], given: ChatSettings) -> dict[str,
     changes = given.model_dump(exclude_unset=True)
     merged = settings_of(metadata).model_dump() | changes
     return {CHAT_SETTINGS: {name: value for name, value in merged.items() if value is not None}}
+
+
+def with_same_settings(metadata: Mapping[str, Any]) -> Callable[[ThreadRecord | User], bool]:
+    """The condition that a thread or a user still has the settings of these metadata."""
+    return lambda found: (found.metadata or {}).get(CHAT_SETTINGS) == metadata.get(CHAT_SETTINGS)
 
 
 def etag_of(thread: Thread) -> str:

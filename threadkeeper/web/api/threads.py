@@ -1,6 +1,7 @@
 """Threads: list, make, read, change and delete one's own."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,12 +15,14 @@ from threadkeeper.program_turns import TEMPORARY_SECONDS
 from threadkeeper.shared_view import SHOWN_STEP_METADATA
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.once import Once, note_done
-from threadkeeper.web.api.paging import IfMatch, Limit, demand_match, matching
+from threadkeeper.web.api.paging import IfMatch, Limit, demand_match, matching, tried_again
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import (
+    CHAT_SETTINGS,
     LONGEST_TAG,
     ChangedThread,
+    ChatSettings,
     Fork,
     Hit,
     HitPage,
@@ -30,6 +33,7 @@ from threadkeeper.web.api.shapes import (
     etag_of,
     thread_of,
     thread_of_record,
+    with_same_settings,
     with_settings,
 )
 from threadkeeper.web.pages.dependencies import Layer
@@ -104,7 +108,7 @@ async def create_thread(request: Request, caller: Writer, layer: Layer, given: N
         except (NotFound, Forbidden):
             raise invalid("body.assistant", "there is no such assistant for this user") from None
     if given.settings is not None:
-        metadata |= with_settings({}, given.settings)
+        metadata |= await _with_settings(layer, caller, {}, given.settings)
     thread_id = str(uuid.uuid4())
     if given.is_temporary:
         await layer.make_temporary(thread_id, TEMPORARY_SECONDS)
@@ -140,27 +144,34 @@ async def change_thread(
 
     With `If-Match`, only if nobody changed it meanwhile.
     """
-    head = await own_head(layer, caller, thread_id)
-    found = thread_of(head)
-    demand_match(if_match, etag_of(found), "thread")
-    metadata = None
-    if given.metadata is not None:
-        metadata = checked_metadata(given.metadata)
-        merged = {key: value for key, value in {**found.metadata, **metadata}.items() if value is not None}
-        checked_metadata(merged)
-    if given.settings is not None:
-        metadata = {**(metadata or {}), **with_settings(head.get("metadata") or {}, given.settings)}
     if given.is_pinned and given.is_archived:
         raise invalid("body.is_archived", "a thread is either pinned or archived")
-    await layer.change_thread(
-        found.id,
-        name=given.name,
-        metadata=metadata,
-        tags=given.tags,
-        is_pinned=given.is_pinned,
-        is_archived=given.is_archived,
-        only_if=matching(if_match, _etag_of_record),
-    )
+
+    async def change() -> None:
+        head = await own_head(layer, caller, thread_id)
+        found, stored = thread_of(head), head.get("metadata") or {}
+        demand_match(if_match, etag_of(found), "thread")
+        only_if = matching(if_match, _etag_of_record)
+        metadata: dict[str, Any] | None = None
+        if given.metadata is not None:
+            metadata = checked_metadata(given.metadata)
+            merged = {key: value for key, value in {**found.metadata, **metadata}.items() if value is not None}
+            checked_metadata(merged)
+        if given.settings is not None:
+            metadata = {**(metadata or {}), **await _with_settings(layer, caller, stored, given.settings)}
+            only_if = only_if or with_same_settings(stored)
+        await layer.change_thread(
+            found.id,
+            name=given.name,
+            metadata=metadata,
+            tags=given.tags,
+            is_pinned=given.is_pinned,
+            is_archived=given.is_archived,
+            only_if=only_if,
+        )
+
+    # With `If-Match`, the thread is found to be another at the next try.
+    await tried_again(change)
     changed = await own_thread(layer, caller, thread_id)
     response.headers["ETag"] = etag_of(changed)
     return changed
@@ -259,6 +270,16 @@ async def own_whole_thread(
 
 def _etag_of_record(found: StoredThread) -> str:
     return etag_of(thread_of(thread_dict_of(found) | marks_of(found)))
+
+
+async def _with_settings(
+    layer: ChainlitLayer, caller: Caller, stored: Mapping[str, Any], given: ChatSettings
+) -> dict[str, Any]:
+    """As `with_settings`, for the metadata of a thread: one without settings has those of its user."""
+    if stored.get(CHAT_SETTINGS) is None:
+        user = await layer.get_user(caller.identifier)
+        stored = user.metadata if user is not None else {}
+    return with_settings(stored, given)
 
 
 async def own_thread(layer: ChainlitLayer, caller: Caller, thread_id: str) -> Thread:

@@ -1,5 +1,6 @@
 """Trials of assistants: a question to settings that need not be saved, as on the page of an assistant."""
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated
 
@@ -10,9 +11,12 @@ from datalayer import InvalidAssistant
 from datalayer.assistants.checking import Problems, check_settings
 from datalayer.records.assistants import Assistant
 from datalayer.records.knowledge import Passage
+from datalayer.records.usage import LlmCall
+from threadkeeper.program_turns import AskThread, TurnRefused
 from threadkeeper.web.api.access import AssistantCaller
 from threadkeeper.web.api.assistant_shapes import ENGLISH, GivenSettings, problem_of_assistant
 from threadkeeper.web.api.assistants import own_assistant, settings_with
+from threadkeeper.web.api.later import refusal
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.problems import Problem
 from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute
@@ -51,13 +55,35 @@ async def try_assistant(
 ) -> ShownTrial:
     """Ask an assistant a question outside of a thread, with settings that need not be saved.
 
-    For the owner of the assistant and admins.
+    For the owner of the assistant and admins, within what the key allows.
     """
     found = await own_assistant(layer, slug)
     asks: TryAssistant | None = request.state.try_assistant
     if asks is None:
         raise Problem(503, "unavailable", "This server has no model for a trial.")
-    tried = await asks(_with(found, given), given.question, user_id=caller.user_id, language=ENGLISH)
+    assistant, key = _with(found, given), caller.key
+    turns: AskThread = request.state.ask_thread
+    # No page of ours can ask for this.
+    assert key is not None
+    try:
+        project_id = await turns.demand_trial(found, assistant, key=key)
+    except TurnRefused as refused:
+        raise refusal(refused) from None
+    calls: list[LlmCall] = []
+    try:
+        tried = await asks(
+            assistant,
+            given.question,
+            user_id=caller.user_id,
+            language=ENGLISH,
+            key_id=key.id,
+            project_id=project_id,
+            on_call=calls.append,
+        )
+    finally:
+        # A failed answer has used tokens too.
+        used = sum((one.prompt_tokens or 0) + (one.completion_tokens or 0) for one in calls)
+        await asyncio.shield(turns.count_tokens(key, used))
     note_done(request)
     if tried.error is not None:
         raise Problem(502, "answer-failed", tried.error)

@@ -1,10 +1,11 @@
 """What the pages need of the chat: a question to an assistant with settings that need not be saved."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from datalayer.records.assistants import Assistant
 from datalayer.records.knowledge import Passage
+from datalayer.records.usage import LlmCall
 
 
 class Tried(Protocol):
@@ -29,4 +30,27 @@ class Tried(Protocol):
 
 
 class TryAssistant(Protocol):
-    async def __call__(self, assistant: Assistant, question: str, *, user_id: str, language: str) -> Tried: ...
+    async def __call__(
+        self,
+        assistant: Assistant,
+        question: str,
+        *,
+        user_id: str,
+        language: str,
+        key_id: str | None = None,
+        project_id: str | None = None,
+        on_call: Callable[[LlmCall], None] | None = None,
+    ) -> Tried:
+        """Ask the question.
+
+        Args:
+            assistant: with the settings that are tried.
+            question: the text.
+            user_id, language: of who tries.
+            key_id: of the API key of a program.
+            project_id: of the project that pays; None for the default one.
+            on_call: gets each call of the model.
+
+        Raises:
+            DataLayerError: it is not known which models are on offer.
+        """

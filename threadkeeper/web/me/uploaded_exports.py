@@ -43,13 +43,14 @@ async def look_into(
         content: of the file.
         name: of the file.
         by_day: one thread for each day, if the export has no conversations.
-        is_new: is called when the file is stored; if it raises, the file is deleted.
+        is_new: is called when the file is stored; if it raises, the file is deleted. With it, a running import is an
+            error only then: the same upload may have begun it.
 
     Raises:
         ImportRuns: an import of the user runs.
     """
     before = await newest_import(layer)
-    if before is not None and not before.is_finished:
+    if is_new is None and before is not None and not before.is_finished:
         raise ImportRuns
     until = utc_in(KEPT_SECONDS)
     key = await layer.keep_import(content, KEPT_SECONDS)
@@ -62,7 +63,7 @@ async def look_into(
         await layer.file_deleter.delete([key], None)
         raise
     if job.arguments["key"] != key:
-        # Another upload of this user was faster.
+        # An import of this user runs, as of another upload that was faster.
         await layer.file_deleter.delete([key], None)
         raise ImportRuns
     if before is not None:
