@@ -30,13 +30,13 @@ async def test_a_model_that_is_taken_away_leaves_the_picker(browser: Browser, st
 
         await admin.enter(ADMIN, PASSWORD, "/admin/models")
         page = admin.page
-        await page.get_by_role("link", name="Change for whom say:costly is").click()
+        await page.get_by_role("link", name="Change: say:costly").click()
         await page.get_by_role("radio", name="Reviewers and admins").check()
         await page.keyboard.press("Enter")
         await expect(page.locator(".notice")).to_contain_text("Saved.")
         row = page.locator("table.models tr", has_text="say:costly")
         await expect(row).to_contain_text("this page")
-        await page.get_by_role("button", name="Make context-echo the default").click()
+        await page.get_by_role("button", name="Make it the default: context-echo").click()
         await expect(page.locator("table.models tr", has_text="context-echo")).to_contain_text("default, chosen here")
 
         # The open page learns it with its next question, which the default answers.
