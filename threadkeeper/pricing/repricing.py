@@ -1,6 +1,7 @@
 """Recalculates the costs of stored calls by today's prices, for the command and the pages."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,7 +18,7 @@ class RepricingStore(Protocol):
     """What is needed of the data layer."""
 
     async def list_prices(self) -> list[Price]: ...
-    async def last_answered_by(self, model: str, provider: str) -> str | None: ...
+    async def last_answered_by_each(self, models: Sequence[str], provider: str) -> dict[str, str]: ...
     async def reprice(
         self,
         since: str,
@@ -69,16 +70,20 @@ def digest_of_published(server: ChatServer) -> str:
 
 async def _models_behind(
     store: RepricingStore, since: str, until: str | None, models: Sequence[str]
-) -> dict[tuple[str, str], str | None]:
+) -> dict[tuple[str, str], str]:
     """What answered last under the names of calls whose server did not name its model, by model and provider.
 
     These are answers that broke off early, and those of Azure that older versions stored with an empty name.
     """
-    unnamed: set[tuple[str, str]] = set()
+    unnamed = defaultdict[str, set[str]](set)
 
     def look(call: LlmCall) -> None:
         if not call.answered_by:
-            unnamed.add((call.model, call.provider or ""))
+            unnamed[call.provider or ""].add(call.model)
 
     await store.reprice(since, look, until=until, models=models)
-    return {names: await store.last_answered_by(*names) for names in sorted(unnamed)}
+    found: dict[tuple[str, str], str] = {}
+    for provider, names in unnamed.items():
+        answered = await store.last_answered_by_each(sorted(names), provider)
+        found |= {(name, provider): by for name, by in answered.items()}
+    return found
