@@ -180,6 +180,8 @@ async def test_the_partitions_of_the_next_months_are_added_ahead_once(
     assert "run VACUUM FULL llm_call_payloads_other" in caplog.text
 
 
+# The role is a parameter of the start, which a pooler refuses.
+@pytest.mark.without_pooler
 async def test_a_login_without_the_privilege_deletes_rows_and_stores_payloads(
     layer: ChainlitLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
