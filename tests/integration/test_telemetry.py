@@ -197,12 +197,16 @@ async def test_the_gateway_goes_on_with_the_trace_of_its_caller(chat: Chat, coll
     assert (request.name, request.attributes["http.response.status_code"]) == ("POST /gateway/{path}", 200)
 
 
-async def test_a_question_of_a_program_is_answered_in_its_trace(chat: Chat, collector: Collector) -> None:
+@pytest.mark.parametrize("is_later", [False, True], ids=["at once", "in the background"])
+async def test_a_question_of_a_program_is_answered_in_its_trace(
+    chat: Chat, collector: Collector, *, is_later: bool
+) -> None:
     trace_id = secrets.token_hex(16)
     async with program(chat, trace_id, "threads:read", "threads:write") as client:
         made = (await client.post("/api/v1/threads", json={"name": "From a program"})).raise_for_status().json()
         path = f"/api/v1/threads/{made['id']}/messages"
-        (await client.post(path, json={"content": QUESTION})).raise_for_status()
+        body = {"content": QUESTION, "background": is_later}
+        answered = (await client.post(path, json=body)).raise_for_status().json()
     spans = await traced(collector, made["id"], "invoke_agent", "chat echo")
     answer = one(spans, "invoke_agent")
     await until(lambda: any(span.span_id == answer.parent_id for span in collector.spans))
@@ -211,6 +215,11 @@ async def test_a_question_of_a_program_is_answered_in_its_trace(chat: Chat, coll
     assert request.name == "POST /api/v1/threads/{thread_id}/messages"
     assert request.attributes["http.route"] == "/api/v1/threads/{thread_id}/messages"
     assert next(span for span in spans if span.name == "chat echo").parent_id == answer.span_id
+    if is_later:
+        async with chat.layer() as layer:
+            job = await layer.get_job(answered["id"])
+        assert job is not None
+        assert job.arguments["traceparent"] == f"00-{trace_id}-{request.span_id}-01"
 
 
 async def test_a_refused_request_has_a_span(chat: Chat, collector: Collector) -> None:

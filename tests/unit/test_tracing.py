@@ -26,6 +26,8 @@ import threadkeeper.chat.metering.metered_model, threadkeeper.web.traced
 from threadkeeper.tracing import environment, hooks
 with hooks.answer("thread"), hooks.retrieval("assistant", None, "?") as note, hooks.request("GET", "/", ()) as noted:
     note(1), noted(200, None), hooks.note_failure("server"), hooks.note_assistant("a", 1)
+with hooks.continued("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+    assert hooks.traceparent() is None
 print(sorted(name for name in sys.modules if name.partition(".")[0] == "opentelemetry"))
 """
 

@@ -13,14 +13,16 @@ from datalayer.errors import JobLater, StorageUnavailable
 from datalayer.records.jobs import UNFINISHED
 from threadkeeper.jobs.webhooks import start_webhook
 from threadkeeper.program_turns import BackgroundTurns, ProgramTurn, TurnRefused, TurnResult
+from threadkeeper.tracing import hooks
 
 if TYPE_CHECKING:
     # The API uses the name of the kind, and does not wait for Chainlit.
     from datalayer.chainlit_layer import ChainlitLayer
 
 ANSWER = "answer"
-THREAD, QUESTION, KEY, WEBHOOK_URL, AFTER = "thread", "question", "key", "webhook", "after"
-"""Keys of the arguments. AFTER is the job of the question before, if that one waited for its answer."""
+THREAD, QUESTION, KEY, WEBHOOK_URL, AFTER, TRACE = "thread", "question", "key", "webhook", "after", "traceparent"
+"""Keys of the arguments. AFTER is the job of the question before, if that one waited for its answer. TRACE, which is
+there while telemetry is on, names the request that asked."""
 ANSWERS_AT_ONCE = 32
 _LOOK_EVERY_SECONDS = 0.2
 _SELDOM_SECONDS = 2.0
@@ -29,7 +31,8 @@ _SELDOM_SECONDS = 2.0
 def register_answers(layer: "ChainlitLayer", turns: BackgroundTurns) -> None:
     async def answer(context: JobContext) -> dict[str, Any]:
         try:
-            result = await _answered(layer, turns, context)
+            with hooks.continued(context.arguments.get(TRACE)):
+                result = await _answered(layer, turns, context)
         except asyncio.CancelledError:
             if context.cancelled:
                 await start_webhook(layer, context)

@@ -50,6 +50,12 @@ class Spans(Protocol):
     ) -> AbstractContextManager[NoteRequest]:
         """A request of a program, which goes on with the trace that its headers name."""
 
+    def traceparent(self) -> str | None:
+        """The header that names the current span; None if there is none."""
+
+    def continued(self, traceparent: str) -> AbstractContextManager[object]:
+        """Work that goes on with the trace that this header names."""
+
     def note_assistant(self, slug: str, version: int) -> None:
         """The assistant that gives the current answer."""
 
@@ -110,6 +116,18 @@ def request(method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> A
     if _Used.spans is None:
         return nullcontext(_ignore)
     return _Used.spans.request(method, path, headers)
+
+
+def traceparent() -> str | None:
+    """The header that names the current span, for work that another process may do later; None if there is none."""
+    return None if _Used.spans is None else _Used.spans.traceparent()
+
+
+def continued(traceparent: str | None) -> AbstractContextManager[object]:
+    """Around work that goes on with the trace that this header names."""
+    if _Used.spans is None or traceparent is None:
+        return nullcontext()
+    return _Used.spans.continued(traceparent)
 
 
 def note_assistant(slug: str, version: int) -> None:

@@ -44,7 +44,8 @@ _PROVIDERS = {
     "generativelanguage.googleapis.com": "gcp.gemini",
 }
 """The names of the conventions, by ours."""
-_OF_A_TRACE = ("traceparent", "tracestate")
+_TRACEPARENT = "traceparent"
+_OF_A_TRACE = (_TRACEPARENT, "tracestate")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STOPPED = "threadkeeper.stopped"
 MOST_CHARACTERS = 10_000
@@ -61,7 +62,7 @@ class OpenTelemetrySpans:
 
     def __init__(self, tracer: Tracer, *, takes_texts: bool) -> None:
         self._tracer, self.takes_texts = tracer, takes_texts
-        self._incoming = TraceContextTextMapPropagator()
+        self._headers = TraceContextTextMapPropagator()
 
     def call(self, row: LlmCall, facts: CallFacts, payload: LlmCallPayload | None) -> None:
         start, operation = _nanoseconds(row.requested_at), _OPERATIONS.get(row.kind, "chat")
@@ -108,7 +109,7 @@ class OpenTelemetrySpans:
     @contextmanager
     def request(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[NoteRequest]:
         found = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
-        before = self._incoming.extract({name: value for name, value in found if name in _OF_A_TRACE})
+        before = self._headers.extract({name: value for name, value in found if name in _OF_A_TRACE})
         attributes = {"http.request.method": method, "url.path": path}
         with self._around(method, SpanKind.SERVER, attributes, before) as span:
 
@@ -121,6 +122,19 @@ class OpenTelemetrySpans:
                     _fail(span, str(status))
 
             yield note
+
+    def traceparent(self) -> str | None:
+        headers = dict[str, str]()
+        self._headers.inject(headers)
+        return headers.get(_TRACEPARENT)
+
+    @contextmanager
+    def continued(self, traceparent: str) -> Iterator[None]:
+        token = contexts.attach(self._headers.extract({_TRACEPARENT: traceparent}))
+        try:
+            yield
+        finally:
+            contexts.detach(token)
 
     @contextmanager
     def _around(

@@ -9,10 +9,11 @@ from fastapi.responses import JSONResponse
 
 from datalayer import ApiKey
 from datalayer.chainlit_layer import ChainlitLayer
-from threadkeeper.jobs.answers import AFTER, ANSWER, KEY, QUESTION, THREAD, WEBHOOK_URL, last_answer_of
+from threadkeeper.jobs.answers import AFTER, ANSWER, KEY, QUESTION, THREAD, TRACE, WEBHOOK_URL, last_answer_of
 from threadkeeper.knowledge.fetching.base import FetchFailed
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.program_turns import TurnRefused
+from threadkeeper.tracing import hooks
 from threadkeeper.web.api.access import Caller
 from threadkeeper.web.api.jobs import address_of, shown_job
 from threadkeeper.web.api.once import id_for, note_done
@@ -103,6 +104,8 @@ async def answer_later(
         WEBHOOK_URL: webhook,
         AFTER: await last_answer_of(layer, thread_id),
     }
+    if (trace := hooks.traceparent()) is not None:
+        arguments[TRACE] = trace
     job = await layer.start_job(ANSWER, arguments, key=id_for(request) if is_again else question_id)
     # Not earlier: without a job, a repetition stores the same question, and starts it.
     note_done(request, thread_id)
