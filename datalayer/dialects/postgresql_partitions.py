@@ -1,14 +1,14 @@
 """The partitions of `llm_call_payloads` by month: made ahead, and dropped when they have expired (ADR 0042).
 
-A change takes its locks in the order in which a write of a call takes them, gives up after half a second, and changes
-the catalogue alone, so that nobody waits for long.
+A change takes its locks in the order in which a write of a call takes them, gives up each of them after a fifth of a
+second, and changes the catalogue alone, so that nobody waits for long.
 """
 
 import asyncio
 import logging
 from typing import Any
 
-from sqlalchemy import Select, select, text
+from sqlalchemy import Select, create_mock_engine, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -24,7 +24,9 @@ _NOT_AVAILABLE, _NO_PRIVILEGE, _NO_TABLE = "55P03", "42501", "42P01"
 # Postgres looks through the partition of other times for each one that is added, so none is added beside a large one.
 _MOST_OTHER_BYTES = 64 * 1024**2
 _LOCK_ATTEMPTS, _UNBIND_ATTEMPTS, _LOCK_PAUSE_SECONDS = 120, 10, 1.0
-_SOON = "SET LOCAL lock_timeout = '500ms'"
+# Writers queue behind each of the two locks, so they wait for both, and for the change.
+_SOON_TIMEOUT = "200ms"
+_SOON = f"SET LOCAL lock_timeout = '{_SOON_TIMEOUT}'"
 # An autovacuum gives up only for somebody who waits for longer than a second. Readers and writers do not wait for this
 # lock, and no autovacuum begins while it is held.
 _NO_VACUUM = (
@@ -62,7 +64,7 @@ BEGIN
             IF NOT is_locked THEN
                 PERFORM set_config('lock_timeout', '5s', true);
                 LOCK TABLE ONLY llm_calls, ONLY llm_call_payloads IN SHARE UPDATE EXCLUSIVE MODE;
-                PERFORM set_config('lock_timeout', '500ms', true);
+                PERFORM set_config('lock_timeout', '{_SOON_TIMEOUT}', true);
                 LOCK TABLE ONLY llm_calls IN SHARE ROW EXCLUSIVE MODE;
                 LOCK TABLE ONLY llm_call_payloads IN ACCESS EXCLUSIVE MODE;
                 is_locked := true;
@@ -207,23 +209,31 @@ async def attach_one_table(connection: AsyncConnection) -> None:
         await connection.exec_driver_sql(_BIND)
         until = await _validate(connection)
     old = f"llm_call_payloads_until_{until[:7].replace('-', '_')}"
-    for statement in (
-        *_NO_VACUUM,
-        _SOON,
+    change = (
         "LOCK TABLE llm_calls IN SHARE ROW EXCLUSIVE MODE",
         "LOCK TABLE llm_call_payloads IN ACCESS EXCLUSIVE MODE",
         f"ALTER TABLE llm_call_payloads RENAME TO {old}",
         f"ALTER INDEX llm_call_payloads_by_age RENAME TO {old}_by_age",
         f"ALTER TABLE {old} DROP CONSTRAINT llm_call_payloads_pkey",
         f"ALTER TABLE {old} ADD CONSTRAINT {old}_pkey PRIMARY KEY USING INDEX {UNIQUE_INDEX}",
-    ):
-        await connection.exec_driver_sql(statement)
-    await connection.run_sync(llm_call_payloads.create)
-    for statement in (
+        *_created(connection),
         f"ALTER TABLE llm_call_payloads ATTACH PARTITION {old} FOR VALUES FROM (MINVALUE) TO ('{until}')",
         f"ALTER TABLE {old} DROP CONSTRAINT {BOUND}",
-    ):
+    )
+    # In one trip: writers wait from the first lock on until the transaction ends.
+    for statement in (*_NO_VACUUM, _SOON, f"DO $change$ BEGIN {'; '.join(change)}; END $change$"):
         await connection.exec_driver_sql(statement)
+
+
+def _created(connection: AsyncConnection) -> list[str]:
+    """The statements that create the partitioned table."""
+    made: list[str] = []
+
+    def note(statement: Any, *_: Any) -> None:
+        made.append(str(statement.compile(dialect=connection.dialect)))
+
+    llm_call_payloads.create(create_mock_engine("postgresql+asyncpg://", note), checkfirst=False)
+    return made
 
 
 async def _validate(connection: AsyncConnection) -> str:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import create_data_layer
@@ -153,7 +155,20 @@ STORED_BY_AN_OLDER_VERSION = """INSERT INTO llm_call_payloads ("callId", respons
     VALUES (:id, 'older', :at) ON CONFLICT ("callId") DO UPDATE SET response = excluded.response"""
 
 
-async def test_the_one_table_of_payloads_becomes_the_first_partition(postgres_layer: ChainlitLayer) -> None:
+def noted(sent: list[str]) -> Callable[..., Awaitable[Any]]:
+    """`AsyncConnection.exec_driver_sql`, which notes its statements."""
+    execute = AsyncConnection.exec_driver_sql
+
+    async def note(self: AsyncConnection, statement: str, *args: Any, **options: Any) -> Any:
+        sent.append(statement)
+        return await execute(self, statement, *args, **options)
+
+    return note
+
+
+async def test_the_one_table_of_payloads_becomes_the_first_partition(
+    postgres_layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layer = postgres_layer
     async with layer.database.read() as connection:
         whole = await connection.run_sync(described)
@@ -171,7 +186,14 @@ async def test_the_one_table_of_payloads_becomes_the_first_partition(postgres_la
     due = {change.name: change for change in await plan(layer.database)}
     assert due["partition_payloads"].phase == "after"
     assert "ACCESS EXCLUSIVE on llm_call_payloads, for the catalogue alone" in due["partition_payloads"].locks
-    assert await layer.migrate(removals=True) == ["partition_payloads"]
+    sent: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(AsyncConnection, "exec_driver_sql", noted(sent))
+        assert await layer.migrate(removals=True) == ["partition_payloads"]
+    # Writers wait from the first such lock on, so everything else is done in the same trip.
+    locking = next(statement for statement in sent if "IN SHARE ROW EXCLUSIVE MODE" in statement)
+    for done in ("IN ACCESS EXCLUSIVE MODE", "CREATE TABLE llm_call_payloads", "ATTACH PARTITION", "DROP CONSTRAINT"):
+        assert done in locking
     async with layer.database.read() as connection:
         assert await connection.run_sync(described) == whole
         parts = (
