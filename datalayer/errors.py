@@ -90,7 +90,14 @@ class AlreadyExists(DataLayerError):
 
 
 class JobFailed(DataLayerError):
-    """A job cannot do its work. Its function raises this; the owner and the operator read the message."""
+    """A job cannot do its work. Its function raises this; the owner and the operator read the message.
+
+    `result` is kept beside it, as JSON: the same as data, for a page in another language.
+    """
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class JobLater(DataLayerError):

@@ -18,7 +18,7 @@ from typing import Any
 
 from datalayer.cleaning import clean_json, utc_now
 from datalayer.database import Database
-from datalayer.errors import DataLayerError, JobLater, StorageUnavailable
+from datalayer.errors import DataLayerError, JobFailed, JobLater, StorageUnavailable
 from datalayer.jobs import claims, rows
 from datalayer.jobs.checkpoints import Checkpoints
 from datalayer.jobs.kinds import Kind
@@ -277,7 +277,7 @@ class Runner:
                 return "waiting", None, str(error)
             except DataLayerError as error:
                 logger.error("job %s (%s) failed: %s", job.id, job.kind, error, extra={"job_id": job.id})
-                return "failed", None, str(error)
+                return "failed", clean_json(error.result) if isinstance(error, JobFailed) else None, str(error)
             except Exception as error:
                 # The words of an unforeseen error may reveal what its reader must not know.
                 logger.exception("job %s (%s) failed", job.id, job.kind, extra={"job_id": job.id})

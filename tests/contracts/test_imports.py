@@ -191,6 +191,10 @@ async def test_an_import_changes_nothing_in_threads_of_others(layer: ChainlitLay
         (b"PK\x05\x06" + bytes(18), "known format"),
         (b'{"mapping": 1}', "known format"),
         (b"", "known format"),
+        (zipped({"export.zip": zipped({"conversations.json": []})}), "another ZIP in it: export.zip"),
+        (zipped({"conversations.json": []})[:-30], "ZIP without its end"),
+        (zipped({"Takeout/MyActivity.html": b"<html>"}), "JSON"),
+        (b"\xef\xbb\xbf <!DOCTYPE html>", "JSON"),
     ],
 )
 async def test_what_is_not_safe_or_not_known_is_refused(

@@ -8,9 +8,9 @@ import httpx
 from tests.support.pages import Element, read_page
 
 
-async def page_at(browser: httpx.AsyncClient, address: str) -> Element:
+async def page_at(browser: httpx.AsyncClient, address: str, *, language: str | None = None) -> Element:
     """The page. Fails if it would run a script from its content."""
-    answer = await browser.get(address)
+    answer = await browser.get(address, headers={} if language is None else {"Accept-Language": language})
     assert answer.status_code == 200, answer.text[:300]
     policy = answer.headers["content-security-policy"]
     assert "script-src 'self';" in policy and "default-src 'none'" in policy

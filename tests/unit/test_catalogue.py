@@ -17,7 +17,7 @@ from threadkeeper.language.negotiation import LANGUAGES, MESSAGES, about, langua
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(file.stem for file in (MESSAGES / "en-US").glob("*.json") if file.stem != "language")
 # The first argument of these is a key.
-SAY = ("say", "Notice", "AttachmentRefused", "InvalidInput")
+SAY = ("say", "Notice", "AttachmentRefused", "InvalidInput", "BadPackage", "BadConversation", "Reason")
 # Beginnings of keys of which the code builds the whole key from two values.
 BUILT = ("kind_", "limit_nearly_")
 

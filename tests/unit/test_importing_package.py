@@ -25,6 +25,7 @@ from threadkeeper.importing.package import DEEPEST, BadPackage, Package
 from threadkeeper.importing.readers import gemini as of_gemini
 from threadkeeper.importing.readers.gemini import Gemini
 from threadkeeper.importing.readers.threadkeeper import Threadkeeper
+from threadkeeper.importing.reasons import Reason
 from threadkeeper.importing.tree import tree_of
 from threadkeeper.jobs.imports import KEPT_SECONDS, _make_room
 
@@ -121,7 +122,9 @@ def test_a_takeout_with_a_thread_that_is_too_large_gives_the_others(
     monkeypatch.setattr(package, "LARGEST_RECORD", 1_000)
     large, small = Threadkeeper().read(read, ["manifest.json"])
     assert isinstance(large, Unreadable)
-    assert (large.name, "rows" in large.reason) == ("a/", True)
+    many = Reason("import_reason_large_rows", {"most": 0})
+    assert (large.name, large.reason) == ("a/", Reason("import_reason_unreadable", {"reason": many}))
+    assert Reason.of_json(large.reason.as_json()) == large.reason, "as a job stores it"
     assert isinstance(small, Conversation)
     assert len(small.messages) == 3
 

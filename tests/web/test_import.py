@@ -61,7 +61,9 @@ async def test_a_history_is_looked_through_and_imported(
     assert (rows["Could not be read"], rows["From – to"]) == ("1", "2025-03-01 – 2025-03-01")
     assert (rows["Messages"], rows["Thoughts"], rows["Files and pictures"], rows["Votes"]) == ("7", "1", "1", "2")
     assert "Files that the export does not have: 1" in looked.text
-    assert "Broken It has no messages" in looked.one("details").text
+    assert "Broken It has no id, or no list of messages." in looked.one("details").text
+    german = await page_at(uma, ADDRESS, language="de")
+    assert "Es hat keine Kennung" in german.all("section", id="state")[0].one("details").text
     assert "chats <b>.zip" in looked.one("h2").text
     assert await of_user(layer, people["user"]) == [], "nothing is stored yet"
     (job,) = (await layer.list_jobs()).jobs
@@ -110,6 +112,8 @@ async def test_what_cannot_be_imported_is_said(
     layer.run_jobs(TIMES)
     await uploaded(uma, path)
     assert "Nothing in the file is in a known format." in (await state(uma, "could not be imported")).text
+    german = await page_at(uma, ADDRESS, language="de")
+    assert "Nichts in der Datei hat ein bekanntes Format." in german.all("section", id="state")[0].text
     assert [one async for one in layer.blobs.list("imports/")] == [], "nor is what was cancelled before kept"
     page = await page_at(uma, ADDRESS)
     token = page.all("input", name="form_token")[0].attributes["value"]

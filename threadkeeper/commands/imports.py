@@ -9,7 +9,6 @@ from rich.progress import TextColumn
 from datalayer import User, acting_as
 from datalayer.accounts.accounts import Accounts
 from datalayer.accounts.shared_threads import SharedThreads
-from datalayer.errors import sentence
 from datalayer.imports.imports import Imports
 from datalayer.takeout.archive import is_takeout
 from threadkeeper.commands.takeouts import import_takeout
@@ -87,7 +86,7 @@ def import_history(
     try:
         report, left = with_layer(_Store, settings, work, files=True, new=True, patience_seconds=_PATIENCE_SECONDS)
     except BadPackage as error:
-        end(sentence(error), 1)
+        end(str(error), 1)
     except OSError as error:
         end(f"Cannot read {error.filename or files[0]}: {error.strerror}.", 1)
     for line in lines_of(report, is_dry_run=dry_run):

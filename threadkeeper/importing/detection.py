@@ -32,4 +32,10 @@ def reader_of(package: Package, *, by_day: bool = False) -> tuple[Reader, list[s
         entries = [name for name, shape in package.shapes.items() if reader.recognizes(shape)]
         if entries:
             return (Gemini(by_day) if isinstance(reader, Gemini) else reader), entries
-    raise BadPackage("nothing in the file is in a known format")
+    inner = next((name for name in package.names if name.lower().endswith(".zip")), None)
+    if inner is not None:
+        raise BadPackage("import_reason_zip_in_zip", name=inner)
+    if any(name.lower().endswith((".html", ".htm")) for name in package.names) or package.is_markup:
+        # As Google Takeout gives it if nothing else was chosen.
+        raise BadPackage("import_reason_html")
+    raise BadPackage("import_reason_unknown_format")

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datalayer import ImportedThread, InvalidRecord, User
-from datalayer.errors import sentence
 from datalayer.thought import THOUGHT_TYPE
 from threadkeeper.importing.arranging import Ids, arrange
 from threadkeeper.importing.detection import reader_of
 from threadkeeper.importing.files import Opener, opener_of
 from threadkeeper.importing.model import Conversation, Read, Unreadable
 from threadkeeper.importing.package import BadPackage, Package
+from threadkeeper.importing.reasons import Reason
 from threadkeeper.importing.values import LONGEST_SHOWN_NAME, UNKNOWN_FORM, unknown_form
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,9 @@ class Report:
             "new": self.new,
             "existing": self.existing,
             "failed": self.failed,
-            "failures": [{"name": one.name, "reason": one.reason} for one in self.failures],
+            "failures": [
+                {"name": one.name, "reason": str(one.reason), "message": one.reason.as_json()} for one in self.failures
+            ],
             "counts": dict(self.counts),
             "left_out": dict(self.left_out),
             "oldest": self.oldest,
@@ -154,8 +156,11 @@ class _Import:
             thread = await asyncio.to_thread(self._arranged, one)
             is_own = one.own_id is not None and bool(await self._store.names_of_threads([one.own_id]))
             is_new = not self._dry_run and not is_own and await self._store.import_thread(thread)
-        except (BadPackage, InvalidRecord) as error:
-            self.report.fail(Unreadable(name, sentence(error)))
+        except BadPackage as error:
+            self.report.fail(Unreadable(name, error.reason))
+            return
+        except InvalidRecord as error:
+            self.report.fail(Unreadable(name, Reason("import_reason_not_stored", {"detail": str(error)})))
             return
         except UNKNOWN_FORM as error:
             logger.warning("a conversation of an import was left out", exc_info=True, extra={"thread_id": thread_id})

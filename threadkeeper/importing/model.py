@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from threadkeeper.importing.reasons import Reason, Unread
+
 Kind: TypeAlias = Literal["question", "answer", "thought", "tool", "hidden"]
 """`hidden` messages only connect others: what a chat does not show either."""
 
 
-class BadConversation(Exception):
-    """The conversation cannot be read. Its text is a sentence for the user."""
+class BadConversation(Unread):
+    """The conversation cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,10 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A conversation that cannot be read: what is known of its name, and why, as a sentence."""
+    """A conversation that cannot be read: what is known of its name, and why."""
 
     name: str
-    reason: str
+    reason: Reason
 
 
 Read: TypeAlias = Conversation | Unreadable

@@ -16,6 +16,8 @@ from typing import IO, Any, TypeAlias
 
 import ijson
 
+from threadkeeper.importing.reasons import Unread
+
 MOST_ENTRIES = 200_000
 MOST_BYTES = 64 * 1024**3
 """Of all entries together, unpacked."""
@@ -29,6 +31,8 @@ _MOST_PATHS = 64 * 1024 * 1024
 # Of a ZIP's list of entries, which `zipfile` has whole in memory: a third of a kilobyte for each.
 _MOST_LISTED = 64 * 1024 * 1024
 _ENTRY_MARK = b"PK\x01\x02"
+# With which a ZIP begins.
+_ZIP_MARK = b"PK\x03\x04"
 _ZIP64_END = 76
 _LOOKED_AT = 2 * 1024 * 1024
 _DEEPEST_PATH = 5
@@ -40,14 +44,12 @@ _BOM = b"\xef\xbb\xbf"
 _STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 _NO_BRACKETS = bytes(byte for byte in range(256) if not _STEPS[byte])
 
-_TOO_MANY = f"the export has more than {MOST_ENTRIES} entries"
-
 Shape: TypeAlias = frozenset[str]
 """The paths of the keys at the beginning of a JSON file, as in `item.mapping`; `item` is a record of an array."""
 
 
-class BadPackage(Exception):
-    """The file cannot be read, or is not safe to read. Its text is a sentence."""
+class BadPackage(Unread):
+    """The file cannot be read, or is not safe to read."""
 
 
 class Package:
@@ -69,7 +71,9 @@ class Package:
                 if is_archive:
                     self._add_archive(path)
                 else:
-                    path.open("rb").close()
+                    with path.open("rb") as stream:
+                        if stream.read(len(_ZIP_MARK)) == _ZIP_MARK:
+                            raise BadPackage("import_reason_cut_zip")
                     self._entries.setdefault(path.name, path)
             self._check_total()
         except BaseException:
@@ -120,6 +124,14 @@ class Package:
             found.setdefault("/".join(name.rsplit("/", 2)[-2:]), name)
         return found
 
+    @property
+    def is_markup(self) -> bool:
+        """Whether it is one file that begins as a web page does."""
+        if len(self._entries) != 1:
+            return False
+        with self.open(self.names[0]) as stream:
+            return _without_bom(stream.read(1024)).lstrip()[:1] == b"<"
+
     def check_record(self, names: Iterable[str]) -> None:
         """Of one conversation that is in several entries: of those that exist.
 
@@ -127,7 +139,7 @@ class Package:
             BadPackage: together they are too large.
         """
         if sum(self.size(name) for name in names if name in self) > LARGEST_RECORD:
-            raise BadPackage(f"its rows have more than {LARGEST_RECORD // 1024**2} MiB")
+            raise BadPackage("import_reason_large_rows", most=LARGEST_RECORD // 1024**2)
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -162,7 +174,7 @@ class Package:
             BadPackage: it cannot be read, or is too large.
         """
         if self.size(name) > LARGEST_OBJECT:
-            raise BadPackage(f"{name} is too large")
+            raise BadPackage("import_reason_large_file", name=name, most=LARGEST_OBJECT // 1024**2)
         return next(self.records(name, ""), None)
 
     def _shape(self, name: str) -> Shape:
@@ -191,23 +203,23 @@ class Package:
             name, packed = info.filename, packed + info.compress_size
             shown = ascii(name[:80])
             if name.startswith("/") or "\\" in name or ".." in name.split("/"):
-                raise BadPackage(f"the archive has an entry with a forbidden name: {shown}")
+                raise BadPackage("import_reason_entry_name", name=shown)
             if info.flag_bits & _ENCRYPTED:
-                raise BadPackage(f"the archive's entry {shown} is encrypted")
+                raise BadPackage("import_reason_entry_encrypted", name=shown)
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise BadPackage(f"the archive's entry {shown} is compressed with an unsupported method")
+                raise BadPackage("import_reason_entry_method", name=shown)
             if info.file_size > max(_SMALL_BYTES, info.compress_size * _MOST_SHRUNK):
-                raise BadPackage(f"the archive's entry {shown} expands too much when unpacked")
+                raise BadPackage("import_reason_entry_expands", name=shown)
             if not info.is_dir():
                 self._entries.setdefault(name, (archive, info))
         if packed > path.stat().st_size:
-            raise BadPackage("the archive's entries overlap")
+            raise BadPackage("import_reason_entries_overlap")
 
     def _check_total(self) -> None:
         if len(self._entries) > MOST_ENTRIES:
-            raise BadPackage(_TOO_MANY)
+            raise BadPackage("import_reason_many_entries", most=MOST_ENTRIES)
         if sum(map(self.size, self._entries)) > MOST_BYTES:
-            raise BadPackage(f"the export has more than {MOST_BYTES // 1024**3} GiB when unpacked")
+            raise BadPackage("import_reason_large_export", most=MOST_BYTES // 1024**3)
 
 
 def _check_list(path: Path) -> None:
@@ -227,7 +239,7 @@ def _check_list(path: Path) -> None:
             entries = stream.read(size + _ZIP64_END).count(_ENTRY_MARK)
             if entries <= MOST_ENTRIES:
                 return
-    raise BadPackage(_TOO_MANY)
+    raise BadPackage("import_reason_many_entries", most=MOST_ENTRIES)
 
 
 class _Levelled:
@@ -255,7 +267,7 @@ class _Counted(_Levelled):
         chunk = self._stream.read(size)
         self._count += len(chunk)
         if self._count > self._most:
-            raise BadPackage(f"a record has more than {self._most // 1024**2} MiB")
+            raise BadPackage("import_reason_large_record", most=self._most // 1024**2)
         return self._followed(chunk)
 
     def start_again(self) -> None:
@@ -321,7 +333,7 @@ class _Levels:
         # Most chunks need no look at their brackets one by one.
         depths = accumulate(map(_STEPS.__getitem__, brackets), initial=self._depth)
         if self._depth + opened > most and max(depths) > most:
-            raise BadPackage("its values are nested too deeply")
+            raise BadPackage("import_reason_deep")
         self._depth += 2 * opened - len(brackets)
 
 
@@ -335,6 +347,11 @@ def readable(name: str) -> Iterator[None]:
     try:
         yield
     except ijson.JSONError as error:
-        raise BadPackage(f"{name} is not valid JSON: {error}") from None
+        raise BadPackage("import_reason_not_json", name=name, detail=_line(error)) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
-        raise BadPackage(f"{name} is damaged: {error}") from None
+        raise BadPackage("import_reason_damaged", name=name, detail=_line(error)) from None
+
+
+def _line(error: Exception) -> str:
+    """The words of an error in one line. Those of ijson have some of the file, which may move a terminal's cursor."""
+    return " ".join("".join(one if one.isprintable() else " " for one in str(error)).split()).rstrip(".")

@@ -7,6 +7,7 @@ from typing import Any
 
 from threadkeeper.importing.model import BadConversation, Conversation, Message, Read, Unreadable
 from threadkeeper.importing.package import BadPackage, Package
+from threadkeeper.importing.reasons import Reason
 
 # A larger number of seconds is one of milliseconds.
 _MOST_SECONDS = 10**11
@@ -50,12 +51,12 @@ def each(package: Package, entry: str, prefix: str, read: Callable[[Any], Conver
         for at, record in enumerate(package.records(entry, prefix), 1):
             yield from one(record, f"{entry} #{at}", read)
     except BadPackage as error:
-        yield Unreadable(entry, f"The rest of this file cannot be read: {error}.")
+        yield Unreadable(entry, Reason("import_reason_rest", {"reason": error.reason}))
 
 
-def unknown_form(error: Exception) -> str:
+def unknown_form(error: Exception) -> Reason:
     """The reason of a conversation that raised one of `UNKNOWN_FORM`."""
-    return f"It has an unknown form ({type(error).__name__}: {error})."
+    return Reason("import_reason_unknown_form", {"detail": f"{type(error).__name__}: {error}"})
 
 
 def one(record: Any, name: str, read: Callable[[Any], Conversation | None]) -> Iterator[Read]:
@@ -63,7 +64,7 @@ def one(record: Any, name: str, read: Callable[[Any], Conversation | None]) -> I
     try:
         found = read(record)
     except BadConversation as error:
-        yield Unreadable(_name_of(record) or name, str(error))
+        yield Unreadable(_name_of(record) or name, error.reason)
     except UNKNOWN_FORM as error:
         yield Unreadable(_name_of(record) or name, unknown_form(error))
     else:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from datalayer import BlobNotFound, JobContext, JobFailed
-from datalayer.errors import sentence
 from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage
 from threadkeeper.importing.report import expired_before
@@ -31,6 +30,8 @@ _LEFT_SECONDS = 3600.0
 IMPORTS_AT_ONCE = 1
 """Each reads with the CPU of one core."""
 _PREFIX = "import-"
+REASON = "reason"
+"""The key in the result of a job that failed, of the reason as data."""
 GONE = "gone"
 """The error of a job whose upload was deleted."""
 
@@ -76,7 +77,7 @@ def register_imports(layer: "ChainlitLayer", copies: Path, retention_days: int |
             except BadPackage as error:
                 # Nobody can use it.
                 await layer.file_deleter.delete([key], None)
-                raise JobFailed(sentence(error)) from error
+                raise JobFailed(str(error), {REASON: error.reason.as_json()}) from error
         await context.progress(report.conversations + report.failed, report.conversations + report.failed)
         if not context.arguments["dry_run"]:
             # Not at once: if this process dies before the end is stored, the job begins again.

@@ -101,7 +101,7 @@ class _Walk:
         nodes = record.get("mapping")
         own_id = text(record.get("conversation_id")) or text(record.get("id"))
         if not isinstance(nodes, dict) or not nodes:
-            raise BadConversation("It has no messages: `mapping` is missing or empty.")
+            raise BadConversation("import_reason_no_messages")
         if not own_id:
             # Old exports have no id; the first node is as old as the conversation.
             own_id = next(iter(nodes))

@@ -33,7 +33,7 @@ class Claude:
 def _conversation(package: Package, record: Mapping[str, Any]) -> Conversation | None:
     listed = record.get("chat_messages", record.get("messages"))
     if not isinstance(listed, list):
-        raise BadConversation("It has no list of messages.")
+        raise BadConversation("import_reason_no_messages")
     if not listed:
         return None
     found = Conversation(
@@ -44,7 +44,7 @@ def _conversation(package: Package, record: Mapping[str, Any]) -> Conversation |
         is_pinned=record.get("is_starred") is True,
     )
     if not found.id:
-        raise BadConversation("It has no id.")
+        raise BadConversation("import_reason_no_messages")
     before = None
     for at, one in enumerate(map(mapping, listed)):
         # Old exports have neither ids nor parents: their messages follow each other.

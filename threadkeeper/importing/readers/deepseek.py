@@ -28,7 +28,7 @@ def _conversation(record: Mapping[str, Any]) -> Conversation:
     nodes = {key: mapping(node) for key, node in mapping(record.get("mapping")).items()}
     own_id = text(record.get("id"))
     if not nodes or not own_id:
-        raise BadConversation("It has no id, or no messages.")
+        raise BadConversation("import_reason_no_messages")
     found = Conversation(
         own_id, text(record.get("title")), moment(record.get("inserted_at")), moment(record.get("updated_at"))
     )

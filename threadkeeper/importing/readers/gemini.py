@@ -17,6 +17,7 @@ from typing import Any
 from threadkeeper.importing.files import entry_attachment
 from threadkeeper.importing.model import Attachment, BadConversation, Conversation, Message, Read, Unreadable
 from threadkeeper.importing.package import LARGEST_RECORD, BadPackage, Package, Shape
+from threadkeeper.importing.reasons import Reason
 from threadkeeper.importing.values import each, items, mapping, moment, text
 
 _ENGLISH = "Prompted "
@@ -77,7 +78,7 @@ def _conversation(package: Package, words: str, given: Any) -> Conversation:
     record = mapping(given)
     title, at = text(record.get("title")), moment(record.get("time"))
     if not title:
-        raise BadConversation("It has no title, which is where the question would be.")
+        raise BadConversation("import_reason_no_question")
     own_id = f"{text(record.get('time'))} {hashlib.sha256(title.encode('utf-8', 'replace')).hexdigest()[:16]}"
     found = Conversation(own_id, created_at=at, updated_at=at)
     answers = [text(mapping(one).get("html")) for one in items(record.get("safeHtmlItem"))]
@@ -112,7 +113,7 @@ def _days(found: Iterator[Read]) -> Iterator[Read]:
             else:
                 listed.clear()
         if size > LARGEST_RECORD:
-            yield Unreadable(day, f"The day has more than {LARGEST_RECORD // 1024**2} MiB.")
+            yield Unreadable(day, Reason("import_reason_large_day", {"most": LARGEST_RECORD // 1024**2}))
             continue
         # An export that is not sorted has a day in several places.
         whole = Conversation(day if times[day] == 1 else f"{day} #{times[day]}", day)

@@ -12,6 +12,7 @@ from typing import Any
 from threadkeeper.importing.files import entry_attachment
 from threadkeeper.importing.model import Attachment, Conversation, Message, Read, Source, Unreadable, Vote
 from threadkeeper.importing.package import BadPackage, Package, Shape
+from threadkeeper.importing.reasons import Reason
 from threadkeeper.importing.values import chain, items, mapping, moment, one, text
 
 
@@ -26,7 +27,7 @@ class LeChat:
             try:
                 record = package.object(entry)
             except BadPackage as error:
-                yield Unreadable(entry, f"The file cannot be read: {error}.")
+                yield Unreadable(entry, Reason("import_reason_unreadable", {"reason": error.reason}))
                 continue
             yield from one(record, entry, partial(_conversation, package, entry))
 

@@ -31,7 +31,7 @@ def _conversation(package: Package, record: Mapping[str, Any]) -> Conversation |
     listed = record.get("messages", record.get("messagesTree"))
     own_id = text(record.get("conversationId"))
     if not own_id or not isinstance(listed, list):
-        raise BadConversation("It has no id, or no list of messages.")
+        raise BadConversation("import_reason_no_messages")
     if not listed:
         return None
     found = Conversation(

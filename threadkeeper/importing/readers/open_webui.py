@@ -44,7 +44,7 @@ def _conversation(record: Mapping[str, Any]) -> Conversation | None:
     listed: Sequence[Any] = [*mapping(history.get("messages")).values()] or items(chat.get("messages"))
     own_id = text(record.get("id")) or text(chat.get("id"))
     if not chat or not own_id:
-        raise BadConversation("It has no chat, or no id.")
+        raise BadConversation("import_reason_no_messages")
     if not listed:
         return None
     found = Conversation(

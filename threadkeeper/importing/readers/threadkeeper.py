@@ -26,6 +26,7 @@ from threadkeeper.importing.model import (
     Vote,
 )
 from threadkeeper.importing.package import BadPackage, Package, Shape
+from threadkeeper.importing.reasons import Reason
 from threadkeeper.importing.values import each, items, mapping, moment, number, one, text
 
 FORMAT = "threadkeeper-threads"
@@ -64,8 +65,11 @@ def _takeout(package: Package, entry: str) -> Iterator[Read]:
             steps, elements, votes, changes, versions = (
                 [mapping(row) for row in package.lines(f"{folder}{name}.jsonl")] for name in _ROWS
             )
-        except (BadPackage, KeyError) as error:
-            yield Unreadable(folder, f"It cannot be read: {error}.")
+        except BadPackage as error:
+            yield Unreadable(folder, Reason("import_reason_unreadable", {"reason": error.reason}))
+            continue
+        except KeyError as error:
+            yield Unreadable(folder, Reason("import_reason_no_entry", {"name": str(error.args[0])}))
             continue
         own = thread.get("userId")
         cast = {row.get("forId"): row for row in votes if row.get("userId") == own}
@@ -81,7 +85,7 @@ def _takeout(package: Package, entry: str) -> Iterator[Read]:
 def _conversation(record: Mapping[str, Any], package: Package | None = None) -> Conversation | None:
     own_id = text(record.get("id"))
     if not own_id or not isinstance(record.get("steps"), list):
-        raise BadConversation("It has no id, or no steps.")
+        raise BadConversation("import_reason_no_messages")
     steps = sorted(map(mapping, record["steps"]), key=lambda step: (text(step.get("createdAt")), text(step.get("id"))))
     found = Conversation(
         own_id,

@@ -149,6 +149,6 @@ def _shown(job: Job) -> ShownImport:
         ended_at=job.ended_at,
         done=job.done,
         total=job.total,
-        report=job.result,
+        report=job.result if job.state == "done" else None,
         error="The upload was deleted." if job.error == GONE else job.error,
     )

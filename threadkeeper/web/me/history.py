@@ -10,7 +10,8 @@ from starlette.datastructures import UploadFile
 from datalayer import Job
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_time, utc_now
-from threadkeeper.jobs.imports import GONE, IMPORT, KEPT_SECONDS
+from threadkeeper.importing.reasons import Reason
+from threadkeeper.jobs.imports import GONE, IMPORT, KEPT_SECONDS, REASON
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.me.uploaded_exports import (
     LARGEST_BYTES,
@@ -67,6 +68,8 @@ async def read_import(*, request: Request, person: LoggedIn, layer: Layer, pages
         "ends": ends,
         "counted": COUNTED,
         "source": NAMES.get(job.result["source"], "") if job is not None and job.state == "done" else "",
+        "reason_of": Reason.of_json,
+        "failure": (job.result or {}).get(REASON) if job is not None and job.state == "failed" else None,
         "largest": LARGEST_GB,
     }
     return pages.page(request, "me/import.html", values, person=person, zone=zone)
