@@ -106,6 +106,8 @@ async def test_what_cannot_be_imported_is_said(
     path.write_bytes(b"no export")
     await uploaded(uma, path)
     waiting = await state(uma, "Your file is being looked through.")
+    (place,) = (await page_at(uma, ADDRESS)).all("section", id="upload")
+    assert (place.all("form"), "data-made" in place.attributes) == ([], True), "the form comes without loading the page"
     assert (await uploaded_again(uma, path)).status_code == 400, "one at a time"
     assert (await sent(uma, waiting)).status_code == 303
     assert "The import was cancelled." in (await state(uma, "cancelled")).text
@@ -114,6 +116,7 @@ async def test_what_cannot_be_imported_is_said(
     assert "Nothing in the file is in a known format." in (await state(uma, "could not be imported")).text
     german = await page_at(uma, ADDRESS, language="de")
     assert "Nichts in der Datei hat ein bekanntes Format." in german.all("section", id="state")[0].text
+    assert (await page_at(uma, ADDRESS)).all("section", id="upload")[0].all("form")
     assert [one async for one in layer.blobs.list("imports/")] == [], "nor is what was cancelled before kept"
     page = await page_at(uma, ADDRESS)
     token = page.all("input", name="form_token")[0].attributes["value"]
