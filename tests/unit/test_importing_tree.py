@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datalayer import ImportedThread
-from tests.support.exports import gemini
+from tests.support.exports import PNG, chatgpt, gemini, zipped
 from threadkeeper.conversation.versions import Version, versions_of
 from threadkeeper.importing.arranging import Ids, arrange
 from threadkeeper.importing.detection import reader_of
 from threadkeeper.importing.model import Attachment, Conversation, Kind, Message
 from threadkeeper.importing.package import Package
+from threadkeeper.importing.readers.chatgpt import ChatGPT
 from threadkeeper.importing.readers.gemini import common_words
 
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
@@ -134,3 +135,24 @@ def test_gemini_can_be_a_thread_a_day(tmp_path: Path) -> None:
     assert [one.text for one in days[1].messages if one.kind == "question"] == [
         *("Frage 2", "Frage 1", "Frage 0", "Ohne Antwort", "Und nachts?"),
     ]
+
+
+def test_what_a_program_printed_stays_when_it_draws_a_picture_too(tmp_path: Path) -> None:
+    drawn = {"messages": [{"message_type": "image", "image_url": "file-service://file-Plot"}]}
+    nodes = {
+        **chatgpt.node("call", None, "assistant", {"content_type": "code", "text": "plot()"}, 1, recipient="python"),
+        **chatgpt.node(
+            *("run", "call", "tool", {"content_type": "execution_output", "text": "12"}, 2),
+            name="python",
+            aggregate_result=drawn,
+        ),
+    }
+    path = tmp_path / "export.zip"
+    path.write_bytes(zipped({"c.json": [chatgpt.conversation("c", "Plot", 0, nodes, "run")], "file-Plot.dat": PNG}))
+    package = Package([path])
+    (found,) = ChatGPT().read(package, ["c.json"])
+    package.close()
+    assert isinstance(found, Conversation)
+    run, picture = found.messages
+    assert (run.kind, run.input, run.text) == ("tool", "plot()", "12")
+    assert (picture.kind, picture.text, len(picture.files)) == ("answer", "", 1)

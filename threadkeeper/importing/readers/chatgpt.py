@@ -95,6 +95,8 @@ class _Walk:
     export: _Export
     record: Mapping[str, Any]
     left_out: Counter[str] = field(default_factory=Counter)
+    printed: dict[str, str] = field(default_factory=dict)
+    """What a program printed that made pictures, too, by the key of the node."""
 
     def conversation(self) -> Conversation:
         record = self.record
@@ -136,6 +138,9 @@ class _Walk:
             if is_result and before.input and not before.text and before.name == one.name:
                 # The call and its result are one run of a tool.
                 before.text, before.is_error, one.kind = one.text, one.is_error, "hidden"
+            elif before.input and not before.text and key in self.printed:
+                # The pictures stay a message of their own, which the chat shows.
+                before.text = self.printed[key]
         return list(made.values())
 
     def _message(self, key: str, node: Mapping[str, Any]) -> Message:
@@ -164,8 +169,10 @@ class _Walk:
         elif role == "tool" and not one.files:
             one.kind, one.name, one.is_error = "tool", text(author.get("name")), kind == "system_error"
         elif role == "tool":
-            # Pictures of a tool are shown in the chat, and its words are for the model.
+            # Pictures of a tool are shown in the chat, and its words are for the model, but not what a program printed.
             one.text = ""
+            if kind == "execution_output":
+                self.printed[key] = said
         elif recipient != "all":
             one.kind, one.name, one.input, one.text = "tool", recipient, said, ""
         if one.kind == "answer":
