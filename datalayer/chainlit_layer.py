@@ -176,18 +176,34 @@ class ChainlitLayer(
         Raises:
             InvalidRecord: the cursor or the limit is not valid.
         """
-        actor, known = acting_user.get(), known_id(user_id)
-        if limit < 1:
-            raise InvalidRecord("`limit` must be at least 1")
-        after = None if cursor is None else tuple(cursors.decode(cursor, clean_text, known_id))
+        actor, known, after = acting_user.get(), known_id(user_id), _place(cursor, limit)
         if known is None:
             return [], None
         await self._writer.settled()
-        # One more than requested shows whether there is a next page.
-        found = await steps.favorites(self.database, known, actor=actor, most=limit + 1, after=cast(Any, after))
-        page = [cast(StepDict, step_dict_of(step, vote)) for step, vote in found[:limit]]
-        last = found[limit - 1][0] if len(found) > limit else None
-        return page, None if last is None else cursors.encode(last["createdAt"] or "", last["id"])
+        found = await steps.favorites(self.database, known, actor=actor, most=limit + 1, after=after)
+        return _page([cast(StepDict, step_dict_of(step, vote)) for step, vote in found], limit)
+
+    async def page_of_messages(
+        self, thread_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> tuple[list[StepDict], str | None]:
+        """A page of the questions and answers of a thread, newest first, and the cursor of the next one.
+
+        Notices and errors are left out, and so are votes.
+
+        Args:
+            thread_id: a thread of the acting user; in another one, there are none.
+            cursor: that of the page before.
+            limit: at most so many, at least 1.
+
+        Raises:
+            InvalidRecord: the cursor or the limit is not valid.
+        """
+        known, after = known_id(thread_id), _place(cursor, limit)
+        if known is None:
+            return [], None
+        await self._writer.settled(known)
+        found = await steps.said(self.database, known, actor=acting_user.get(), most=limit + 1, after=after)
+        return _page([cast(StepDict, step_dict_of(step, None)) for step in found], limit)
 
     async def has_message(self, thread_id: str, step_id: str) -> bool:
         """Whether a thread of the acting user has this question or answer."""
@@ -205,3 +221,23 @@ class ChainlitLayer(
         if values is None:
             return None
         return cast(ElementDict, element_dict_of(dict(zip(ELEMENT_COLUMNS, values, strict=True)), self._file_url))
+
+
+def _place(cursor: str | None, limit: int) -> tuple[str, str] | None:
+    """The time and the id of the last step of the page before.
+
+    Raises:
+        InvalidRecord: the cursor or the limit is not valid.
+    """
+    if limit < 1:
+        raise InvalidRecord("`limit` must be at least 1")
+    if cursor is None:
+        return None
+    moment, last = cursors.decode(cursor, clean_text, known_id)
+    return moment, last
+
+
+def _page(found: list[StepDict], limit: int) -> tuple[list[StepDict], str | None]:
+    """The page, and the cursor of the next one. One step more than `limit` shows that there is one."""
+    last = found[limit - 1] if len(found) > limit else None
+    return found[:limit], None if last is None else cursors.encode(last["createdAt"] or "", last["id"])

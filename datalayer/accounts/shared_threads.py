@@ -1,5 +1,6 @@
 """Shared threads: the acting user's own, and those of others, which every logged-in user may read and copy."""
 
+import uuid
 from collections.abc import Collection
 
 from sqlalchemy import Text, cast, select
@@ -9,10 +10,12 @@ from datalayer.cleaning import clean_text, known_id
 from datalayer.errors import NotFound
 from datalayer.history import users
 from datalayer.history.copying import copy_thread
+from datalayer.history.threads import get as thread_of
 from datalayer.ownership import acting_user, may_write
 from datalayer.records.chat import SharedThread, ThreadHeading
 from datalayer.schema.chat import threads
 from datalayer.store import DataStore
+from datalayer.writes.repeats import repeatable
 
 MOST_SHARED = 500
 _MOST_NAMED = 500
@@ -54,14 +57,19 @@ class SharedThreads(DataStore):
         if thread is None or not isinstance(actor, str):
             raise NotFound(f"the thread {clean_text(str(thread_id))[:60]!r} does not exist for the acting user")
 
-        async def copy(connection: AsyncConnection) -> str:
+        copy_id = str(uuid.uuid4())
+
+        async def copy(connection: AsyncConnection) -> None:
             user = await users.acting(connection, actor)
             if user is None:
                 raise NotFound("the user was deleted")
-            made = await copy_thread(connection, thread.id, (user.id, user.identifier), shown_metadata=shown_metadata)
-            return made.thread_id
+            owner = (user.id, user.identifier)
+            await copy_thread(connection, thread.id, owner, shown_metadata=shown_metadata, copy_id=copy_id)
 
-        copy_id: str = await self._writer.submit(copy)
+        async def is_there(connection: AsyncConnection) -> bool:
+            return await thread_of(connection, copy_id) is not None
+
+        await self._writer.submit(repeatable(copy, is_there))
         self.search_indexer.note()
         self.answer_follower.note()
         return copy_id

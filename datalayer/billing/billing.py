@@ -5,7 +5,7 @@ Every user may read them. Only the system may change them; the application decid
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -98,6 +98,7 @@ class Billing(Limiting):
         models: Sequence[str] = (),
         forget: bool = False,
         dry_run: bool = True,
+        progressed: Callable[[Repricing], None] = lambda _done: None,
     ) -> Repricing:
         """Recalculate the costs of calls since a time, and change those that differ.
 
@@ -110,6 +111,7 @@ class Billing(Limiting):
             models: only calls that asked for one of these; all by default.
             forget: whether the cost of a call becomes unknown if no price matches; by default it keeps its cost.
             dry_run: whether to count only, without changes.
+            progressed: called after each step with what was found and done so far. What it raises ends the repricing.
 
         Raises:
             InvalidRecord: the time is missing, or a time is not valid.
@@ -137,6 +139,7 @@ class Billing(Limiting):
             if unlisted and forget and not dry_run:
                 await self._writer.submit(lambda connection, ids=unlisted: repricing.forget(connection, ids))  # type: ignore[misc]
             summary.add(calls, new, unlisted)
+            progressed(summary.repricing)
         return summary.repricing
 
     # Projects

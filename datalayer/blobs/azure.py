@@ -45,6 +45,7 @@ _WORDS = {
 # A service that does not speak the protocol of Data Lake, such as an account without a hierarchical namespace.
 _NOT_UNDERSTOOD = (400, 405, 501)
 _WRONG_SERVICE = "azure:// needs an account with a hierarchical namespace; for one without it use azure-blob://"
+_ENDPOINT = "Azure's endpoint must be an address such as https://ACCOUNT.dfs.core.windows.net"
 _PASSING = {"ConditionNotMet"}
 _MISSING = {"BlobNotFound", "PathNotFound", "SourcePathNotFound", "ResourceNotFound"}
 
@@ -84,9 +85,12 @@ class AzureAccount(Generic[Service]):
             raise ConfigurationError("give one of connection string, account key and SAS for Azure, not several")
         if options.azure_key and not _is_base64(options.azure_key):
             raise ConfigurationError("the account key for Azure is not valid: it must be base64")
-        endpoint = urlsplit(options.azure_endpoint or f"https://{account}.{kind}.core.windows.net")
+        try:
+            endpoint = urlsplit(options.azure_endpoint or f"https://{account}.{kind}.core.windows.net")
+        except ValueError:
+            raise ConfigurationError(_ENDPOINT) from None
         if endpoint.scheme not in ("http", "https") or not endpoint.hostname or endpoint.query:
-            raise ConfigurationError("Azure's endpoint must be an address such as https://ACCOUNT.dfs.core.windows.net")
+            raise ConfigurationError(_ENDPOINT)
         self._endpoint = endpoint.geturl()
 
     @property

@@ -41,19 +41,19 @@ async def copy_thread(
     thread_id: str,
     owner: tuple[str, str],
     *,
+    copy_id: str,
     title_ending: str = "",
     shown_metadata: Collection[str] | None = None,
     until: str | None = None,
-    copy_id: str | None = None,
 ) -> ThreadCopy:
     """Copy the thread for a user (id and identifier).
 
     Args:
+        copy_id: the id of the copy. Made before the queue gets the work, it tells whether a repeated copy is there.
         title_ending: appended to the title, unless the title ends with it already.
         shown_metadata: the keys of the steps' metadata that the user may see. The copy then gets no other metadata, and
             neither the tags nor the settings of the thread. None copies everything but the sharing.
         until: the id of a step: later steps, and their elements, are left out.
-        copy_id: the id of the copy; by default a new one.
 
     Raises:
         NotFound: there is no such thread, or no such step in it.
@@ -68,7 +68,7 @@ async def copy_thread(
     if until is not None:
         found = _until(found, until)
     new_ids: dict[str, str] = {row["id"]: str(uuid.uuid4()) for row in found}
-    copy_id, now = copy_id or str(uuid.uuid4()), utc_now()
+    now = utc_now()
     title, metadata = original["name"], original["metadata"] or {}
     if title and not title.endswith(title_ending):
         title += title_ending

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Select,
     Text,
     TextClause,
+    Tuple,
     and_,
     bindparam,
     delete,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
@@ -88,13 +90,51 @@ def _favorites(is_favorite: TextClause, actor: Actor, *, is_page: bool, behind: 
         .order_by(moment.desc(), steps.c.id.desc())
     )
     if behind:
-        place = tuple_(
-            bindparam("moment", type_=Text, required=True), bindparam("last", type_=Identifier, required=True)
-        )
-        found = found.where(tuple_(moment, steps.c.id) < place)
+        found = found.where(tuple_(moment, steps.c.id) < _place())
     if is_page:
         found = found.limit(bindparam("most", type_=Integer, required=True))
     return found
+
+
+async def said(
+    database: Database, thread_id: str, *, actor: Actor, most: int, after: tuple[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """The messages of a thread of the actor by column name, newest first, without notices and errors.
+
+    Args:
+        after: the time ("" without one) and the id of a step: only those behind it.
+    """
+    moment, last = after or (None, None)
+    rows = await database.fetch(
+        _said(type(database.dialect), kind_of(actor), behind=after is not None),
+        {"thread_id": thread_id, "actor": actor, "most": most, "moment": moment, "last": last},
+    )
+    return [dict(zip(SHOWN, row, strict=True)) for row in rows]
+
+
+@lru_cache
+def _said(dialect: type[Dialect], actor: Actor, *, behind: bool) -> Select[Any]:
+    # As in `_favorites`.
+    moment = func.coalesce(steps.c.createdAt, literal_column("''"))
+    found = (
+        select(*(steps.c[name] for name in SHOWN))
+        .join(threads, threads.c.id == steps.c.threadId)
+        .where(
+            steps.c.threadId == bindparam("thread_id", type_=Identifier, required=True),
+            steps.c.type.in_([literal_column("'user_message'"), literal_column("'assistant_message'")]),
+            steps.c.isError.is_not(true()),
+            func.coalesce(dialect.text_in(steps.c.metadata, "status"), "") != "notice",
+            writable_by(actor, threads.c.userIdentifier),
+        )
+        .order_by(moment.desc(), steps.c.id.desc())
+        .limit(bindparam("most", type_=Integer, required=True))
+    )
+    return found.where(tuple_(moment, steps.c.id) < _place()) if behind else found
+
+
+def _place() -> Tuple:
+    """The time and the id of the last step of a page."""
+    return tuple_(bindparam("moment", type_=Text, required=True), bindparam("last", type_=Identifier, required=True))
 
 
 async def is_message(database: Database, thread_id: str, step_id: str, *, actor: Actor) -> bool:

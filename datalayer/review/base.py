@@ -10,10 +10,12 @@ from datalayer.ownership import acting_user
 from datalayer.records.review import AnswerFilter
 from datalayer.review.access import REVIEWERS, Reviewer, demand
 from datalayer.store import DataStore
+from datalayer.writes.repeats import repeatable
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection, Reviewer], Awaitable[T]]
 """Work on a connection for the acting reviewer."""
+Check = Callable[[AsyncConnection], Awaitable[bool]]
 
 
 class ReviewStore(DataStore):
@@ -36,15 +38,21 @@ class ReviewStore(DataStore):
         """
         return await self.database.query(_checked(work, roles))
 
-    async def _write_as_reviewer(self, work: Work[T], roles: tuple[str, ...] = REVIEWERS) -> T:
+    async def _write_as_reviewer(
+        self, work: Work[T], roles: tuple[str, ...] = REVIEWERS, *, is_done: Check | None = None
+    ) -> T:
         """Queue a write that first checks the acting user's role, in its own transaction.
 
         The write is in the queue before the first await.
 
+        Args:
+            is_done: whether the write was made already, for one that is not the same if the queue repeats it.
+
         Raises:
             Forbidden: the acting user has none of the roles.
         """
-        result: T = await self._writer.submit(_checked(work, roles))
+        checked = _checked(work, roles)
+        result: T = await self._writer.submit(checked if is_done is None else repeatable(checked, is_done))
         return result
 
     async def _looked_through(self, which: AnswerFilter, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:

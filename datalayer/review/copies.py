@@ -22,14 +22,20 @@ _EXCERPT = 100
 
 
 async def take_over(
-    connection: AsyncConnection, thread_id: str, step_id: str | None, reviewer: tuple[str, str], title_ending: str
+    connection: AsyncConnection,
+    thread_id: str,
+    step_id: str | None,
+    reviewer: tuple[str, str],
+    title_ending: str,
+    *,
+    copy_id: str,
 ) -> ThreadOrigin:
-    """Copy the thread for the reviewer (id and identifier), and append the ending to its title.
+    """Copy the thread for the reviewer (id and identifier) under the given id, and append the ending to its title.
 
     Raises:
         NotFound: there is no such thread, or no such answer in it.
     """
-    copy = await copy_thread(connection, thread_id, reviewer, title_ending=title_ending)
+    copy = await copy_thread(connection, thread_id, reviewer, title_ending=title_ending, copy_id=copy_id)
     if step_id is not None and step_id not in copy.new_ids:
         raise NotFound(f"the thread {thread_id} has no answer {step_id}")
     origin = {

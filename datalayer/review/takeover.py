@@ -1,11 +1,13 @@
 """Copies of threads, in which reviewers work out better answers."""
 
+import uuid
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_id, clean_text, known_id
+from datalayer.history import threads
 from datalayer.history.copying import demand_shareable
 from datalayer.records.review import CopiedAnswer, ThreadOrigin
 from datalayer.review import access, audit, copies
@@ -40,17 +42,21 @@ class Takeovers(ReviewStore):
         known = clean_id(thread_id, "thread id")
         answer = None if step_id is None else clean_id(step_id, "step id")
         cleaned_purpose, ending = audit.clean_purpose(purpose, required=purpose_required), clean_text(title_ending)
+        copy_id = str(uuid.uuid4())
 
         async def copy(connection: AsyncConnection, reviewer: access.Reviewer) -> ThreadOrigin:
             who = reviewer.named
-            origin = await copies.take_over(connection, known, answer, who, ending)
+            origin = await copies.take_over(connection, known, answer, who, ending, copy_id=copy_id)
             subjects = await audit.subjects_of(connection, known, reviewer.id)
             copied = {"copy": origin.thread_id}
             await audit.note(connection, "take_over", who[1], subjects, purpose=cleaned_purpose, details=copied)
             return origin
 
+        async def is_there(connection: AsyncConnection) -> bool:
+            return await threads.get(connection, copy_id) is not None
+
         await self._writer.settled(known)
-        origin = await self._write_as_reviewer(copy)
+        origin = await self._write_as_reviewer(copy, is_done=is_there)
         self.search_indexer.note()
         return origin
 

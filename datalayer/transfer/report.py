@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field, fields
+from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +107,24 @@ class TransferReport:
         """The number of records that are not in the target as they are in the source."""
         return sum(one.problems for one in self.kinds().values())
 
-    def compare(self, again: "TransferReport") -> None:
-        """Add what a dry run after this run still finds to do."""
-        for name, counts in self.kinds().items():
-            left = again.kinds()[name]
-            counts.missing = left.stored + left.replaced
-            counts.differing = left.differing
+
+class Transfer(Protocol):
+    """Runs a transfer.
+
+    Args:
+        apply: copy, instead of counting what would be copied.
+        names: log each record that cannot be stored.
+    """
+
+    async def __call__(self, *, apply: bool, names: bool) -> TransferReport: ...
+
+
+async def compared(run: Transfer, *, apply: bool) -> TransferReport:
+    """The report of the transfer. If it was applied, a dry run adds what it still finds to do."""
+    report = await run(apply=apply, names=True)
+    if apply:
+        again = (await run(apply=False, names=False)).kinds()
+        for name, counts in report.kinds().items():
+            counts.missing = again[name].stored + again[name].replaced
+            counts.differing = again[name].differing
+    return report

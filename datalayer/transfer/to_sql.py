@@ -22,7 +22,7 @@ from datalayer.schema.chat import blob_deletions, deleted_threads, elements, fee
 from datalayer.transfer import item_rows
 from datalayer.transfer.files import Files
 from datalayer.transfer.item_rows import UNREADABLE, Row, favorite_of, name_of, with_favorite
-from datalayer.transfer.report import Counts, TransferReport
+from datalayer.transfer.report import Counts, TransferReport, compared
 from datalayer.transfer.sameness import alike_in
 from datalayer.transfer.sql_rows import MEANWHILE, SqlRows
 from datalayer.transfer.sql_threads import SqlThreads
@@ -364,11 +364,12 @@ async def to_sql(
     Raises:
         DataLayerError: the transfer stopped, and can be repeated.
     """
-    report = await ToSql(table, blobs, database, target_blobs, apply=apply, progressed=progressed).run()
-    if apply:
-        again = ToSql(table, blobs, database, target_blobs, apply=False, progressed=progressed, names=False)
-        report.compare(await again.run())
-    return report
+
+    async def run(*, apply: bool, names: bool) -> TransferReport:
+        transfer = ToSql(table, blobs, database, target_blobs, apply=apply, progressed=progressed, names=names)
+        return await transfer.run()
+
+    return await compared(run, apply=apply)
 
 
 def _kind_of(item: Item) -> str:

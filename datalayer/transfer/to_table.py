@@ -39,7 +39,7 @@ from datalayer.schema.chat import (
 from datalayer.transfer import not_moved, row_items
 from datalayer.transfer.files import Files
 from datalayer.transfer.item_rows import USER_ID, Row, name_of
-from datalayer.transfer.report import Counts, TransferReport
+from datalayer.transfer.report import Counts, TransferReport, compared
 from datalayer.transfer.table_items import Place, TableItems, is_same, place_of
 
 PAGE = 50
@@ -332,11 +332,12 @@ async def to_table(
     Raises:
         DataLayerError: the transfer stopped, and can be repeated.
     """
-    report = await ToTable(database, blobs, table, target_blobs, apply=apply, progressed=progressed).run()
-    if apply:
-        again = ToTable(database, blobs, table, target_blobs, apply=False, progressed=progressed, names=False)
-        report.compare(await again.run())
-    return report
+
+    async def run(*, apply: bool, names: bool) -> TransferReport:
+        transfer = ToTable(database, blobs, table, target_blobs, apply=apply, progressed=progressed, names=names)
+        return await transfer.run()
+
+    return await compared(run, apply=apply)
 
 
 async def _delete_nothing(_keys: Sequence[str], _thread_id: str) -> None:

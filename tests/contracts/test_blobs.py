@@ -678,6 +678,7 @@ class TestUrls:
             BlobOptions(azure_key="not base64"),
             BlobOptions(azure_endpoint="account.dfs.core.windows.net"),
             BlobOptions(azure_endpoint="https://host/?sig=x"),
+            BlobOptions(azure_endpoint="https://[host"),
         ],
     )
     def test_contradicting_options_are_refused(self, options: BlobOptions) -> None:

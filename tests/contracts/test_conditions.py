@@ -76,7 +76,15 @@ async def test_what_is_repeated_after_a_lost_answer_is_done_once(layer: Chainlit
     imported = datalayer.Thread(new_id(), user_identifier="alice")
     assert await layer.import_thread(datalayer.ImportedThread(imported))
     assert not await layer.import_thread(datalayer.ImportedThread(imported))
-    assert set(await listed(layer, owner)) == {thread_id, fork, imported.id}
+    with acting_as("alice"):
+        copy = await layer.copy_shared_thread(thread_id)
+    reviewer = await user_id(layer, "rita")
+    await layer.change_account("rita", role="reviewer", only_if=lambda found: found.role == "user")
+    with acting_as("rita"):
+        taken = await layer.take_over(thread_id)
+    assert await listed(layer, reviewer) == [taken.thread_id]
+    assert [one.action for one in (await layer.list_audit()).entries].count("take_over") == 1
+    assert set(await listed(layer, owner)) == {thread_id, fork, copy, imported.id}
     _, secret = await layer.invite("alice", seconds=60)
     assert (await layer.accept_invitation(secret, "hash")).identifier == "alice"
     with pytest.raises(NotFound):

@@ -158,6 +158,10 @@ async def favorites(alices: Belongings) -> Any:
     return (await alices.layer.page_of_favorites(alices.user))[0]
 
 
+async def messages(alices: Belongings) -> Any:
+    return (await alices.layer.page_of_messages(alices.thread))[0]
+
+
 async def folders(alices: Belongings) -> Any:
     with datalayer.acting_as("alice"):
         await alices.layer.organize_threads([alices.thread], add_tags=["a folder"])
@@ -179,6 +183,7 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "folders": folders,
     "get_favorite_steps": lambda a: a.layer.get_favorite_steps(a.user),
     "page_of_favorites": favorites,
+    "page_of_messages": messages,
     "has_message": lambda a: a.layer.has_message(a.thread, a.step["id"]),
     "get_call": lambda a: a.layer.get_call(a.call),
     "calls_of_step": lambda a: a.layer.calls_of_step(a.thread, a.step["id"]),

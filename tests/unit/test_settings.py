@@ -114,6 +114,11 @@ def test_settings_are_immutable() -> None:
         ),
         ("BLOB_URL", "/var/files", "BLOB_URL must start with file:///, azure://, azure-blob:// or s3://."),
         ("BLOB_URL", "s3://", "BLOB_URL must contain a bucket, as in s3://bucket."),
+        (
+            "BLOB_URL",
+            "s3://[bucket",
+            "BLOB_URL is not a valid URL (special characters in a password must be percent-encoded).",
+        ),
         ("S3_ENDPOINT_URL", "localhost:9000", "S3_ENDPOINT_URL must start with http:// or https://."),
         ("BLOB_URL", "file:///", "BLOB_URL must contain a folder, as in file:///path/to/folder."),
         ("OPENAI_BASE_URL", "localhost:1234/v1", "OPENAI_BASE_URL must start with http:// or https://."),

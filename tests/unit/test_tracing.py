@@ -52,7 +52,9 @@ def test_missing_packages_are_a_mistake_in_the_settings(monkeypatch: pytest.Monk
     [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL must be http/protobuf"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "OTEL_EXPORTER_OTLP_ENDPOINT must start with http://"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "OTEL_EXPORTER_OTLP_ENDPOINT must be an address"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[collector:4318", "OTEL_EXPORTER_OTLP_ENDPOINT must be an address"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://:43x8", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT must be an address"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "max_queue_size must be a positive integer"),
     ],
 )

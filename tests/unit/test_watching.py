@@ -15,10 +15,14 @@ from datalayer import StorageUnavailable
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.contracts.test_elements import text_element
 from tests.support.records import new_id, step, thread, user_id
+from threadkeeper.chat.providers.demo import DemoModel
+from threadkeeper.chat.wording import say
 from threadkeeper.conversation.claims import Claims
 from threadkeeper.conversation.notices import notice
+from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.watching import Watch, change_of
+from threadkeeper.settings.settings import Settings
 
 
 class Page(WebsocketSession):
@@ -72,7 +76,12 @@ def turns(layer: ChainlitLayer) -> Turns:
 
 @pytest.fixture
 def watch(layer: ChainlitLayer, turns: Turns) -> Watch:
-    return Watch(layer, turns, lambda *_, **__: None, has_footers=False)
+    return Watch(layer, turns, lambda *_, **__: False, has_footers=False)
+
+
+@pytest.fixture
+def conversations(layer: ChainlitLayer) -> Conversations:
+    return Conversations(layer, DemoModel(), Settings())
 
 
 async def test_no_page_can_end_the_view_of_others(
@@ -137,6 +146,46 @@ async def test_a_file_is_sent_again_with_its_question(
         await watch._look()
     sent = [(data["id"], data["forId"]) for event, data in page.got if event == "element"]
     assert sent == [(file.id, None), (file.id, asked["id"])]
+
+
+async def test_an_answer_that_is_finished_while_its_thread_is_opened_does_not_stay_cut(
+    layer: ChainlitLayer, owner: str, conversations: Conversations, open_page: Open
+) -> None:
+    thread_id = await thread(layer, owner)
+    page, answer = open_page(thread_id), step(thread_id, "Half of", type="assistant_message", streaming=True)
+    await layer.create_step(answer)
+    read = await layer.get_thread(thread_id)
+    # The other process stores the end, and ends its claim.
+    await layer.update_step(answer | {"output": "Half of it and the rest", "streaming": False})
+    change = change_of(read, is_claimed=await conversations.watch.is_written_elsewhere(read))
+    conversations._join(page, read, "en", change)
+    assert "rest" not in read["steps"][0]["output"]
+    for _ in range(2):
+        await conversations.watch._look()
+    assert [data["output"] for event, data in page.got if event == "new_message"] == ["Half of it and the rest"]
+
+
+async def test_a_question_of_a_thread_that_cannot_be_read_is_not_said_to_be_lost(
+    layer: ChainlitLayer,
+    owner: str,
+    conversations: Conversations,
+    open_page: Open,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread_id = await thread(layer, owner)
+    page = open_page(thread_id)
+    init_ws_context(page)
+    conversations.parts[0].of(page).resumed = True
+
+    async def fail(_wanted: str) -> Any:
+        raise StorageUnavailable("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(layer, "get_thread", fail)
+        await conversations.answer(asked := Message("Where?", type="user_message"))
+    said = [data["output"] for event, data in page.got if event == "new_message"]
+    assert said == [say("question_not_answered", "en")]
+    assert [data["payload"]["question_id"] for event, data in page.got if event == "action"] == [asked.id]
 
 
 async def test_the_context_of_a_turn_that_begins_meanwhile_is_kept(

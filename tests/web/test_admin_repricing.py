@@ -1,5 +1,6 @@
 """The costs of past calls at `/admin/money/reprice`: a dry run, and what it has shown is done."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 from datalayer import InvalidRecord, JobFailed, Price, acting_as
 from datalayer.billing import repricing
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.usage import CallFilter
+from datalayer.records.usage import CallFilter, plain_amount
 from tests.support.calls import call
 from tests.support.job_process import TIMES
 from tests.support.pages import Element, read_page, table
@@ -179,13 +180,15 @@ async def test_prices_that_change_while_it_is_interrupted_stop_it(
     monkeypatch.setattr(repricing, "store", once)
     with pytest.raises(InvalidRecord):
         await work(job)
-    assert (await costs(layer), await noted(layer)) == ([Decimal("2.5"), 1], [])
+    assert await costs(layer) == [Decimal("2.5"), 1]
+    (part,) = await noted(layer)
+    assert (part["part_of"], part["ended"], part["changed"], part["after"]) == (job.job_id, "failed", "1", "2.5")
     if changes == "published":
         monkeypatch.setattr("threadkeeper.pricing.repricing.version", lambda _name: "0")
         for _ in range(2):
             with pytest.raises(JobFailed, match="published prices"):
                 await work(job)
-        assert [one["changed"] for one in await noted(layer)] == ["unknown"]
+        assert [one["changed"] for one in await noted(layer) if "job" in one] == ["unknown"]
     else:
         if changes == "own":
             await layer.add_price(Price(new_id(), "house", "2026-02-01", Decimal(7), Decimal(0)))
@@ -199,9 +202,38 @@ async def test_prices_that_change_while_it_is_interrupted_stop_it(
         )
         assert [str(done["by_model"][0][name]) for name in figures] == list(figures.values())
         assert await work(job) == done
-        (details,) = await noted(layer)
+        (details,) = [one for one in await noted(layer) if "job" in one]
         assert details.items() >= figures.items()
     assert await costs(layer) == [Decimal("2.5"), Decimal("2.5") if changes == "nothing" else 1]
+
+
+async def test_what_was_done_before_it_was_cancelled_is_in_the_audit(
+    layer: ChainlitLayer, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for minute in range(4):
+        at = f"2026-03-10T12:0{minute}:00.000000Z"
+        await layer.record_call(call(at, model="house", prompt_tokens=1_000_000, total_cost=None))
+    await layer.add_price(Price(new_id(), "house", "2026-01-01", Decimal("2.5"), Decimal(0)))
+    address, _ = await ended(ada, await posted(ada, await page_at(ada, REPRICE), REPRICE, **GIVEN))
+    dry = await layer.get_job(address.rpartition("/")[2])
+    assert dry is not None
+    job: Any = Interrupted(dict(dry.arguments) | {PLAN: dry.result["fingerprint"], OF: dry.id})
+    work, store = layer._job_kinds["reprice", 1].work, repricing.store
+
+    async def then_cancelled(*args: Any) -> None:
+        await store(*args)
+        job.cancelled = True
+
+    monkeypatch.setattr(repricing, "AT_ONCE", 1)
+    monkeypatch.setattr(repricing, "store", then_cancelled)
+    for times in (1, 2):
+        job.cancelled = False
+        with pytest.raises(asyncio.CancelledError):
+            await work(job)
+        assert [(one["ended"], one["changed"], one["after"]) for one in await noted(layer)] == [
+            ("cancelled", str(number), plain_amount(number * Decimal("2.5"))) for number in range(times, 0, -1)
+        ]
+    assert (await costs(layer)).count(None) == 2
 
 
 async def test_costs_without_a_price_become_unknown_if_that_is_chosen(

@@ -102,9 +102,15 @@ async def test_a_thread_is_forked_at_a_message(
         own = await thread(layer, people["user"].id, "Trip <b>")
         for text, kind in (("Where to?", "user_message"), ("Lisbon", "assistant_message"), ("Why?", "user_message")):
             await layer.create_step(step(own, text, type=kind))
+        for unsaid in ({"type": "run"}, {"isError": True}, {"metadata": {"status": "notice"}}):
+            await layer.create_step(step(own, "No message", type="assistant_message") | unsaid)
     uma, ada = await browser_of("user"), await browser_of("admin")
     assert (await ada.get(f"{ADDRESS}/{own}/fork")).status_code == 404
     assert (await uma.get(f"{ADDRESS}/no-id/fork")).status_code == 404
+    assert (await uma.get(f"{ADDRESS}/{own}/fork?before=x")).status_code == 400
+    read_whole = layer.get_thread
+    # A page of a long thread does not read all of it.
+    monkeypatch.setattr(layer, "get_thread", None)
     page = await page_at(uma, f"{ADDRESS}/{own}/fork")
     buttons = page.all("button", name="step")
     assert len(buttons) == 3, "the newest message is first"
@@ -117,7 +123,7 @@ async def test_a_thread_is_forked_at_a_message(
     assert [one.attributes["value"] for one in newer + older] == [one.attributes["value"] for one in buttons]
     assert not rest.all("a", rel="next")
     answer = await posted(uma, page, f"{ADDRESS}/{own}/fork", step=buttons[1].attributes["value"])
-    forked = await layer.get_thread(answer.headers["location"].removeprefix("/thread/"))
+    forked = await read_whole(answer.headers["location"].removeprefix("/thread/"))
     *said, told = [one["output"] for one in forked["steps"]]
     assert said == ["Where to?", "Lisbon"]
     assert "Trip <b>" in told

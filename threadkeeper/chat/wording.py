@@ -24,6 +24,7 @@ _SPOKEN = (
     "attachment_",
     "notice_",
     "not_saved",
+    "question_not_answered",
     "something_failed",
     "older_left_out",
     "files_left_out",

@@ -10,7 +10,7 @@ long one is stored before.
 import asyncio
 import logging
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
@@ -338,18 +338,19 @@ def text_to_continue(step: Mapping[str, Any]) -> str:
     return unmark_answer(step.get("output") or "") + ((step.get("metadata") or {}).get(TAIL) or "")
 
 
-def mark_unfinished(steps: Iterable[dict[str, Any]], alive: Container[str], language: str) -> None:
-    """Mark each answer whose process died while it was written as cut off, and end its thought.
+def mark_unfinished(steps: Sequence[dict[str, Any]], alive: Container[str], language: str) -> bool:
+    """Mark each answer whose process died while it was written as cut off, and end its thought; whether there is one.
 
     Args:
         alive: ids of the answers and thoughts in progress.
     """
-    for step in steps:
-        if is_thought(step) and step["id"] not in alive:
-            step["streaming"], step["end"] = False, step.get("end") or step.get("start")
-        if step.get("streaming") and step.get("type") == "assistant_message" and step["id"] not in alive:
-            step["streaming"] = False
-            step["output"] = mark_answer(step.get("output") or "", "cut", language)
+    left = [step for step in steps if step["id"] not in alive]
+    for thought in filter(is_thought, left):
+        thought["streaming"], thought["end"] = False, thought.get("end") or thought.get("start")
+    cut = [step for step in left if step.get("streaming") and step.get("type") == "assistant_message"]
+    for answer in cut:
+        answer |= {"streaming": False, "output": mark_answer(answer.get("output") or "", "cut", language)}
+    return bool(cut)
 
 
 def _mark(status: str) -> AnswerMark | None:

@@ -197,8 +197,8 @@ class Conversations:
 
     def _join(self, page: WebsocketSession, thread: dict[str, Any], language: str, change: ThreadChange) -> bool:
         """Let a page that resumes a thread take part in its running turns; returns whether there are any."""
-        self.mark(thread, language, is_alive=change.is_claimed)
-        self.watch.note(page, thread, change)
+        is_cut = self.mark(thread, language, is_alive=change.is_claimed)
+        self.watch.note(page, thread, change, is_cut=is_cut)
         audiences, tasks = self._turns.audiences_of(thread["id"]), self._turns.tasks_of(thread["id"])
         for audience in audiences:
             audience.join(page)
@@ -207,17 +207,18 @@ class Conversations:
             self._turns.of(page).running.extend(tasks)
         return bool(audiences)
 
-    def mark(self, thread: dict[str, Any], language: str, *, is_alive: bool = False) -> None:
+    def mark(self, thread: dict[str, Any], language: str, *, is_alive: bool = False) -> bool:
         """Update a ThreadDict that will be shown: mark cut answers, put the text so far into one in progress, and
-        prepare thoughts. `is_alive`: another process writes an answer now."""
+        prepare thoughts. `is_alive`: another process writes an answer now. Gives whether an answer is cut."""
         replies = [one for one in self._answering.replies.values() if one.message.thread_id == thread["id"]]
         for reply in replies:
             reply.put_into(thread["steps"])
         alive = {step_id for reply in replies for step_id in reply.step_ids}
         if is_alive:
             alive.update(step["id"] for step in thread["steps"])
-        mark_unfinished(thread["steps"], alive, language)
+        is_cut = mark_unfinished(thread["steps"], alive, language)
         show_thoughts(thread["steps"], language)
+        return is_cut
 
     async def answer(self, message: cl.Message) -> None:
         """Answer a question. Every failure becomes a sentence on the page and a line in the log."""
@@ -248,7 +249,7 @@ class Conversations:
         except DataLayerError as error:
             hooks.note_failure("storage")
             logger.error("a turn failed: %s", error, extra={"thread_id": message.thread_id, "step_id": message.id})
-            sentence = say("not_saved", language)
+            sentence = say("question_not_answered", language)
             await say_error_with_button(
                 sentence, message.id, language, self._turns, session, model=turns.answerer.model(message.modes)
             )

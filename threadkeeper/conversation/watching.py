@@ -41,7 +41,7 @@ _BEFORE = ("user_message", "run")
 class Mark(Protocol):
     """As `threadkeeper.conversation.session.Conversations.mark`."""
 
-    def __call__(self, thread: dict[str, Any], language: str, *, is_alive: bool) -> None: ...
+    def __call__(self, thread: dict[str, Any], language: str, *, is_alive: bool) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -85,13 +85,22 @@ class Watch(Looking):
             return False
         return change is not None and change.is_claimed
 
-    def note(self, session: WebsocketSession, thread: Mapping[str, Any], change: ThreadChange) -> None:
-        """The page gets this ThreadDict whole, now; `change` is its state as it is stored."""
+    def note(
+        self, session: WebsocketSession, thread: Mapping[str, Any], change: ThreadChange, *, is_cut: bool = False
+    ) -> None:
+        """The page gets this ThreadDict whole, now.
+
+        Args:
+            change: its state as it is stored.
+            is_cut: an answer in it is marked as cut off. Its process may have finished it after the thread was read,
+                so the thread is read once more.
+        """
         self._shown[session] = _Shown(
             change,
             # A notice is perhaps on this page alone, and not deleted because it is stored nowhere.
             steps={step["id"]: _print(step) for step in thread["steps"] if not is_notice(step)},
             elements={element["id"]: element.get("forId") for element in thread.get("elements") or ()},
+            is_owed=is_cut,
         )
 
     async def _run(self) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Protocol
@@ -12,6 +12,8 @@ from datalayer.records.billing import Repricing
 from datalayer.records.usage import LlmCall, Price
 from threadkeeper.pricing.history import ChatServer
 from threadkeeper.pricing.rates import Costs, costs_of
+
+Progressed = Callable[[Repricing], None]
 
 
 class RepricingStore(Protocol):
@@ -28,6 +30,7 @@ class RepricingStore(Protocol):
         models: Sequence[str] = (),
         forget: bool = False,
         dry_run: bool = True,
+        progressed: Progressed = ...,
     ) -> Repricing: ...
 
 
@@ -41,13 +44,14 @@ async def reprice(
     forget: bool = False,
     dry_run: bool = True,
     own: Sequence[Price] | None = None,
+    progressed: Progressed = lambda _done: None,
 ) -> Repricing:
     """Recalculate costs as `Billing.reprice` does, by the prices that are known today.
 
     Args:
         store: of the calls and prices.
         server: of the chat. A call stores only the host of its server, but some published prices are for one path.
-        since, until, models, forget, dry_run: as of `Billing.reprice`.
+        since, until, models, forget, dry_run, progressed: as of `Billing.reprice`.
         own: the operator's prices, the newest first; by default those that are stored now.
 
     Raises:
@@ -60,7 +64,9 @@ async def reprice(
         name = call.answered_by or behind.get((call.model, call.provider or ""))
         return costs_of(replace(call, answered_by=name), prices, server.address_for(call.provider))
 
-    return await store.reprice(since, cost_of, until=until, models=models, forget=forget, dry_run=dry_run)
+    return await store.reprice(
+        since, cost_of, until=until, models=models, forget=forget, dry_run=dry_run, progressed=progressed
+    )
 
 
 def digest_of_published(server: ChatServer) -> str:

@@ -68,6 +68,7 @@ def blob_url(value: str) -> str:
         raise ValueError(f"must contain an account and a container, as in {scheme}://account/container")
     if scheme == "s3" and not place:
         raise ValueError("must contain a bucket, as in s3://bucket")
+    split_url(value)
     return value
 
 

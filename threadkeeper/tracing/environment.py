@@ -24,8 +24,8 @@ def problem() -> str | None:
     if protocol and protocol != _PROTOCOL:
         return f"{name} must be {_PROTOCOL}, which is the only protocol of the extra telemetry."
     name, endpoint = _of_traces("ENDPOINT")
-    if endpoint and urlsplit(endpoint).scheme not in ("http", "https"):
-        return f"{name} must start with http:// or https://."
+    if endpoint and not _is_web_address(endpoint):
+        return f"{name} must be an address that starts with http:// or https://."
     return None
 
 
@@ -47,6 +47,15 @@ def collector_secrets() -> list[str]:
             # `Authorization=Basic …`: the word in front is none.
             found += [value, unquote(value), unquote(value).rpartition(" ")[2]]
     return [value for value in dict.fromkeys(found) if value]
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # A port that is no number is found when it is read.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _secrets_of(url: str) -> list[str]:

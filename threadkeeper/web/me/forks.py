@@ -17,7 +17,6 @@ from threadkeeper.web.pages.sentences import Say, speaker
 from threadkeeper.web.pages.zone import Zone
 
 _SHOWN_CHARACTERS = 300
-_MESSAGES = ("user_message", "assistant_message")
 MESSAGES_A_PAGE = 50
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -32,24 +31,19 @@ async def choose_message(
     pages: Pages,
     zone: Zone,
     thread_id: str,
-    before: Annotated[str | None, Query(max_length=40)] = None,
+    before: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
     known = known_id(thread_id)
-    thread: Mapping[str, Any] | None = None if known is None else await layer.get_thread(known)
+    thread = None if known is None else await layer.get_thread_head(known)
     # The layer also gives shared threads of others.
-    if thread is None or thread["userIdentifier"] != person.identifier:
+    if known is None or thread is None or thread["userIdentifier"] != person.identifier:
         raise HTTPException(404)
-    messages = [step for step in reversed(thread["steps"]) if _is_said(step)]
-    first = 0
-    if before is not None:
-        # A message that was deleted meanwhile leads back to the newest ones.
-        first = next((at for at, step in enumerate(messages, 1) if step["id"] == before), 0)
-    page = messages[first : first + MESSAGES_A_PAGE]
+    messages, following = await layer.page_of_messages(known, cursor=before, limit=MESSAGES_A_PAGE)
     values = {
         "thread": thread,
-        "messages": [_shown(step) for step in page],
-        "is_first": first == 0,
-        "next_cursor": page[-1]["id"] if first + MESSAGES_A_PAGE < len(messages) else None,
+        "messages": [_shown(step) for step in messages],
+        "is_first": before is None,
+        "next_cursor": following,
         "rows_a_page": MESSAGES_A_PAGE,
     }
     return pages.page(request, "me/fork.html", values, person=person, zone=zone)
@@ -79,11 +73,6 @@ async def fork_and_tell(layer: ChainlitLayer, thread_id: str, step_id: str, say:
     }
     await layer.create_step(told)
     return forked
-
-
-def _is_said(step: Mapping[str, Any]) -> bool:
-    status = (step.get("metadata") or {}).get("status")
-    return step["type"] in _MESSAGES and status != "notice" and not step.get("isError")
 
 
 def _shown(step: Mapping[str, Any]) -> dict[str, Any]:
