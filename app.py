@@ -217,6 +217,9 @@ async def start() -> None:
             logger.info("the database was migrated: %s", step)
         logger.info("%s", await layer.look_for_vectors())
         await clock.adjust()
+        if layer.read_replica is not None:
+            doing = "the standby that DATABASE_READ_URL names"
+            await layer.read_replica.demand_settings()
         doing = "the store that BLOB_URL names"
         await layer.blobs.ping()
         doing = "the first user"

@@ -191,6 +191,15 @@ class Database:
         """
         await self.query(lambda connection: connection.execute(text("SELECT 1")))
 
+    async def is_read_only(self) -> bool:
+        """Whether the server refuses all writes, as a standby does.
+
+        Raises:
+            StorageUnavailable: the database does not answer.
+        """
+        found = await self.query(lambda connection: connection.scalar(select(self.dialect.is_read_only)))
+        return bool(found)
+
     async def clock_ahead(self) -> float:
         """The seconds by which the database's clock is ahead of this machine's, within half of a round trip.
 

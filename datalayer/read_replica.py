@@ -92,6 +92,19 @@ class ReadReplica:
         rows = await self._standby.fetch(self._positions.is_standby, {})
         return bool(rows[0][0]), max(written - replayed, 0)
 
+    async def demand_settings(self) -> None:
+        """Connect to the standby, so that a mistake in its URL is told at the start.
+
+        Raises:
+            ConfigurationError: the URL of the standby can never work.
+        """
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                await self._standby.ping()
+        except (StorageUnavailable, TimeoutError):
+            # The first read finds this too and says so, and the primary serves until the standby answers.
+            return
+
     async def close(self) -> None:
         await self._standby.close()
 

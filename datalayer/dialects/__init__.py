@@ -207,6 +207,9 @@ class Dialect(Protocol):
     clock: ClassVar[ColumnElement[float]]
     """The time of the database in seconds since 1970, also within a transaction."""
 
+    is_read_only: ClassVar[ColumnElement[bool]]
+    """Whether the server refuses all writes of this session, as a standby does."""
+
     vectors: VectorIndex | None
     """The engine's search of vectors, once `Knowledge.prepare_vectors` has found it."""
 

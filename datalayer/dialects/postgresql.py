@@ -81,6 +81,9 @@ class PostgreSQL:
     payload_key: ClassVar[tuple[str, ...]] = ("callId", "createdAt")
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
     clock: ClassVar[ColumnElement[float]] = literal_column("extract(epoch FROM clock_timestamp())::float8", Float)
+    is_read_only: ClassVar[ColumnElement[bool]] = literal_column(
+        "current_setting('transaction_read_only')::boolean", Boolean
+    )
     positions: ClassVar[LogPositions] = LogPositions(
         select(literal_column(_WRITTEN, BigInteger)),
         select(literal_column(_REPLAYED, BigInteger)),

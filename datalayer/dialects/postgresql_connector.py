@@ -22,16 +22,18 @@ import asyncpg
 
 from datalayer.dialects.postgresql_kept import KeptStatements
 from datalayer.dialects.postgresql_passfile import PassFile
-from datalayer.dialects.postgresql_url import PostgresURL, parse_url
+from datalayer.dialects.postgresql_url import SOCKET_OPTIONS, PostgresURL, parse_url
 from datalayer.dialects.sqlstates import Meaning, meaning_of, tells_of_a_pooler
 from datalayer.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
 _STATEMENTS = 100
-# The server does not know a parameter or its value; PgBouncer refuses an unknown one with a violation of the protocol.
-_WRONG_SETTINGS = ("22023", "42704")
+# The server does not know a parameter, its value or the form of `options`, or the user may not set it. PgBouncer
+# refuses an unknown parameter with a violation of the protocol.
+_WRONG_SETTINGS = ("22023", "42501", "42601", "42704")
 _WRONG_PARAMETER = "startup parameter"
+_OLDEST_SERVER = 14
 # How much older than the attempt to connect the server's process may be, because clocks are corrected.
 _OLDER_SECONDS = 2.0
 _IS_OURS = (
@@ -123,8 +125,13 @@ class Connector:
         else:
             assert failure is not None
             raise failure
+        try:
+            _demand_usable(connection)
+            self._keep_alive(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         self._has_connected = True
-        self._keep_alive(connection)
         return connection
 
     async def _attempt(self, arguments: dict[str, Any]) -> Any:
@@ -138,7 +145,11 @@ class Connector:
             return await asyncpg.connect(**arguments, **limits)
         except TimeoutError:
             raise ConnectionError(errno.ETIMEDOUT, "the server does not answer in time") from None
-        except OSError:
+        except OSError as error:
+            folder = str(arguments.get("host", ""))
+            if isinstance(error, FileNotFoundError) and folder.startswith("/"):
+                words = f"no server has a socket for port {arguments['port']} in {folder}"
+                raise ConnectionError(error.errno, words) from None
             raise  # a certificate that is not trusted is a ValueError too
         except (asyncpg.InterfaceError, ValueError) as error:
             raise self._mistake(_words(error)) from error
@@ -176,9 +187,31 @@ class Connector:
         found: socket.socket | None = connection._transport.get_extra_info("socket")
         if found is None or found.family == socket.AF_UNIX:
             return
-        for name, value in self.url.socket_options.items():
-            if (option := getattr(socket, name, None)) is not None:
+        for parameter, name in SOCKET_OPTIONS.items():
+            value, option = self.url.socket_options.get(name), getattr(socket, name, None)
+            if value is None or option is None:
+                continue
+            try:
                 found.setsockopt(socket.SOL_SOCKET if name == "SO_KEEPALIVE" else socket.IPPROTO_TCP, option, value)
+            except (OSError, OverflowError, TypeError):
+                # A number that does not fit into 32 bits is a TypeError.
+                raise self._mistake(f"the Postgres URL has {parameter}={value}, which this system refuses") from None
+
+
+def _demand_usable(connection: Any) -> None:
+    """Both facts come with the connection, without a statement.
+
+    Raises:
+        ConfigurationError: the server is too old, or the database cannot store every text.
+    """
+    version, encoding = connection.get_server_version(), getattr(connection.get_settings(), "server_encoding", "UTF8")
+    if version.major < _OLDEST_SERVER:
+        raise ConfigurationError(f"the server is Postgres {version.major}; {_OLDEST_SERVER} or later is needed")
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"the database has the encoding {encoding}, which cannot store every text: "
+            "make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _leaves_others(error: Exception) -> bool:

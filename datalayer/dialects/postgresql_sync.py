@@ -9,20 +9,13 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, create_engine
 
-from datalayer.dialects.postgresql_url import PostgresURL, parse_url
+from datalayer.dialects.postgresql_url import SOCKET_OPTIONS, PostgresURL, parse_url
 from datalayer.errors import ConfigurationError
 
 # Those that asyncpg tries; libpq has one, which depends on how it was built.
 _DEFAULT_HOSTS = (
     "localhost" if sys.platform == "win32" else "/run/postgresql,/var/run/postgresql,/var/pgsql_socket,/tmp,localhost"
 )
-_KEEPALIVES = {
-    "TCP_KEEPIDLE": "keepalives_idle",
-    "TCP_KEEPINTVL": "keepalives_interval",
-    "TCP_KEEPCNT": "keepalives_count",
-    "TCP_USER_TIMEOUT": "tcp_user_timeout",
-    "SO_KEEPALIVE": "keepalives",
-}
 
 
 def create_sync_engine(url: str) -> Engine:
@@ -53,7 +46,9 @@ def arguments_of(url: PostgresURL) -> dict[str, Any]:
         given["load_balance_hosts"] = "random"
     if url.attempt_seconds is not None:
         given["connect_timeout"] = max(2, round(url.attempt_seconds))
-    given |= {_KEEPALIVES[name]: value for name, value in url.socket_options.items() if name in _KEEPALIVES}
+    given |= {
+        parameter: url.socket_options[name] for parameter, name in SOCKET_OPTIONS.items() if name in url.socket_options
+    }
     return (
         given
         | dict(url.driver)

@@ -6,6 +6,7 @@ space. Only the standard library is imported, because the settings check a URL b
 
 import os
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,15 @@ _ENCODED = "special characters in a user name or password must be percent-encode
 _CACHES = ("statement_cache_size", "prepared_statement_cache_size")
 _AMOUNTS = ("max_cached_statement_lifetime", "max_cacheable_statement_size")
 _FILES: tuple[str, ...] = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-_KEEPALIVES = {"keepalives_idle": "TCP_KEEPIDLE", "keepalives_interval": "TCP_KEEPINTVL"}
-_SOCKET = _KEEPALIVES | {"keepalives_count": "TCP_KEEPCNT", "tcp_user_timeout": "TCP_USER_TIMEOUT"}
+_TLS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+SOCKET_OPTIONS = {
+    "keepalives": "SO_KEEPALIVE",
+    "keepalives_idle": "TCP_KEEPIDLE",
+    "keepalives_interval": "TCP_KEEPINTVL",
+    "keepalives_count": "TCP_KEEPCNT",
+    "tcp_user_timeout": "TCP_USER_TIMEOUT",
+}
+"""The parameters of libpq for a socket, with their names in the module `socket`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,8 @@ def parse_url(url: str, environment: Mapping[str, str] | None = None) -> Postgre
     """
     environment = os.environ if environment is None else environment
     given = _of_url(url)
+    if any("\0" in value for value in given.values()):
+        raise ValueError("contains %00, which no value can contain")
     if name := given.pop("service", environment.get("PGSERVICE", "")):
         service = read_service(name, given.get("servicefile", ""), environment)
         _refuse_unknown(service, f'the service "{name}"')
@@ -118,6 +128,9 @@ def parse_url(url: str, environment: Mapping[str, str] | None = None) -> Postgre
             # Where no value is accepted, it may be a secret.
             shown = f"{named}={given[parameter]}" if values else named
             raise ValueError(f"cannot be used with {shown}: {why}")
+    if given.get("host") and given.get("hostaddr") and given["host"] != given["hostaddr"]:
+        named = sources.get("hostaddr", "hostaddr")
+        raise ValueError(f"has {named} beside a host: the driver looks up the host itself, so leave out {named}")
     if home := environment.get("HOME"):
         given.setdefault("passfile", f"{home}/.pgpass")
     return _parsed({parameter: value for parameter, value in given.items() if parameter not in REFUSED})
@@ -196,6 +209,9 @@ def _parsed(given: dict[str, str]) -> PostgresURL:
         driver.setdefault("sslmode", "require")
     if given.get("direct_tls", "").lower() == "true":
         driver.setdefault("sslnegotiation", "direct")
+    lowest, highest = (driver.get(f"ssl_{name}_protocol_version", "") for name in ("min", "max"))
+    if {lowest, highest} <= set(_TLS) and _TLS.index(lowest) > _TLS.index(highest):
+        raise ValueError(f"has ssl_min_protocol_version={lowest} above ssl_max_protocol_version={highest}")
     root = files.get("sslrootcert", "")
     if root == "system" and driver.setdefault("sslmode", "verify-full") != "verify-full":
         raise ValueError("has sslrootcert=system, which needs sslmode=verify-full")
@@ -221,10 +237,9 @@ def _parsed(given: dict[str, str]) -> PostgresURL:
 
 
 def _servers(given: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
-    host, address = given.get("host", ""), given.get("hostaddr", "")
-    if host and address and host != address:
-        raise ValueError("has hostaddr beside host: the driver looks up the host itself, so leave out hostaddr")
-    hosts = (host or address).split(",")
+    hosts = (given.get("host") or given.get("hostaddr") or "").split(",")
+    if any(host.startswith("@") for host in hosts):
+        raise ValueError("names a socket in the abstract namespace (@), which the driver cannot use: name its folder")
     if len(hosts) > 1 and "" in hosts:
         raise ValueError("has an empty host among several: write localhost, or the folder of the socket")
     ports = [_port(port) for port in given.get("port", "").split(",")]
@@ -273,11 +288,11 @@ def _connect_seconds(given: Mapping[str, str], attempts: int) -> float | None:
 
 def _socket_options(given: Mapping[str, str]) -> dict[str, int]:
     alive = _whole(given, "keepalives") if "keepalives" in given else 1
-    options = {"SO_KEEPALIVE": int(alive != 0)}
-    for name, option in _SOCKET.items():
+    options = {SOCKET_OPTIONS["keepalives"]: int(alive != 0)}
+    for name in given.keys() & (SOCKET_OPTIONS.keys() - {"keepalives"}):
         # As in libpq, 0 is the default of the system.
-        if name in given and (value := _whole(given, name)) and (alive or name == "tcp_user_timeout"):
-            options[option] = value
+        if (value := _whole(given, name)) and (alive or name == "tcp_user_timeout"):
+            options[SOCKET_OPTIONS[name]] = value
     return options
 
 
@@ -298,10 +313,9 @@ def _one_of(given: Mapping[str, str], name: str, default: str, *others: str) -> 
 
 
 def _whole(given: Mapping[str, str], name: str, *, signed: bool = False) -> int:
-    try:
-        value = int(given[name])
-    except ValueError:
-        value = None
+    # As in libpq: without the underscores and the digits of other scripts that Python reads too.
+    written = given[name].strip()
+    value = int(written) if re.fullmatch(r"[+-]?[0-9]{1,18}", written) else None
     if value is None or (value < 0 and not signed):
         raise ValueError(f"has {name}={given[name]}; it must be a whole number")
     return value

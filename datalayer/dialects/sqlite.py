@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     JSON,
     BindParameter,
+    Boolean,
     Column,
     ColumnElement,
     Engine,
@@ -84,6 +85,7 @@ class SQLite:
     payload_key: ClassVar[tuple[str, ...]] = ("callId",)
     positions: ClassVar[None] = None
     clock: ClassVar[ColumnElement[float]] = literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
+    is_read_only: ClassVar[ColumnElement[bool]] = literal_column("0", Boolean)
 
     def create_engine(self, url: str, *, for_writes: bool = False, **options: Any) -> AsyncEngine:
         if url in ("sqlite://", "sqlite:///") or ":memory:" in url:

@@ -22,7 +22,7 @@ from sqlalchemy.schema import CreateTable
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.dialects import BesideWriters
-from datalayer.errors import InvalidRecord, SchemaError, StorageUnavailable, TimedOut
+from datalayer.errors import ConfigurationError, InvalidRecord, SchemaError, StorageUnavailable, TimedOut
 from datalayer.migrations.changes import (
     add_table_or_columns,
     add_tables_and_columns,
@@ -160,6 +160,11 @@ async def _applied_elsewhere(database: Database) -> dict[str, Phase | None]:
 
 def _read_ledger(connection: Connection) -> dict[str, Phase | None]:
     found = inspect(connection)
+    if found.default_schema_name is None:
+        raise ConfigurationError(
+            "no schema of the database's search_path exists: create one, or name another one in the Postgres URL, "
+            "as in options=-c%20search_path%3Dpublic"
+        )
     if not found.has_table(migrations.name):
         return {}
     there = {column["name"] for column in found.get_columns(migrations.name)}

@@ -10,16 +10,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
 from datalayer import ConfigurationError, DataLayerError, StorageUnavailable, create_data_layer
 from datalayer.database import Database
 from datalayer.dialects.postgresql_direct import rows
+from datalayer.read_replica import ReadReplica
 from tests.support import missing
 from tests.support.certificate import self_signed
 from tests.support.many_writers import ManyWriters
 from tests.support.postgres import Cluster, find_binaries, ordinary_user
+from threadkeeper.commands.check import check_parts
+from threadkeeper.settings.settings import Settings
+
+# The other parts of the check are left out.
+_OTHERS = ("BLOB_URL", "CHAINLIT_AUTH_SECRET", "OPENAI_API_KEY", "TELEMETRY")
 
 
 class Server:
@@ -208,12 +215,69 @@ async def test_an_escaped_password_of_a_pass_file_is_used(server: Server, tmp_pa
         ("options=-c%20no_such_setting%3D1", 'unrecognized configuration parameter "no_such_setting"'),
         ("options=-c%20work_mem%3Dlots", 'invalid value for parameter "work_mem"'),
         ("channel_binding=maybe", "has channel_binding=maybe"),
+        ("options=nonsense", "invalid command-line argument for server process: nonsense"),
+        ("keepalives_idle=40000", "has keepalives_idle=40000, which this system refuses"),
+        ("tcp_user_timeout=99999999999", "has tcp_user_timeout=99999999999, which this system refuses"),
     ],
 )
 async def test_a_wrong_parameter_is_a_mistake_in_the_settings(server: Server, query: str, words: str) -> None:
     error = await refused(server.url(query))
     assert isinstance(error, ConfigurationError)
     assert words in str(error)
+
+
+async def test_what_the_user_may_not_set_is_told_in_the_servers_words(server: Server) -> None:
+    await rows(server.url(), "CREATE ROLE ordinary LOGIN PASSWORD 'hunter2'")
+    query = "options=-c%20log_statement%3Dall"
+    error = await refused(f"postgresql://ordinary:hunter2@127.0.0.1:{server.parts.port}/postgres?{query}")
+    assert isinstance(error, ConfigurationError)
+    assert 'permission denied to set parameter "log_statement"' in str(error)
+
+
+async def test_a_socket_that_is_not_there_is_told(server: Server) -> None:
+    error = await refused(f"postgresql://{server.login}@/postgres?host={server.folder}&port=1")
+    assert f"no server has a socket for port 1 in {server.folder}" in str(error)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_that_cannot_store_every_text_is_refused(server: Server, encoding: str) -> None:
+    await rows(server.url(), f"CREATE DATABASE {encoding} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    url = server.url().replace("/postgres?", f"/{encoding.lower()}?")
+    error = await refused(url)
+    assert isinstance(error, ConfigurationError)
+    assert f"the database has the encoding {encoding}, which cannot store every text" in str(error)
+
+
+async def test_an_old_server_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = asyncpg.types.ServerVersion(13, 21, 0, "final", 0)
+    monkeypatch.setattr(asyncpg.Connection, "get_server_version", lambda _: old)
+    assert "the server is Postgres 13; 14 or later is needed" in str(await refused(server.url()))
+
+
+async def test_a_database_that_only_reads_or_has_no_schema_is_told(server: Server) -> None:
+    for name, value, words in (
+        ("default_transaction_read_only", "on", "reachable, but read-only, as a standby is: nothing can be stored"),
+        ("search_path", "nowhere", "no schema of the database's search_path exists: create one"),
+    ):
+        url = server.url(f"options=-c%20{name}%3D{value}")
+        [part] = [part for part in await check_parts(Settings(database_url=url), _OTHERS) if part.part == "database"]
+        assert (part.ok, words in part.finding) == (False, True), part.finding
+    layer = create_data_layer(url)
+    with pytest.raises(ConfigurationError, match="no schema of the database's search_path exists"):
+        await layer.migrate()
+    await layer.close()
+
+
+async def test_a_mistake_in_the_url_of_a_read_replica_ends_the_start_and_its_outage_does_not(server: Server) -> None:
+    primary = Database(server.url())
+    wrong = ReadReplica(primary, Database(server.url("sslmode=REQUIRE")))
+    away = ReadReplica(primary, Database(server.url(host="127.0.0.1:1")))
+    with pytest.raises(ConfigurationError, match="`sslmode` parameter must be one of"):
+        await wrong.demand_settings()
+    await away.demand_settings()
+    for replica in (wrong, away):
+        await replica.close()
+    await primary.close()
 
 
 async def test_a_certificate_that_is_not_trusted_is_told(server: Server) -> None:

@@ -231,6 +231,11 @@ async def test_check_tells_how_far_the_standby_is(pair: Pair, url: str) -> None:
     wrong = settings.model_copy(update={"database_read_url": url})
     [database] = [part for part in await check_parts(wrong, _OTHERS) if part.part == "database"]
     assert (database.ok, database.finding) == (None, "reachable, but DATABASE_READ_URL does not name a standby")
+    for query, words in (("sslmode=REQUIRE", "`sslmode` parameter must be"), ("sslcrl=/none", "has sslcrl=/none")):
+        wrong = settings.model_copy(update={"database_read_url": f"{pair.on_standby(url)}?{query}"})
+        [database] = [part for part in await check_parts(wrong, _OTHERS) if part.part == "database"]
+        assert (database.ok, "DATABASE_READ_URL cannot be used: " in database.finding) == (False, True)
+        assert words in database.finding
 
 
 async def test_reviewers_read_from_the_standby_what_this_process_has_stored(pair: Pair, layer: ChainlitLayer) -> None:

@@ -233,7 +233,17 @@ def test_every_translated_parameter_is_tried_here() -> None:
         ("postgresql://db:65536/x", "has a port that is not a number"),
         ("postgresql://[::1/x", "has an IPv6 address without its closing bracket"),
         ("postgresql://one,two,three/x?port=1,2", "has 3 hosts and 2 ports"),
-        ("postgresql://db/x?hostaddr=10.0.0.1", "has hostaddr beside host"),
+        ("postgresql://db/x?hostaddr=10.0.0.1", "has hostaddr beside a host"),
+        (f"postgresql://me:{SECRET}@%40sockets/x", "names a socket in the abstract namespace (@)"),
+        ("postgresql:///x?host=db,%40sockets", "names a socket in the abstract namespace (@)"),
+        (f"postgresql://me:{SECRET}%00@db/x", "contains %00, which no value can contain"),
+        ("postgresql://db/x%00y", "contains %00, which no value can contain"),
+        ("postgresql://db/x?keepalives_idle=1_0", "has keepalives_idle=1_0; it must be a whole number"),
+        ("postgresql://db/x?connect_timeout=%D9%A3", "it must be a whole number"),
+        (
+            "postgresql://db/x?ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2",
+            "has ssl_min_protocol_version=TLSv1.3 above ssl_max_protocol_version=TLSv1.2",
+        ),
         ("postgresql://one,/x", "has an empty host among several"),
         ("postgresql:///x?host=,one", "has an empty host among several"),
         ("postgresql://[::1]5433/x", "has an IPv6 address without its closing bracket"),
@@ -271,6 +281,11 @@ def test_every_translated_parameter_is_tried_here() -> None:
 )
 def test_a_mistake_is_told_in_one_sentence_without_secrets(url: str, words: str) -> None:
     assert words in refusal(url)
+
+
+def test_a_host_address_of_the_environment_is_refused_by_its_name() -> None:
+    assert refusal("postgresql://db/x", PGHOSTADDR="10.0.0.1").startswith("has PGHOSTADDR beside a host: ")
+    assert parsed("/x", PGHOSTADDR="10.0.0.1").servers == (("10.0.0.1", 5432),)
 
 
 def test_schemes_of_asyncpg_are_accepted() -> None:

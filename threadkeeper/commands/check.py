@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from datalayer import DataLayerError, StorageUnavailable
+from datalayer import ConfigurationError, DataLayerError, StorageUnavailable
 from datalayer.accounts.accounts import Accounts
 from datalayer.adoption.adopt import is_to_be_adopted
 from datalayer.database import Database
@@ -62,7 +62,8 @@ async def _database(settings: Settings) -> str:
         return later
     accounts = Accounts(Database(url), None)
     try:
-        await accounts.ping()
+        if await accounts.database.is_read_only():
+            raise _Wrong("reachable, but read-only, as a standby is: nothing can be stored")
         pending = await accounts.pending_migrations()
         if await is_to_be_adopted(accounts.database):
             raise _Doubtful("reachable; created by one of Chainlit's own data layers: run `threadkeeper adopt`")
@@ -83,7 +84,15 @@ async def _database(settings: Settings) -> str:
 
 
 async def _read_replica(database: Database, url: str) -> str:
-    replica = ReadReplica(database, Database(url))
+    standby = None
+    try:
+        standby = Database(url)
+        replica = ReadReplica(database, standby)
+        await replica.demand_settings()
+    except ConfigurationError as error:
+        if standby is not None:
+            await standby.close()
+        raise _Wrong(f"reachable, but DATABASE_READ_URL cannot be used: {error}") from None
     try:
         is_standby, behind = await replica.look()
     except StorageUnavailable as error:
