@@ -16,6 +16,7 @@ from datalayer.organizing.organizing import LONGEST_TAG, MOST_TAGS
 from datalayer.thought import THOUGHT, THOUGHT_NAME, THOUGHT_TYPE
 from threadkeeper.importing.files import Opener, element_of
 from threadkeeper.importing.model import Conversation, Earlier, Message
+from threadkeeper.importing.sources import with_links
 from threadkeeper.importing.tree import Group, tree_of
 
 NAMESPACE = uuid.UUID("0f0b7f7e-5c0c-5c1e-9d3e-6d7a0c1b8e55")
@@ -200,7 +201,7 @@ class _Arrangement:
                 self._name(one),
                 _type(one),
                 parent_id=run,
-                output=one.text,
+                output=_said(one),
                 created_at=_text(at),
                 start=_text(at),
                 end=_text(end),
@@ -230,7 +231,7 @@ class _Arrangement:
         for one, at in zip(group.whole, times, strict=True):
             is_wording = one is group.question and group.replaces is not None
             step_id = self._ids.of("message", (group.replaces if is_wording and group.replaces else one).id)
-            output = f"{one.input}\n\n{one.text}".strip() if one.kind == "tool" else one.text
+            output = f"{one.input}\n\n{one.text}".strip() if one.kind == "tool" else _said(one)
             self._versions.append(
                 StepVersion(
                     step_id,
@@ -285,6 +286,10 @@ class _Arrangement:
             at = one.vote.at or one.at or self._end
             vote_id = self._ids.of("vote", one.id)
             self._votes.append(Feedback(vote_id, on, one.vote.value, comment=one.vote.comment, updated_at=_text(at)))
+
+
+def _said(one: Message) -> str:
+    return with_links(one.text, one.sources) if one.kind == "answer" else one.text
 
 
 def _type(one: Message) -> str:

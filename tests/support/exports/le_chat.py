@@ -12,6 +12,8 @@ def message(key: str, role: str, said: str, at: float, **fields: Any) -> dict[st
     return about | {"reaction": "neutral", "files": [], **fields}
 
 
+# What an answer cites is a list below it.
+ANSWER = "Oui, un ornithorynque.\n\n1. [Bec](<https://example.org>)"
 EXPORT = Export(
     "le-chat",
     zipped(
@@ -56,10 +58,10 @@ EXPORT = Export(
             (
                 ("user_message", "Est-ce un ornithorynque ?", 1),
                 ("tool", "ornithorynque", 2),
-                ("assistant_message", "Oui, un ornithorynque.", 2 + 1e-6),
+                ("assistant_message", ANSWER, 2 + 1e-6),
             ),
             models=(None,),
-            votes={"Oui, un ornithorynque.": 1},
+            votes={ANSWER: 1},
             files={"bec.png": PNG},
         ),
     ),

@@ -138,7 +138,7 @@ EXPORT = Export(
             (
                 ("user_message", "And pandas?", 101),
                 ("llm", "Bamboo & more.", 102),
-                ("tool", '"b"', 102 + 1e-6),
+                ("tool", "b", 102 + 1e-6),
                 ("assistant_message", "Bamboo.", 102 + 2e-6),
             ),
             models=("llama",),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from threadkeeper.importing.model import Source
+from threadkeeper.importing.sources import link
 from threadkeeper.importing.values import items, mapping, text
 
 _MARK = re.compile("\ue200[^\ue201]*\ue201")
@@ -42,10 +43,5 @@ def _page(about: Mapping[str, Any]) -> Source | None:
 
 
 def _links(pages: list[Source]) -> str:
-    links = (f"[{re.sub(r'[][]', '', page.title) or page.url}](<{_escaped(page.url)}>)" for page in pages)
-    found = ", ".join(links)
+    found = ", ".join(map(link, pages))
     return f" ({found})" if found else ""
-
-
-def _escaped(url: str) -> str:
-    return re.sub(r"[<>\s]", lambda found: f"%{ord(found[0]):02X}", url)

@@ -126,10 +126,19 @@ def _of_content(said: str) -> Iterator[Message]:
             yield Message("", None, "thought", thought, seconds=float(seconds) if seconds.isdecimal() else None)
         else:
             output = about.get("result") or about.get("output") or html.unescape(within.strip())
-            yield Message("", None, "tool", output, name=about.get("name", kind), input=about.get("arguments", ""))
+            given = _plain(about.get("arguments", ""))
+            yield Message("", None, "tool", _plain(output), name=about.get("name", kind), input=given)
         begin = match.end()
     if rest := said[begin:].strip():
         yield Message("", None, "answer", rest)
+
+
+def _plain(value: str) -> str:
+    """A value of an attribute: text is a JSON string there, in quotes."""
+    try:
+        return text(json.loads(value)) or value
+    except ValueError:
+        return value
 
 
 def _texts(content: Any) -> str:
