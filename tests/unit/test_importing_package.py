@@ -7,6 +7,7 @@ import os
 import struct
 import threading
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from datalayer import User
 from tests.support.exports import gemini, zipped
 from threadkeeper.importing import importer, package
+from threadkeeper.importing.detection import reader_of
 from threadkeeper.importing.importer import Store, run_import
 from threadkeeper.importing.model import Conversation, Message, Read, Unreadable
 from threadkeeper.importing.package import DEEPEST, BadPackage, Package
@@ -52,7 +54,7 @@ def test_json_is_read_to_a_bounded_depth(tmp_path: Path) -> None:
     (found,) = opened(tmp_path, b"[" * DEEPEST + b"]" * DEEPEST).records("export")
     assert isinstance(found, list)
     deep = opened(tmp_path, b'[{"a":1},' + b"[" * DEEPEST)
-    assert deep.shapes == {}
+    assert not any(map(deep.shape, deep.names))
     with pytest.raises(BadPackage, match=NESTED):
         [*deep.records("export")]
     # Long names above many levels take as much memory as very many levels; long texts do not.
@@ -132,7 +134,7 @@ def test_a_takeout_with_a_thread_that_is_too_large_gives_the_others(
 def test_a_day_of_gemini_that_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Package([gemini.EXPORT.write(tmp_path)])
     monkeypatch.setattr(of_gemini, "LARGEST_RECORD", 10_000)
-    days = [*Gemini(by_day=True).read(read, [*read.shapes])]
+    days = [*Gemini(by_day=True).read(read, [name for name in read.names if read.shape(name)])]
     assert [one.name for one in days if isinstance(one, Unreadable)] == ["2025-03-02"]
     assert [one.id for one in days if isinstance(one, Conversation)] == ["2025-03-01", "2025-03-01 #2"]
 
@@ -143,6 +145,20 @@ def test_many_messages_with_the_same_id_are_read_in_time() -> None:
     assert time.process_time() - begun < 10
     ids = [group.question.id for group in tree.groups if group.question is not None]
     assert len({*ids}) == 19_999
+
+
+def test_the_shapes_of_many_shards_are_not_kept(tmp_path: Path) -> None:
+    nodes = {f"{number:036}": {"id": 1, "message": {"id": 1, "author": {}}, "parent": 1} for number in range(300)}
+    shard = [{"mapping": nodes, "current_node": "1"}]
+    read = opened(tmp_path, zipped({f"conversations-{number:03}.json": shard for number in range(20)}))
+    tracemalloc.start()
+    try:
+        reader, entries = reader_of(read)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (reader.source, len(entries)) == ("chatgpt", 20)
+    assert kept < 1_000_000
 
 
 async def test_an_import_can_be_cancelled_while_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,14 @@ def reader_of(package: Package, *, by_day: bool = False) -> tuple[Reader, list[s
     Raises:
         BadPackage: no reader recognizes it.
     """
-    for reader in READERS:
-        entries = [name for name, shape in package.shapes.items() if reader.recognizes(shape)]
+    recognized: list[list[str]] = [[] for _ in READERS]
+    # One shape at a time: that of a ChatGPT shard has the ids of all its messages.
+    for name in package.names:
+        if shape := package.shape(name):
+            for reader, entries in zip(READERS, recognized, strict=True):
+                if reader.recognizes(shape):
+                    entries.append(name)
+    for reader, entries in zip(READERS, recognized, strict=True):
         if entries:
             return (Gemini(by_day) if isinstance(reader, Gemini) else reader), entries
     inner = next((name for name in package.names if name.lower().endswith(".zip")), None)

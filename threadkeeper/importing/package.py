@@ -141,11 +141,6 @@ class Package:
         if sum(self.size(name) for name in names if name in self) > LARGEST_RECORD:
             raise BadPackage("import_reason_large_rows", most=LARGEST_RECORD // 1024**2)
 
-    @cached_property
-    def shapes(self) -> dict[str, Shape]:
-        """The shape of each entry that begins as JSON does."""
-        return {name: shape for name in self.names if (shape := self._shape(name))}
-
     def records(self, name: str, prefix: str = "item", *, several: bool = False) -> Iterator[Any]:
         """The records of a JSON file at this prefix, one at a time. `several`: the file has one value behind another.
 
@@ -177,7 +172,8 @@ class Package:
             raise BadPackage("import_reason_large_file", name=name, most=LARGEST_OBJECT // 1024**2)
         return next(self.records(name, ""), None)
 
-    def _shape(self, name: str) -> Shape:
+    def shape(self, name: str) -> Shape:
+        """The shape of an entry; empty if it does not begin as JSON does. It can have some megabytes."""
         paths: set[str] = set()
         try:
             with self.open(name) as stream:

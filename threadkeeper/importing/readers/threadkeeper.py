@@ -44,7 +44,7 @@ class Threadkeeper:
 
     def read(self, package: Package, entries: list[str]) -> Iterator[Read]:
         for entry in entries:
-            prefix = _prefix(package.shapes[entry])
+            prefix = _prefix(package.shape(entry))
             if prefix is None:
                 yield from _takeout(package, entry)
             else:
