@@ -67,6 +67,13 @@ class AnswerVersions(NamedTuple):
     at: int
 
 
+class UnfinishedAnswer(NamedTuple):
+    """The question of an incomplete answer, and a digest of the answer's text."""
+
+    question_id: str
+    text_print: str
+
+
 class TurnRefused(Exception):
     """A question is not asked, or a file not taken.
 
@@ -104,6 +111,20 @@ class BackgroundTurns(Protocol):
         Raises:
             TurnRefused: the thread or the question was deleted, or the thread answers already, or the key does not
                 allow the model.
+        """
+
+    async def go_on(
+        self, thread_id: str, answer_id: str, begun: UnfinishedAnswer, *, key: ApiKey
+    ) -> ProgramTurn | TurnResult:
+        """Start the turn that continues an answer, or give the answer if an earlier turn has continued it.
+
+        Args:
+            thread_id, answer_id: of the answer.
+            begun: the answer as it was to be continued.
+            key: who asks.
+
+        Raises:
+            TurnRefused: as for `answer`, or the answer is not the last message any more.
         """
 
 
@@ -228,6 +249,22 @@ class AskThread(Protocol):
 
         Raises:
             TurnRefused: as for a new question, or the answer is complete or not the last one.
+        """
+
+    async def unfinished(self, thread_id: str, answer_id: str, *, key: ApiKey) -> UnfinishedAnswer:
+        """The incomplete answer that `BackgroundTurns.go_on` continues later.
+
+        Raises:
+            TurnRefused: as `continue_answer`.
+        """
+
+    async def stop(self, thread_id: str) -> bool:
+        """Stop the turn that runs in a thread of the acting user, as Stop on a page, and wait for its end.
+
+        False if it has not ended after ten seconds; another process stops its turn within seconds.
+
+        Raises:
+            DataLayerError: it is not known whether there is one.
         """
 
     async def store(

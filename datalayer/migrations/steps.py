@@ -17,7 +17,8 @@ from datalayer.history.removed_answers import ANSWER
 from datalayer.history.speech import may_hold_thought
 from datalayer.history.user_names import fill as fill_user_names
 from datalayer.migrations.changes import add_indexes, add_tables_and_columns
-from datalayer.schema import deletion_triggers, review_triggers, search_triggers
+from datalayer.migrations.marking import mark_steps_once, mark_threads_once
+from datalayer.schema import deletion_triggers, search_triggers
 from datalayer.schema.assistants import ASSISTANT_TABLES
 from datalayer.schema.chat import (
     blob_deletions,
@@ -52,10 +53,6 @@ Phase = Literal["before", "after"]
 Migration = Callable[[AsyncConnection], Awaitable[None]]
 
 STEPS: dict[str, "Step"] = {}
-_OLDER_TRIGGERS_OF_STEPS = (
-    *("search_step_made", "search_step_changed"),
-    *("review_answer_made", "review_answer_changed", "review_question_edited"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +255,7 @@ async def suggest_questions(connection: AsyncConnection) -> None:
 async def mark_new_steps_once(connection: AsyncConnection) -> None:
     """On Postgres, mark a new step with one trigger in place of two, and look up a new thread's deletion once."""
     if connection.dialect.name == "postgresql":
-        await _mark_steps_once(connection)
+        await mark_steps_once(connection)
         await connection.exec_driver_sql(deletion_triggers.SKIP_ON_POSTGRESQL)
 
 
@@ -327,28 +324,14 @@ async def keep_prompts(connection: AsyncConnection) -> None:
 async def mark_changed_steps_once(connection: AsyncConnection) -> None:
     """On Postgres, look at a changed step with one trigger in place of three, and with none that has a WHEN."""
     if connection.dialect.name == "postgresql":
-        await _mark_steps_once(connection)
+        await mark_steps_once(connection)
 
 
 @migration(locks="ACCESS EXCLUSIVE on threads, for the catalogue alone")
 async def mark_changed_threads_once(connection: AsyncConnection) -> None:
     """On Postgres, look at a changed thread with one trigger in place of two, and with none that has a WHEN."""
     if connection.dialect.name == "postgresql":
-        for trigger in ("search_thread_changed", "review_thread_changed"):
-            await connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON threads")
-        for statement in (*search_triggers.MADE_ON_POSTGRESQL, *review_triggers.THREADS_ON_POSTGRESQL):
-            await connection.exec_driver_sql(statement)
-        for function in ("mark_thread_for_search", "mark_thread_for_review"):
-            await connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {function}()")
-
-
-async def _mark_steps_once(connection: AsyncConnection) -> None:
-    for trigger in _OLDER_TRIGGERS_OF_STEPS:
-        await connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON steps")
-    for function in ("mark_step_for_search", "keep_step_version"):
-        await connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {function}()")
-    for statement in review_triggers.STEPS_ON_POSTGRESQL:
-        await connection.exec_driver_sql(statement)
+        await mark_threads_once(connection)
 
 
 @migration()
@@ -381,6 +364,12 @@ async def key_payloads_with_their_time(connection: AsyncConnection) -> None:
     """On Postgres, add the unique index by which payloads are stored in partitions and in the one table of before."""
     if connection.dialect.name == "postgresql":
         await key_one_table(connection, beside=False)
+
+
+@migration()
+async def stop_turns(connection: AsyncConnection) -> None:
+    """Add the column by which a turn of another process is asked to stop."""
+    await connection.run_sync(add_tables_and_columns)
 
 
 @migration(phase="after", locks="rows of users that an older version made, until they have their key")

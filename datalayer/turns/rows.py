@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import and_, delete, exists, false, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
+from datalayer.ownership import Actor, kind_of, writable_by
 from datalayer.schema.chat import steps, threads
 from datalayer.schema.turns import turn_claims
 
@@ -18,17 +19,41 @@ async def claim(connection: AsyncConnection, dialect: Dialect, thread_id: str, h
     statement = dialect.insert(turn_claims).values(threadId=thread_id, holder=holder, until=until)
     is_free = or_(_claims.until < dialect.clock, _claims.holder == holder)
     statement = statement.on_conflict_do_update(
-        index_elements=[_claims.threadId], set_={"holder": holder, "until": until}, where=is_free
+        index_elements=[_claims.threadId], set_={"holder": holder, "until": until, "isStopping": false()}, where=is_free
     ).returning(_claims.holder)
     return (await connection.execute(statement)).first() is not None
 
 
-async def keep(connection: AsyncConnection, dialect: Dialect, holders: Sequence[str], seconds: float) -> set[str]:
-    """Let these claims end later, and delete those that have ended; gives the turns whose claims are kept."""
+async def keep(
+    connection: AsyncConnection, dialect: Dialect, holders: Sequence[str], seconds: float
+) -> dict[str, bool]:
+    """Let these claims end later, and delete those that have ended; gives the turns whose claims are kept, and whether
+    each is to stop."""
     alive = update(turn_claims).where(_claims.holder.in_(holders)).values(until=dialect.clock + seconds)
-    kept = set((await connection.execute(alive.returning(_claims.holder))).scalars())
+    rows = await connection.execute(alive.returning(_claims.holder, _claims.isStopping))
+    kept = {row[0]: bool(row[1]) for row in rows}
     await connection.execute(delete(turn_claims).where(_claims.until < dialect.clock))
     return kept
+
+
+async def stop(
+    connection: AsyncConnection, dialect: Dialect, thread_id: str, actor: Actor, holder: str | None
+) -> str | None:
+    """Ask the turn that has this thread of the actor to stop, if it is this one; gives its id, or None."""
+    is_own = writable_by(kind_of(actor), threads.c.userIdentifier)
+    statement = (
+        update(turn_claims)
+        .where(_claims.threadId == thread_id, _claims.until > dialect.clock)
+        .where(exists().where(threads.c.id == _claims.threadId, is_own))
+        .values(isStopping=true())
+        .returning(_claims.holder)
+    )
+    if holder is not None:
+        statement = statement.where(_claims.holder == holder)
+    stopped: str | None = (
+        await connection.execute(statement, {"actor": actor} if isinstance(actor, str) else {})
+    ).scalar()
+    return stopped
 
 
 async def release(connection: AsyncConnection, holder: str) -> None:

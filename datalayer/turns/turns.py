@@ -52,16 +52,38 @@ class TurnClaims(DataStore):
             await self._writer.submit(lambda connection: rows.claim(connection, dialect, thread, turn, seconds))
         )
 
-    async def keep_turns(self, holders: Collection[str], seconds: float) -> set[str]:
-        """Let the claims of these turns end so many seconds from now; gives the turns that have their claim still.
+    async def keep_turns(self, holders: Collection[str], seconds: float) -> dict[str, bool]:
+        """Let the claims of these turns end so many seconds from now; gives the turns that have their claim still, and
+        whether each was asked to stop.
 
         Raises:
             Forbidden: a user acts.
         """
         demand_system(acting_user.get(), "the claims of turns")
         turns, dialect = [clean_id(one, "id of a turn") for one in holders], self.database.dialect
-        kept: set[str] = await self._writer.submit(lambda connection: rows.keep(connection, dialect, turns, seconds))
+        kept: dict[str, bool] = await self._writer.submit(
+            lambda connection: rows.keep(connection, dialect, turns, seconds)
+        )
         return kept
+
+    async def stop_turn(self, thread_id: str, holder: str | None = None) -> str | None:
+        """Ask the turn that has a thread of the acting user to stop. Its process learns that from `keep_turns`.
+
+        Gives the id of the turn; None if no turn has the thread, or the thread belongs to somebody else.
+
+        Args:
+            thread_id: of the thread.
+            holder: only this turn, and no later one.
+
+        Raises:
+            InvalidRecord: an id is not valid.
+        """
+        actor, dialect, thread = acting_user.get(), self.database.dialect, clean_id(thread_id, "thread id")
+        turn = None if holder is None else clean_id(holder, "id of a turn")
+        stopped: str | None = await self._writer.submit(
+            lambda connection: rows.stop(connection, dialect, thread, actor, turn)
+        )
+        return stopped
 
     async def release_turn(self, holder: str) -> None:
         """End the claim of this turn, if it has one.

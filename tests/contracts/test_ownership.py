@@ -256,8 +256,8 @@ WITHOUT_OWNER = {
     "rename_api_key",
     *("create_api_key", "list_api_keys", "get_api_key", "revoke_api_key", "find_api_key", "see_api_key", "take_rate"),
     *("begin_reply", "end_reply", "drop_reply"),
-    # The application claims threads for turns: see `test_turns`.
-    *("claim_turn", "keep_turns", "release_turn", "thread_changes"),
+    # The application claims threads for turns, and owners stop them: see `test_turns`.
+    *("claim_turn", "keep_turns", "release_turn", "thread_changes", "stop_turn"),
     # Whether an id is in use: everyone.
     "existing_threads",
     # The application keeps an uploaded export for a user.

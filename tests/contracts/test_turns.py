@@ -36,7 +36,7 @@ async def test_a_claim_that_nobody_keeps_ends(layer: ChainlitLayer) -> None:
         assert await layer.claim_turn(thread_id, holder, 60)
     async with layer.database.write() as connection:
         await connection.execute(update(turn_claims).values(until=turn_claims.c.until - 61))
-    assert await layer.keep_turns([alive, new_id()], 60) == {alive}
+    assert await layer.keep_turns([alive, new_id()], 60) == {alive: False}
     assert not await layer.claim_turn(threads[alive], late, 60)
     async with layer.database.read() as connection:
         assert (await connection.execute(select(turn_claims.c.holder))).scalars().all() == [alive], "rows of ended ones"
@@ -44,7 +44,30 @@ async def test_a_claim_that_nobody_keeps_ends(layer: ChainlitLayer) -> None:
     async with layer.database.write() as connection:
         await connection.execute(update(turn_claims).values(until=turn_claims.c.until - 61))
     assert await layer.claim_turn(threads[dead], dead, 60), "taken over without a look at it in between"
-    assert await layer.keep_turns([late], 60) == set()
+    assert await layer.keep_turns([late], 60) == {}
+
+
+async def test_the_owner_of_a_thread_stops_its_turn(layer: ChainlitLayer) -> None:
+    thread_id, holder, later = await thread(layer, await user_id(layer, "alice")), new_id(), new_id()
+    await user_id(layer, "bob")
+    with acting_as("alice"):
+        assert await layer.stop_turn(thread_id) is None, "no turn has it"
+    assert await layer.claim_turn(thread_id, holder, 60)
+    for actor in ("bob", None):
+        with acting_as(actor):
+            assert await layer.stop_turn(thread_id) is None
+    assert await layer.keep_turns([holder], 60) == {holder: False}
+    with acting_as("alice"):
+        assert await layer.stop_turn(thread_id, later) is None, "another turn"
+        assert [await layer.stop_turn(thread_id), await layer.stop_turn(thread_id, holder)] == [holder, holder]
+    assert await layer.keep_turns([holder], 60) == {holder: True}
+    async with layer.database.write() as connection:
+        await connection.execute(update(turn_claims).values(until=turn_claims.c.until - 61))
+    with acting_as("alice"):
+        assert await layer.stop_turn(thread_id) is None, "its process died"
+    assert await layer.claim_turn(thread_id, later, 60), "taken over"
+    assert await layer.keep_turns([later], 60) == {later: False}
+    assert await layer.stop_turn(thread_id) == later, "the system"
 
 
 async def test_claims_go_with_their_thread_and_are_for_the_system(layer: ChainlitLayer) -> None:

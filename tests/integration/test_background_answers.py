@@ -48,12 +48,19 @@ async def test_a_killed_server_answers_after_its_restart_and_its_webhook_comes_o
         thread_id, other_id = [(await program.post("/threads", json={})).json()["id"] for _ in range(2)]
         asked = (await program.post(f"/threads/{other_id}/messages", json={"content": "Count"})).json()
         answer_whole = model_server.hold_answers(after=5)
+        cut_id = (await program.post("/threads", json={})).json()["id"]
+        begun = await started(program, cut_id, content="Count", model=SLOW)
+        await until(lambda: streamed(model_server, SLOW) == 1)
+        await until(lambda: has_answer(program, cut_id))
+        stopped = (await program.post(f"/threads/{cut_id}/stop")).json()["answer"]
+        assert (await ended(program, begun))["answer_id"] == stopped["id"]
         job = await started(program, thread_id, content="Count", webhook=f"{hook}/told", model=SLOW)
         anew = f"/threads/{other_id}/messages/{asked['answer']['id']}/regenerate"
         again = await program.post(anew, json={"model": SLOW, "background": True})
         assert again.status_code == 202, again.text
-        await until(lambda: streamed(model_server, SLOW) == 2)
-        for one in (job, again.json()):
+        on = await program.post(f"/threads/{cut_id}/messages/{stopped['id']}/continue", json={"background": True})
+        await until(lambda: streamed(model_server, SLOW) == 4)
+        for one in (job, again.json(), on.json()):
             assert (await program.get(f"/jobs/{one['id']}")).json()["state"] == "running"
         await server.kill()
         answer_whole.set()
@@ -63,6 +70,10 @@ async def test_a_killed_server_answers_after_its_restart_and_its_webhook_comes_o
         done = await ended(program, job)
         assert done["answer_id"] is not None
         assert (await ended(program, again.json()))["answer_id"] not in (None, asked["answer"]["id"])
+        assert (await ended(program, on.json()))["answer_id"] == stopped["id"]
+        (_, longer) = await messages(program, cut_id)
+        assert longer["content"].startswith(stopped["content"].splitlines()[0])
+        assert (longer["status"], longer["content"].count("word-40")) == ("complete", 1)
 
         async def delivered() -> Any:
             found = (await program.get(f"/jobs/{job['id']}")).json()["webhook"]
@@ -79,7 +90,12 @@ async def test_a_killed_server_answers_after_its_restart_and_its_webhook_comes_o
             stored = [(said["role"], said["content"]) for said in await messages(program, one)]
             assert stored == [("user", "Count"), ("assistant", "".join(f"word-{n} " for n in range(1, 41)))]
     assert len(receiver.got) == 1
-    assert streamed(model_server, SLOW) == 4
+    assert streamed(model_server, SLOW) == 7
+
+
+async def has_answer(program: httpx.AsyncClient, thread_id: str) -> bool:
+    """Whether the begin of an answer is stored."""
+    return len(await messages(program, thread_id)) == 2
 
 
 def streamed(model_server: ModelServer, model: str) -> int:

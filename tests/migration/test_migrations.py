@@ -106,6 +106,7 @@ STEPS = [
     "remember_facts",
     "list_threads_beside_the_archive",
     "key_payloads_with_their_time",
+    "stop_turns",
     "complete_rows_of_older_versions",
     "partition_payloads",
 ]

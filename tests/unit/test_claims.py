@@ -1,5 +1,6 @@
-"""A turn whose claim the database does not store in time."""
+"""A turn whose claim the database does not store in time, and one that another process stops."""
 
+import asyncio
 import shutil
 import sqlite3
 from pathlib import Path
@@ -33,3 +34,37 @@ async def test_a_claim_that_comes_too_late_for_its_turn_holds_up_no_other(
     finally:
         other.close()
         await layer.close()
+
+
+async def test_a_turn_is_stopped_by_another_process(
+    migrated_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_KEEP_EVERY_SECONDS", 0.05)
+    url = f"sqlite:///{shutil.copyfile(migrated_sqlite, tmp_path / 'chat.db')}"
+    layer, other = datalayer.create_data_layer(url), datalayer.create_data_layer(url)
+    thread_id, held, cancels = new_id(), Claims(layer), 0
+    await layer.update_thread(thread_id, name="x")
+
+    async def turn() -> None:
+        nonlocal cancels
+        async with held.turn(thread_id, waits=True):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancels += 1
+                # It stores its text so far, and is not disturbed by the next looks.
+                await asyncio.wait([asyncio.create_task(other.ping()), asyncio.create_task(asyncio.sleep(0.3))])
+                raise
+
+    running = asyncio.create_task(turn())
+    holder = await until(lambda: other.stop_turn(thread_id))
+    await asyncio.wait([running])
+    assert (running.cancelled(), cancels) == (True, 1)
+
+    async def is_released() -> bool:
+        return await other.stop_turn(thread_id, holder) is None
+
+    await until(is_released)
+    held.stop()
+    for one in (layer, other):
+        await one.close()

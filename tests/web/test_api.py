@@ -56,7 +56,7 @@ async def ask_thread(
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("OPENAI_BASE_URL", model_server.base_url)
     monkeypatch.setenv(
-        "OPENAI_MODELS", "echo,context-echo,slow:20:0.05,401,slow:3:0.01,hang:3,length,others:images:alone"
+        "OPENAI_MODELS", "echo,context-echo,slow:20:0.05,401,slow:3:0.01,hang:0,hang:3,length,others:images:alone"
     )
     settings = load_settings()
     conversations = Conversations(layer, open_model(settings, layer, []), settings)

@@ -133,8 +133,7 @@ EVENTS = {
     "client_message": "POST /threads/{thread_id}/messages",
     "edit_message": "POST /threads/{thread_id}/messages/{message_id}/edit",
     "message_favorite": "PUT /threads/{thread_id}/messages/{message_id}/favorite",
-    # An answer that is to be stopped is asked for in the background.
-    "stop": "POST /jobs/{job_id}/cancel",
+    "stop": "POST /threads/{thread_id}/stop POST /jobs/{job_id}/cancel",
     "chat_settings_change": "PATCH /threads/{thread_id} PATCH /me/chat-settings",
     "chat_settings_edit": "shown",
     "clear_session": "POST /threads",

@@ -1,11 +1,15 @@
 """The API: an edited question, an answer that is written anew or continued, favourites, and what names a thread."""
 
+import asyncio
+import json
+
 import httpx
 import pytest
 
-from datalayer import acting_as
+from datalayer import CallFilter, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support.model_server import ModelServer
+from tests.support.patience import until
 from tests.support.records import new_id
 from tests.web.conftest import Program, problem
 from tests.web.test_api import (  # noqa: F401  the conversations with the scripted model server
@@ -15,6 +19,7 @@ from tests.web.test_api import (  # noqa: F401  the conversations with the scrip
     made,
     model_server,
 )
+from threadkeeper.conversation import programs
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -148,6 +153,67 @@ async def test_an_incomplete_answer_is_continued(program_of: Program) -> None:
     assert problem(await program.post(address, json={})) == (409, "too-late")
     complete = f"/threads/{thread_id}/messages/{whole}/continue"
     assert problem(await program.post(complete, json={})) == (409, "too-late")
+
+
+async def test_an_answer_in_progress_is_stopped_and_keeps_its_text(
+    program_of: Program,
+    layer: ChainlitLayer,
+    model_server: ModelServer,  # noqa: F811
+) -> None:
+    program, other = await program_of(), await program_of("admin")
+    thread_id = (await made(program))["id"]
+    stop = f"/threads/{thread_id}/stop"
+    assert (await program.post(stop)).json() == {"is_answering": False, "answer": None}, "nothing happens"
+    assert problem(await other.post(stop)) == (404, "not-found")
+    assert problem(await program.post(f"/threads/{new_id()}/stop")) == (404, "not-found")
+    body, once = {"content": "Go", "model": "slow:20:0.05", "stream": True}, {"Idempotency-Key": "stop"}
+    model_server.hold_answers(after=5)
+    async with program.stream("POST", f"/threads/{thread_id}/messages", json=body) as answer:
+        lines = answer.aiter_lines()
+        async for line in lines:
+            if "word-" in line:
+                break
+        assert problem(await other.post(stop)) == (404, "not-found")
+        stopped = await program.post(stop, headers=once)
+        assert stopped.status_code == 200, stopped.text
+        rest = [line async for line in lines if line.startswith("data:")]
+    kept = stopped.json()["answer"]
+    assert (stopped.json()["is_answering"], kept["status"]) == (False, "stopped")
+    assert kept["content"].startswith("word-1 ")
+    assert json.loads(rest[-1].removeprefix("data:"))["answer"] == kept, "the program that asked"
+    (_, last) = (await program.get(f"/threads/{thread_id}/messages")).json()["data"]
+    assert last == kept
+    (call,) = [row.call for row in (await layer.list_calls(CallFilter(kinds=("chat",)))).rows]
+    assert (call.finish_reason, call.step_id) == ("stopped", kept["id"])
+    assert call.completion_tokens
+    again = await program.post(stop, headers=once)
+    assert (again.json(), again.headers["idempotency-replayed"]) == (stopped.json(), "true")
+    assert (await program.post(stop)).json() == stopped.json()
+
+    # Without any text.
+    begun = asyncio.create_task(asked(program, thread_id, "Hang", model="hang:0"))
+    await until(lambda: any(one.model == "hang:0" for one in model_server.requests))
+    assert (await program.post(stop)).json() == {"is_answering": False, "answer": None}
+    assert problem(await begun) == (409, "answer-stopped")
+
+
+async def test_a_turn_of_another_process_is_asked_to_stop(
+    program_of: Program, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, holder = await program_of(), new_id()
+    thread_id = (await made(program))["id"]
+    assert await layer.claim_turn(thread_id, holder, 60)
+    stopping = asyncio.create_task(program.post(f"/threads/{thread_id}/stop"))
+
+    async def is_asked() -> bool:
+        return (await layer.keep_turns([holder], 60))[holder]
+
+    await until(is_asked)
+    await layer.release_turn(holder)
+    assert (await stopping).json() == {"is_answering": False, "answer": None}
+    monkeypatch.setattr(programs, "_STOP_SECONDS", 0.01)
+    assert await layer.claim_turn(thread_id, holder, 60)
+    assert (await program.post(f"/threads/{thread_id}/stop")).json() == {"is_answering": True, "answer": None}
 
 
 async def test_messages_are_marked_as_favourites(program_of: Program) -> None:

@@ -25,9 +25,11 @@ from tests.support.patience import until
 from tests.support.records import new_id, step
 from tests.web.conftest import Program, problem
 from tests.web.test_api import ask_thread, made  # noqa: F401  the conversations with the scripted model server
+from threadkeeper.conversation.programs import Programs
 from threadkeeper.jobs import webhooks
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
+from threadkeeper.program_turns import TurnResult
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Json = dict[str, Any]
@@ -131,6 +133,46 @@ async def test_questions_are_answered_in_the_background_one_after_another(
     later = await ended(program, (await program.post(address, json=body, headers=once)).json())
     assert later["question_id"] != done["question_id"]
     assert later["answer_id"] != done["answer_id"]
+
+
+@pytest.mark.usefixtures("runs_jobs")
+async def test_an_incomplete_answer_is_continued_in_the_background_once(
+    program_of: Program,
+    model_server: ModelServer,
+    layer: ChainlitLayer,
+    ask_thread: Programs,  # noqa: F811
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    address = f"/threads/{thread_id}/messages"
+    turn = (await program.post(address, json={"content": "Go", "model": "length"})).json()
+    go_on, once = f"{address}/{turn['answer']['id']}/continue", {"Idempotency-Key": "on", "Prefer": "respond-async"}
+    wrong = await program.post(go_on, json={"background": True, "stream": True})
+    assert (problem(wrong), wrong.json()["errors"][0]["field"]) == ((422, "invalid"), "body.stream")
+    assert problem(await program.post(f"{address}/{new_id()}/continue", json={"background": True}))[0] == 404
+    with acting_as("uma"):
+        (key,) = await layer.list_api_keys()
+        begun = await ask_thread.unfinished(thread_id, turn["answer"]["id"], key=key)
+    accepted = await program.post(go_on, json={}, headers=once)
+    assert accepted.status_code == 202, accepted.text
+    assert (await program.post(go_on, json={}, headers=once)).json() == accepted.json()
+    job = await ended(program, accepted.json())
+    assert (job["answer_id"], job["question_id"]) == (turn["answer"]["id"], turn["question"]["id"])
+    longer = (await messages(program, thread_id))[-1]
+    assert longer["content"].startswith("You said: GoYou said: Your last answer was interrupted.")
+    # What a job does again whose process died: before its end was stored, and in the middle of the answer.
+    asked = len(model_server.requests)
+    with acting_as("uma"):
+        found = await ask_thread.go_on(thread_id, job["answer_id"], begun, key=key)
+        assert isinstance(found, TurnResult)
+        assert (found.answer_id, len(model_server.requests)) == (job["answer_id"], asked)
+        stored = next(one for one in (await layer.get_thread(thread_id))["steps"] if one["id"] == job["answer_id"])
+        await layer.update_step({**stored, "output": "You said: GoYou", "metadata": {}, "streaming": True})
+        again = await ask_thread.go_on(thread_id, job["answer_id"], begun, key=key)
+        assert (await again.result()).answer_id == job["answer_id"]  # type: ignore[union-attr]
+    assert model_server.requests[asked].body["messages"][-2]["content"] == "You said: GoYou"
+    await program.post(address, json={"content": "Then?", "model": "echo"})
+    assert problem(await program.post(go_on, json={"background": True})) == (409, "too-late")
 
 
 @pytest.mark.usefixtures("runs_jobs")

@@ -150,6 +150,7 @@ WHO_MAY = {
     "POST /api/v1/threads/{thread_id}/messages/{message_id}/edit": KEYS,
     "POST /api/v1/threads/{thread_id}/messages/{message_id}/regenerate": KEYS,
     "POST /api/v1/threads/{thread_id}/messages/{message_id}/continue": KEYS,
+    "POST /api/v1/threads/{thread_id}/stop": KEYS,
     "PUT /api/v1/threads/{thread_id}/messages/{message_id}/favorite": KEYS,
     "DELETE /api/v1/threads/{thread_id}/messages/{message_id}/favorite": KEYS,
     "GET /api/v1/threads/{thread_id}/messages/{message_id}/versions": KEYS,

@@ -28,7 +28,9 @@ class Claims:
 
     def __init__(self, layer: ChainlitLayer) -> None:
         self._layer = layer
-        self._held: set[str] = set()
+        # Each with its task, which is known a moment after the claim.
+        self._held: dict[str, asyncio.Task[Any] | None] = {}
+        self._stopped: set[str] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -42,15 +44,28 @@ class Claims:
         with acting_as(SYSTEM):
             if not await self._layer.claim_turn(thread_id, holder, CLAIM_SECONDS):
                 return None
-        self._held.add(holder)
+        self._held[holder] = None
         if self._keeper is None:
             keeping = self._keep()
             self._keeper = asyncio.get_running_loop().create_task(keeping, context=contextvars.Context())
         return holder
 
+    def run_by(self, holder: str, task: "asyncio.Task[Any] | None") -> None:
+        """Remember the task of a turn, which `stop_turn` cancels."""
+        self._held[holder] = task
+
+    def stop_turn(self, holder: str) -> "asyncio.Task[Any] | None":
+        """Stop a turn of this process, as Stop on a page; gives its task, or None for a turn of another process."""
+        task = self._held.get(holder)
+        if task is not None and holder not in self._stopped:
+            # Once: a turn that ends stores its text so far.
+            self._stopped.add(holder)
+            task.cancel()
+        return task
+
     def release(self, holder: str) -> None:
         """End the claim, in the background."""
-        self._held.discard(holder)
+        self._forget(holder)
         self._start(self._release(holder))
 
     @asynccontextmanager
@@ -65,13 +80,15 @@ class Claims:
         """
         if waits:
             holder = await self._wait(thread_id)
+            if holder is not None:
+                self.run_by(holder, asyncio.current_task())
             try:
                 yield
             finally:
                 if holder is not None:
                     self.release(holder)
             return
-        claiming = asyncio.create_task(self._try(thread_id), name="claim-turn")
+        claiming = asyncio.create_task(self._try(thread_id, asyncio.current_task()), name="claim-turn")
         try:
             yield
         finally:
@@ -104,12 +121,15 @@ class Claims:
                 return holder
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
-    async def _try(self, thread_id: str) -> str | None:
+    async def _try(self, thread_id: str, turn: "asyncio.Task[Any] | None") -> str | None:
         try:
-            return await self.take(thread_id)
+            holder = await self.take(thread_id)
         except DataLayerError as error:
             logger.warning("a turn runs without a claim: %s", error, extra={"thread_id": thread_id})
             return None
+        if holder is not None:
+            self.run_by(holder, turn)
+        return holder
 
     async def _release_claimed(self, claiming: "asyncio.Task[str | None]") -> None:
         if (holder := await claiming) is not None:
@@ -137,14 +157,21 @@ class Claims:
                 break
             try:
                 with acting_as(SYSTEM):
-                    lost = held - await self._layer.keep_turns(held, CLAIM_SECONDS)
+                    kept = await self._layer.keep_turns(held, CLAIM_SECONDS)
             except DataLayerError as error:
                 logger.warning("the claims of %d turns are not kept: %s", len(held), error)
                 continue
-            if lost := lost & self._held:
+            for holder in [one for one, is_stopping in kept.items() if is_stopping]:
+                self.stop_turn(holder)
+            if lost := held & self._held.keys() - kept.keys():
                 logger.warning("%d turns lost their threads, because their claims were not kept in time", len(lost))
-                self._held -= lost
+                for holder in lost:
+                    self._forget(holder)
         self._keeper = None
+
+    def _forget(self, holder: str) -> None:
+        self._held.pop(holder, None)
+        self._stopped.discard(holder)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

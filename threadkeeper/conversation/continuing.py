@@ -1,12 +1,14 @@
 """What the last turn of a thread can still be asked for: to go on with its answer, or to write it anew."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datalayer import StepVersion
 from threadkeeper.chat.context.steps import is_notice
 from threadkeeper.chat.wording import mark_of
 from threadkeeper.conversation.offers import UNFINISHED
+from threadkeeper.conversation.reply import text_to_continue
 
 
 class Continued(NamedTuple):
@@ -36,6 +38,20 @@ def to_continue(thread: dict[str, Any], answer_id: object) -> Continued | None:
         return None
     after = steps[steps.index(said[-1]) + 1 :]
     return Continued(questions[-1], said[-1], [step for step in after if step.get("isError")])
+
+
+def text_print(answer: Mapping[str, Any]) -> str:
+    """A digest of the text of an answer, without its mark."""
+    return hashlib.sha256(text_to_continue(answer).encode()).hexdigest()
+
+
+def was_continued(answer: Mapping[str, Any], before: str) -> bool:
+    """Whether an answer that had this `text_print` was continued to an end.
+
+    It was not while it is streamed, or if its process was stopped or died.
+    """
+    status = (answer.get("metadata") or {}).get("status")
+    return not answer.get("streaming") and status != "cut" and text_print(answer) != before
 
 
 def to_write_anew(thread: dict[str, Any], message_id: str) -> dict[str, Any] | None:

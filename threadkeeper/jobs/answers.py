@@ -12,7 +12,7 @@ from datalayer.cleaning import utc_now
 from datalayer.errors import JobLater, StorageUnavailable
 from datalayer.records.jobs import UNFINISHED
 from threadkeeper.jobs.webhooks import start_webhook
-from threadkeeper.program_turns import BackgroundTurns, ProgramTurn, TurnRefused, TurnResult
+from threadkeeper.program_turns import BackgroundTurns, ProgramTurn, TurnRefused, TurnResult, UnfinishedAnswer
 from threadkeeper.tracing import hooks
 
 if TYPE_CHECKING:
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 ANSWER = "answer"
 THREAD, QUESTION, KEY, WEBHOOK_URL, AFTER, TRACE = "thread", "question", "key", "webhook", "after", "traceparent"
+CONTINUED, TEXT_PRINT = "continued", "text_print"
 """Keys of the arguments. AFTER is the job of the question before, if that one waited for its answer. TRACE, which is
-there while telemetry is on, names the request that asked."""
+there while telemetry is on, names the request that asked. CONTINUED is the answer that is to be continued, and
+TEXT_PRINT what its text was."""
+_FORMATS = (1, 2)
+"""Since 2, a job can continue an answer."""
 ANSWERS_AT_ONCE = 32
 _LOOK_EVERY_SECONDS = 0.2
 _SELDOM_SECONDS = 2.0
@@ -46,7 +50,8 @@ def register_answers(layer: "ChainlitLayer", turns: BackgroundTurns) -> None:
         await start_webhook(layer, context)
         return {"answer": result.answer_id}
 
-    layer.register_job(ANSWER, answer, at_once=ANSWERS_AT_ONCE)
+    for number in _FORMATS:
+        layer.register_job(ANSWER, answer, format=number, at_once=ANSWERS_AT_ONCE)
 
 
 async def _answered(layer: "ChainlitLayer", turns: BackgroundTurns, context: JobContext) -> TurnResult:
@@ -78,6 +83,9 @@ async def _turn(
         if earlier is None or await _is_finished(layer, str(earlier)):
             earlier = None
             try:
+                if (answer_id := context.arguments.get(CONTINUED)) is not None:
+                    begun = UnfinishedAnswer(question_id, str(context.arguments[TEXT_PRINT]))
+                    return await turns.go_on(thread_id, str(answer_id), begun, key=key)
                 return await turns.answer(thread_id, question_id, key=key)
             except TurnRefused as refused:
                 if refused.kind != "busy":

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from datalayer import ApiKey, InvalidRecord
+from threadkeeper.jobs.answers import CONTINUED, TEXT_PRINT
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.later import LATER, Prefer, answer_later, is_for_later, refusal
@@ -90,13 +91,30 @@ async def regenerate_answer(
     return await _answered(request, caller, layer, own_id, begin, streams=given.stream)
 
 
-@router.post("/threads/{thread_id}/messages/{message_id}/continue", **_ASKS | {"responses": {200: STREAMED}})
+@router.post("/threads/{thread_id}/messages/{message_id}/continue", **_ASKS)
 async def continue_answer(
-    *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: ContinuedAnswer
+    *,
+    request: Request,
+    caller: Writer,
+    layer: Layer,
+    thread_id: str,
+    message_id: str,
+    given: ContinuedAnswer,
+    prefer: Prefer = None,
 ) -> Any:
     """Let the model go on with the last answer, if that was stopped or cut off, or became too long."""
     own_id = await demand_own_thread(layer, caller, thread_id)
     asks: AskThread = request.state.ask_thread
+    if is_for_later(request, given, prefer):
+        of_answer: dict[str, str] = {}
+
+        async def store(key: ApiKey) -> str:
+            found = await asks.unfinished(own_id, message_id, key=key)
+            of_answer.update({CONTINUED: message_id, TEXT_PRINT: found.text_print})
+            return found.question_id
+
+        webhook = given.webhook
+        return await answer_later(request, caller, layer, own_id, store, webhook=webhook, is_again=True, more=of_answer)
 
     def begin(key: ApiKey) -> Awaitable[ProgramTurn]:
         return asks.continue_answer(own_id, message_id, key=key)

@@ -1,7 +1,7 @@
 """Answers in the background: the question is stored, and a job answers it."""
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
 from fastapi import Header, Request, Response
@@ -79,6 +79,7 @@ async def answer_later(
     *,
     webhook: str | None,
     is_again: bool = False,
+    more: Mapping[str, str] | None = None,
 ) -> Response:
     """Store the question, and start the job that answers it.
 
@@ -86,6 +87,7 @@ async def answer_later(
         request, caller, layer, thread_id: of the question.
         store: stores it for this key, and gives its id.
         webhook: an address that may be told of the end.
+        more: further arguments of the job, which are complete when `store` has ended.
         is_again: whether the question was answered before. A job of that answer, which is perhaps not marked as done
             yet, is another one.
 
@@ -103,6 +105,7 @@ async def answer_later(
         KEY: caller.key.id,
         WEBHOOK_URL: webhook,
         AFTER: await last_answer_of(layer, thread_id),
+        **(more or {}),
     }
     if (trace := hooks.traceparent()) is not None:
         arguments[TRACE] = trace

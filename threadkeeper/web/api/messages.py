@@ -22,6 +22,7 @@ from threadkeeper.web.api.shapes import (
     MessagePage,
     NewMessage,
     NewVote,
+    StoppedAnswer,
     Turn,
     is_answer,
     message_of,
@@ -152,6 +153,22 @@ async def begin_turn(
     return turn
 
 
+@router.post("/threads/{thread_id}/stop", dependencies=[Once])
+async def stop_answer(*, request: Request, caller: Writer, layer: Layer, thread_id: str) -> StoppedAnswer:
+    """Stop the answer that is being written in a thread, as Stop on a page, whoever asked; it keeps its text so far.
+
+    Without such an answer, nothing happens. Questions that wait for theirs are answered: cancel their jobs.
+    """
+    own_id = await demand_own_thread(layer, caller, thread_id)
+    asks: AskThread = request.state.ask_thread
+    has_ended = await asks.stop(own_id)
+    note_done(request, own_id)
+    await layer.settled(own_id)
+    last = messages_of(await own_whole_thread(layer, caller, own_id))[-1:]
+    stopped = [one for one in last if one.status == "stopped"]
+    return StoppedAnswer(is_answering=not has_ended, answer=stopped[0] if stopped else None)
+
+
 @router.put("/threads/{thread_id}/messages/{message_id}/feedback")
 async def vote(
     *, request: Request, caller: Writer, layer: Layer, thread_id: str, message_id: str, given: NewVote
@@ -228,6 +245,8 @@ async def end_of(turn: ProgramTurn | TurnResult, layer: ChainlitLayer, thread_id
 
 
 def _failure(result: TurnResult) -> Problem:
+    if result.was_stopped and not result.failure:
+        return Problem(409, "answer-stopped", "The answer was stopped before its first word.")
     status = 429 if result.failure_kind in _OF_LIMITS else 502
     kind = f"answer-{result.failure_kind.replace('_', '-') or 'failed'}"
     return Problem(status, kind, result.failure or "There is no answer.")

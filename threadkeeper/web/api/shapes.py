@@ -111,12 +111,9 @@ class ThreadPage(BaseModel):
     next_cursor: str | None
 
 
-class Answered(Strict):
-    """How a question is answered."""
+class Delivered(Strict):
+    """How a program gets an answer."""
 
-    model: Annotated[str, Field(max_length=200)] | None = Field(
-        None, description="One of the models on offer. An assistant with a model of its own keeps it."
-    )
     stream: bool = Field(default=False, description="Answer as server-sent events.")
     background: bool = Field(
         default=False,
@@ -124,6 +121,14 @@ class Answered(Strict):
     )
     webhook: Annotated[str, Field(max_length=2_000)] | None = Field(
         None, description="Of an answer in the background: an address that is told when it has ended."
+    )
+
+
+class Answered(Delivered):
+    """How a question is answered."""
+
+    model: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="One of the models on offer. An assistant with a model of its own keeps it."
     )
 
 
@@ -142,8 +147,8 @@ class EditedQuestion(AnewAnswer):
     content: Annotated[str, Field(min_length=1, max_length=LONGEST_QUESTION)]
 
 
-class ContinuedAnswer(Strict):
-    stream: bool = Field(default=False, description="Only what is appended comes as `text`.")
+class ContinuedAnswer(Delivered):
+    """Of a stream, only what is appended comes as `text`."""
 
 
 class Vote(BaseModel):
@@ -186,6 +191,13 @@ class Turn(BaseModel):
     question: Message
     answer: Message
     notices: list[str]
+
+
+class StoppedAnswer(BaseModel):
+    """How a thread is after Stop."""
+
+    is_answering: bool = Field(description="Whether its answer has not ended yet, so that Stop is to be sent again.")
+    answer: Message | None = Field(description="The last message, if it is an answer that was stopped.")
 
 
 class Webhook(BaseModel):
