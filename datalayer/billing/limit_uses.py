@@ -1,12 +1,15 @@
-"""SQL of the list of limits: whose each one is, and what is used of it now, in one statement."""
+"""SQL of the list of limits: whose each one is, and what is used of it now."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.billing.limits import budget_of
+from datalayer.billing.spending import Budget, Spent
 from datalayer.cursors import decode, encode
 from datalayer.periods import period_around
 from datalayer.records.billing import LimitPage, LimitUse
@@ -21,39 +24,29 @@ _table = usage_limits.c
 _SUBJECTS = {"user": "userId", "project": "projectId", "key": "keyId"}
 
 
-async def page(
-    connection: AsyncConnection, *, scopes: Sequence[str], zone: str, moment: str, cursor: str | None, limit: int
-) -> LimitPage:
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The limits of a page with their subjects: name, and slug of a project or prefix of a key."""
+
+    rows: tuple[tuple[Limit, str | None, str | None], ...]
+    next_cursor: str | None
+
+    def budgets(self, *, zone: str, moment: str) -> dict[str, Budget]:
+        """What each limit counts, by its id, without limits of each person."""
+        return {
+            one.id: budget_of(one, *(one.subject_id,) * 3, zone=zone, moment=moment)
+            for one, _, _ in self.rows
+            if one.subject_id is not None
+        }
+
+
+async def page(connection: AsyncConnection, *, scopes: Sequence[str], cursor: str | None, limit: int) -> Listed:
     """A page of the limits, oldest first; of these scopes, or of all."""
-    begins = {period: period_around(moment, period, zone) for period in ("day", "month")}
-    begin = case((_table.period == "day", begins["day"][0]), else_=begins["month"][0])
-    calls, reserved = llm_calls.c, usage_reservations.c
-
-    def summed(table: Table, unit: str, amount: ColumnElement[Any], current: ColumnElement[bool]) -> ColumnElement[Any]:
-        # The engine computes only the sum of the scope and unit of the row.
-        return case(
-            *(
-                (
-                    and_(_table.scope == scope, _table.unit == unit),
-                    select(func.sum(amount))
-                    .where(table.c[column] == _table.subjectId, current)
-                    .correlate(usage_limits)
-                    .scalar_subquery(),
-                )
-                for scope, column in _SUBJECTS.items()
-            )
-        )
-
-    recent, valid = calls.requestedAt >= begin, reserved.expiresAt > moment
     statement = (
         select(
             *columns(Limit, usage_limits),
             func.coalesce(users.c.identifier, projects.c.name, api_keys.c.name).label("subject"),
             func.coalesce(projects.c.slug, api_keys.c.prefix).label("known_as"),
-            summed(llm_calls, "tokens", TOKENS, recent).label("used_tokens"),
-            summed(llm_calls, "dollars", calls.totalCost, recent).label("used_dollars"),
-            summed(usage_reservations, "tokens", reserved.tokens, valid).label("reserved_tokens"),
-            summed(usage_reservations, "dollars", reserved.cost, valid).label("reserved_dollars"),
         )
         .select_from(
             usage_limits.outerjoin(users, and_(_table.scope == "user", users.c.id == _table.subjectId))
@@ -69,21 +62,64 @@ async def page(
         created_at, limit_id = decode(cursor, str, str)
         same = and_(_table.createdAt == created_at, _table.id > limit_id)
         statement = statement.where(or_(_table.createdAt > created_at, same))
-    rows = (await connection.execute(statement)).mappings().all()
+    found = (await connection.execute(statement)).mappings().all()
+    rows = tuple((record_of(Limit, usage_limits, row), row["subject"], row["known_as"]) for row in found[:limit])
+    last = rows[-1][0] if len(found) > limit else None
+    return Listed(rows, encode(last.created_at or "", last.id) if last else None)
+
+
+async def used(
+    connection: AsyncConnection,
+    listed: Listed,
+    budgets: Mapping[str, Budget],
+    spent: Mapping[Budget, Spent],
+    *,
+    zone: str,
+    moment: str,
+) -> LimitPage:
+    """What is used of the limits now, in one statement.
+
+    Args:
+        listed: the limits.
+        budgets: of the limits, by their ids.
+        spent: known sums of the budgets up to a time; only later calls are added up.
+    """
+    before = {name: spent.get(one, Spent(one.begin, Decimal(0))) for name, one in budgets.items()}
+    amounts: dict[str, tuple[Decimal, Decimal]] = {}
+    if before:
+        since = case(*((_table.id == name, one.until) for name, one in before.items()))
+        calls, reserved = llm_calls.c, usage_reservations.c
+        recent, valid = calls.requestedAt >= since, reserved.expiresAt > moment
+        statement = select(
+            _table.id,
+            _table.unit,
+            _summed(llm_calls, "tokens", TOKENS, recent).label("used_tokens"),
+            _summed(llm_calls, "dollars", calls.totalCost, recent).label("used_dollars"),
+            _summed(usage_reservations, "tokens", reserved.tokens, valid).label("reserved_tokens"),
+            _summed(usage_reservations, "dollars", reserved.cost, valid).label("reserved_dollars"),
+        ).where(_table.id.in_(before))
+        for row in (await connection.execute(statement)).mappings():
+            later, in_flight = (Decimal(row[f"{name}_{row['unit']}"] or 0) for name in ("used", "reserved"))
+            amounts[row["id"]] = (before[row["id"]].amount + later, in_flight)
     uses = []
-    for row in rows[:limit]:
-        one = record_of(Limit, usage_limits, row)
-        is_for_each = one.subject_id is None
-        used, in_flight = (Decimal(row[f"{name}_{one.unit}"] or 0) for name in ("used", "reserved"))
-        uses.append(
-            LimitUse(
-                one,
-                row["subject"],
-                row["known_as"],
-                None if is_for_each else used,
-                None if is_for_each else in_flight,
-                begins[one.period][1],
+    for one, subject, known_as in listed.rows:
+        spent_now, in_flight_now = amounts.get(one.id, (None, None))
+        _, end = period_around(moment, one.period, zone)
+        uses.append(LimitUse(one, subject, known_as, spent_now, in_flight_now, end))
+    return LimitPage(tuple(uses), listed.next_cursor)
+
+
+def _summed(table: Table, unit: str, amount: ColumnElement[Any], current: ColumnElement[bool]) -> ColumnElement[Any]:
+    # The engine computes only the sum of the scope and unit of the row.
+    return case(
+        *(
+            (
+                and_(_table.scope == scope, _table.unit == unit),
+                select(func.sum(amount))
+                .where(table.c[column] == _table.subjectId, current)
+                .correlate(usage_limits)
+                .scalar_subquery(),
             )
+            for scope, column in _SUBJECTS.items()
         )
-    last = uses[-1].limit if len(rows) > limit else None
-    return LimitPage(tuple(uses), encode(last.created_at or "", last.id) if last else None)
+    )

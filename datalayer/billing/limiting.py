@@ -65,10 +65,15 @@ class Limiting(DataStore):
         demand_system(acting_user.get(), "the list of what is used")
         if not 1 <= limit <= MOST_LIMITS:
             raise InvalidRecord(f"a page has from 1 to {MOST_LIMITS} limits")
+        listed = await self.database.query(
+            lambda connection: limit_uses.page(connection, scopes=scopes, cursor=cursor, limit=limit)
+        )
+        now = utc_now()
+        budgets = listed.budgets(zone=zone, moment=now)
+        # The sums that the check of limits keeps; only the latest calls of each are added up here.
+        spent = await self._spending.so_far(self.database, list(budgets.values()))
         return await self.database.query(
-            lambda connection: limit_uses.page(
-                connection, scopes=scopes, zone=zone, moment=utc_now(), cursor=cursor, limit=limit
-            )
+            lambda connection: limit_uses.used(connection, listed, budgets, spent, zone=zone, moment=now)
         )
 
     async def put_limit(self, limit: Limit, *, by: str | None = None, only_if: Condition[Limit] | None = None) -> Limit:

@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import AlreadyExists, Forbidden, InvalidRecord, NotFound, acting_as
-from datalayer.billing import projects
+from datalayer.billing import projects, spending
 from datalayer.billing.limits import budget_of, standings
 from datalayer.billing.spending import Budget, Spending, Spent, used
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import utc_now
+from datalayer.cleaning import utc_in, utc_now
 from datalayer.periods import period_around
 from datalayer.records.billing import ModelRepricing
 from datalayer.records.usage import (
@@ -470,13 +470,17 @@ def test_an_unknown_time_zone_is_refused() -> None:
             period_around(NOW, "day", zone)
 
 
-async def test_limits_are_listed_by_pages_with_what_is_used_of_each(layer: ChainlitLayer) -> None:
+async def test_limits_are_listed_by_pages_with_what_is_used_of_each(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user = await user_id(layer, "alice")
     project = await layer.put_project(Project(new_id(), "The lab", "lab"))
     key, _ = await layer.create_api_key("a program", ["gateway"], user="alice", project="lab")
     now = utc_now()
+    # Of this month, and old enough for the sums that are kept.
+    earlier = max(f"{now[:7]}-01T00:00:00.000000Z", utc_in(-3_600))
     whose = {"user_id": user, "project_id": project.id, "key_id": key.id}
-    for moment in (now, "2020-01-01T00:00:00.000000Z"):
+    for moment in (now, earlier, "2020-01-01T00:00:00.000000Z"):
         await layer.record_call(call(moment, prompt_tokens=5, completion_tokens=1, total_cost=Decimal("0.5"), **whose))
     demand = CallDemand(new_id(), user, project.id, 10, 20, 20, Decimal(1), Decimal("0.1"), key.id)
     assert isinstance(await layer.reserve(demand, zone="UTC", seconds=60), Reservation)
@@ -487,19 +491,29 @@ async def test_limits_are_listed_by_pages_with_what_is_used_of_each(layer: Chain
         ("project", project.id, ("The lab", "lab")),
         ("key", key.id, ("a program", key.prefix)),
     ):
-        for unit, spent, reserved in (("tokens", Decimal(6), Decimal(30)), ("dollars", Decimal("0.5"), Decimal(3))):
+        for unit, spent, reserved in (("tokens", Decimal(12), Decimal(30)), ("dollars", Decimal(1), Decimal(3))):
             limit = await layer.put_limit(Limit(new_id(), scope, subject, "month", unit, Decimal(100)))  # type: ignore[arg-type]
             is_of_all = scope == "users"
             expected.append((limit.id, *names, *((None, None) if is_of_all else (spent, reserved))))
-    found, cursor = [], None
-    while True:
-        page = await layer.page_of_limits(zone="UTC", cursor=cursor, limit=3)
-        found += [(one.limit.id, one.subject, one.known_as, one.used, one.in_flight) for one in page.uses]
-        if (cursor := page.next_cursor) is None:
-            break
-    assert found == expected
+    added_up = []
+    add_up = spending._spent
+
+    async def noted(connection: Any, budget: Any, until: str) -> Any:
+        added_up.append(budget)
+        return await add_up(connection, budget, until)
+
+    monkeypatch.setattr(spending, "_spent", noted)
+    for _ in range(2):
+        found, cursor = [], None
+        while True:
+            page = await layer.page_of_limits(zone="UTC", cursor=cursor, limit=3)
+            found += [(one.limit.id, one.subject, one.known_as, one.used, one.in_flight) for one in page.uses]
+            if (cursor := page.next_cursor) is None:
+                break
+        assert found == expected
+    assert len(added_up) == len(set(added_up)) <= 6, "once each, whoever looks how often"
     of_project = (await layer.page_of_limits(zone="UTC", scopes=["project"])).uses[0]
-    assert of_project.left == Decimal(64)
+    assert of_project.left == Decimal(58)
     for bad in ({"cursor": "x"}, {"limit": 0}, {"limit": 201}):
         with pytest.raises(datalayer.InvalidRecord):
             await layer.page_of_limits(zone="UTC", **bad)

@@ -22,6 +22,7 @@ from threadkeeper.web.admin import money
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 LIST, NEW, PRICES = "/admin/money", "/admin/money/prices/new", "/admin/money/prices"
+PRICE_LIST = "/admin/money/price-list"
 NAMES = ("model", "provider", "since", "input", "cached", "output", "image")
 
 
@@ -223,3 +224,44 @@ async def test_nothing_that_is_stored_runs_and_every_language_has_the_pages(
         for language in ("de", "es", "fr", "ja", "zh"):
             answer = await ada.get(address, headers={"accept-language": language})
             assert (answer.status_code, f'lang="{language}' in answer.text) == (200, True)
+
+
+async def test_a_price_list_is_shown_before_it_is_stored(layer: ChainlitLayer, ada: httpx.AsyncClient) -> None:
+    token = (await page_at(ada, PRICE_LIST)).one("input", name="form_token").attributes["value"]
+
+    async def shown_of(name: str, content: bytes) -> httpx.Response:
+        return await ada.post(PRICE_LIST, data={"form_token": token}, files={"file": (name, content)})
+
+    bad = await shown_of("p.csv", b"model,input,output\nhouse,1\nother,x,2\n")
+    page = read_page(bad.text)
+    assert (bad.status_code, await layer.list_prices()) == (400, [])
+    told = [one.text for one in page.one("div", role="alert").all("li")]
+    assert told == ["line 2: output is missing.", "line 3: input must be a number, not 'x'."]
+    for name, content in (
+        ("p.txt", b"x"),
+        ("p.json", b"[" * 100_000),
+        ("p.csv", b"\xff"),
+        ("p.json", b"{}"),
+        ("", b""),
+    ):
+        assert (await shown_of(name, content)).status_code == 400, name
+    large = await shown_of("p.csv", b"x" * 400_000)
+    assert (large.status_code, "larger than 300 kB" in large.text) == (413, True)
+    later = await layer.add_price(Price(new_id(), "house", utc_in(86_400), Decimal(3), Decimal(3)))
+    good = await shown_of("p.csv", b"model;input;output;valid_from\nhouse;1.5;2;2026-03-01\n<b>;0;0;\n")
+    page = read_page(good.text)
+    runs_nothing(page)
+    assert (good.status_code, await layer.list_prices()) == (200, [later]), "nothing is stored yet"
+    rows = shown(page)
+    assert rows[0][2:] == ["2026-03-01 00:00", "$1.50", "–", "$2.00", "–"]
+    assert "another price comes before" in rows[0][0] and rows[1][0] == "<b>"
+    fields = {one.attributes["name"]: one.attributes["value"] for one in page.all("input", type="hidden")}
+    done = await ada.post(f"{PRICE_LIST}/store", data=fields)
+    assert done.headers["location"] == "/admin/money?list=own&added=2"
+    assert "2 prices were set." in (await page_at(ada, done.headers["location"])).text
+    kept = {one.pattern: (one.input, one.valid_from) for one in await layer.list_prices()}
+    assert kept.keys() == {"house", "<b>"} and kept["<b>"] == (Decimal(0), fields["now"])
+    for changes in ({"content": "!"}, {"content": ""}, {"now": "soon"}, {"name": "p.exe"}):
+        assert (await ada.post(f"{PRICE_LIST}/store", data=fields | changes)).status_code == 400, changes
+    audit = table(await page_at(ada, "/review/audit"), "audit")
+    assert audit[0][1] == "ada"

@@ -7,7 +7,7 @@ import pytest
 
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from tests.support.pages import Element, table
+from tests.support.pages import Element, read_page, table
 from tests.support.records import thread
 from tests.support.safe_pages import page_at, posted
 from tests.web.conftest import Browser
@@ -41,6 +41,7 @@ async def test_an_added_person_sets_the_password_by_the_link_and_signs_in(
     shown = await posted(ada, page, "/admin/people", name="grace", role="reviewer")
     assert shown.status_code == 200
     assert "cannot be shown again" in shown.text
+    assert "works on this machine alone" in shown.text
     (link,) = re.findall(r"http://[^<\s]*/invitation\?key=[\w-]+", shown.text)
     assert ["grace Invited", "Reviewer", "never", "0", "–"] in table(await page_at(ada, "/admin/people"), "rows people")
     again = await posted(ada, page, "/admin/people", name="GRACE", role="user")
@@ -63,6 +64,7 @@ async def test_an_added_person_sets_the_password_by_the_link_and_signs_in(
         await visitor.post("/invitation", data={"key": key, "password": "x" * 8, "again": "x" * 8}),
     ):
         assert (late.status_code, "does not work any more" in late.text) == (400, True)
+        assert read_page(late.text).one("a", class_="button").attributes["href"] == "/login"
     assert await logged_in(await browser_of(None), "grace", "x" * 8) == 401
 
 

@@ -23,7 +23,7 @@ async def test_a_new_operator_is_sent_to_the_first_steps_once(layer: ChainlitLay
     assert [item.one("h2").text for item in page.one("ol").all("li")] == [
         *("Connect a model", "✓ Add people – done", "Set a limit", "Make an assistant", "Back up")
     ]
-    assert "1 of 5 steps are done" in page.text
+    assert "Done: 1 of 5 steps." in page.text
     assert (await ada.get("/", headers=HTML)).status_code == HTTPStatus.OK
     assert (await visitor.get("/", headers=HTML)).headers["location"] == "/login?next=/"
 

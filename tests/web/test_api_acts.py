@@ -99,6 +99,9 @@ ACTS = {
     "POST /admin/money/projects/{slug}": "PATCH /projects/{slug}",
     "POST /admin/money/projects/{slug}/delete": "DELETE /projects/{slug}",
     "POST /admin/money/prices": "POST /prices",
+    # Stores nothing: it shows the prices, and the next form stores each of them.
+    "POST /admin/money/price-list": "POST /prices",
+    "POST /admin/money/price-list/store": "POST /prices",
     "POST /admin/money/prices/{price_id}/end": "DELETE /prices/{price_id}",
     "POST /admin/money/reprice": "operator",
     "POST /admin/money/reprice/{job_id}/apply": "operator",

@@ -39,7 +39,8 @@ async def test_only_reviewers_get_the_link_to_the_review(
     assert "/review" not in [url for url, _ in everybodys]
     reviewers = [*everybodys, ("/review", "Review")]
     assert await header_links(await browser_of("reviewer")) == reviewers
-    assert await header_links(await browser_of("admin")) == [*reviewers, ("/assistants", "Assistants")]
+    admins = [*reviewers, ("/assistants", "Assistants"), ("/admin", "Admin")]
+    assert await header_links(await browser_of("admin")) == admins
     assert everybodys == [("/usage", "Usage"), ("/me", "Account"), ("https://example.org", "")]
     chinese = await header_links(await browser_of("reviewer"), "zh-CN")
     assert [word for _, word in chinese] == ["用量", "账户", "", "审阅"]

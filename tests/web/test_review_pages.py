@@ -454,7 +454,7 @@ async def test_a_failed_form_links_back_only_to_its_own_page(kept: Kept, rita: h
 
     async def refused(referer: str | None) -> Element:
         headers = {"accept-language": "en"} if referer is None else {"referer": referer}
-        answer = await rita.post("/review/views", data={"form_token": token, "name": " "}, headers=headers)
+        answer = await rita.post("/me/language", data={"form_token": token, "language": "tlh"}, headers=headers)
         assert answer.status_code == 400
         page = read_page(answer.text)
         assert page.one("h1").text == "This could not be done"
@@ -468,7 +468,8 @@ async def test_a_failed_form_links_back_only_to_its_own_page(kept: Kept, rita: h
         *(f"javascript://{host}/%0aalert(1)", "http://[/review"),
     ):
         assert (await refused(other)).one("a").attributes["href"] == "/", other
-    chinese = await rita.post("/review/views", data={"form_token": token}, headers={"accept-language": "zh-CN"})
+    data = {"form_token": token, "language": "tlh"}
+    chinese = await rita.post("/me/language", data=data, headers={"accept-language": "zh-CN"})
     assert read_page(chinese.text).one("h1").text == "无法完成此操作"
 
 

@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 from datalayer.accounts.accounts import Accounts
 from datalayer.billing.billing import Billing
-from datalayer.cleaning import clean_time
 from datalayer.errors import InvalidRecord
 from datalayer.keys.keys import Keys
 from datalayer.usage.usage import Usage
 from threadkeeper.commands.terminal import create_if_new, end, with_layer
+from threadkeeper.pricing.files import time_in
 from threadkeeper.settings.settings import Settings
 
 T = TypeVar("T")
@@ -58,22 +58,6 @@ def time_of(text: str, what: str, zone: str) -> str:
         return time_in(text, zone)
     except InvalidRecord:
         end(f"{what} must be a date, as in 2026-03-01 or 2026-03-01T12:00:00Z, not {text!r}.", 1)
-
-
-def time_in(text: str, zone: str) -> str:
-    """The text as a stored time. Dates, and times without a time zone, are in this zone.
-
-    Raises:
-        InvalidRecord: not a valid time.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    kept = clean_time(moment.replace(tzinfo=moment.tzinfo or ZoneInfo(zone)) if moment else text, "time")
-    if kept is None:
-        raise InvalidRecord("the time is empty: give a date, such as 2026-11-21")
-    return kept
 
 
 def time_for_display(moment: str, zone: str) -> str:

@@ -12,8 +12,8 @@ from datalayer.cleaning import utc_now
 from datalayer.records.billing import Repricing
 from datalayer.records.usage import Price, plain_amount
 from threadkeeper.commands.database import UsageStore, amount_of, new_id, time_for_display, time_of, with_usage
-from threadkeeper.commands.price_files import PriceFileError, read_prices
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
+from threadkeeper.pricing.files import PriceFileError, read_prices
 from threadkeeper.pricing.history import ChatServer
 from threadkeeper.pricing.overriding import later_than
 from threadkeeper.pricing.rates import rates_of
@@ -115,7 +115,9 @@ def import_prices(
     """
     settings = settings_or_end()
     try:
-        prices = read_prices(path, utc_now(), settings.usage_time_zone)
+        prices = read_prices(str(path), path.read_bytes(), utc_now(), settings.usage_time_zone)
+    except OSError as error:
+        end(f"Nothing was imported. Cannot read {path}: {error.strerror}.", 1)
     except PriceFileError as error:
         for problem in error.problems:
             typer.echo(problem, err=True)

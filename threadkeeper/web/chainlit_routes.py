@@ -41,6 +41,7 @@ _LINK_WORDS = {
     "/me": "nav_me",
     "/review": "nav_review",
     "/assistants": "nav_assistants",
+    "/admin": "nav_admin",
 }
 
 
@@ -188,10 +189,12 @@ async def read_settings(
             {"name": "Review", "icon_url": "/public/review.svg", "url": f"{root}/review", "target": "_self"},
         ]
     if person is not None and is_admin(person):
-        address = f"{root}/assistants"
         links = [
             *links,
-            {"name": "Assistants", "icon_url": "/public/assistants.svg", "url": address, "target": "_self"},
+            *(
+                {"name": name, "icon_url": f"/public/{page}.svg", "url": f"{root}/{page}", "target": "_self"}
+                for name, page in (("Assistants", "assistants"), ("Admin", "admin"))
+            ),
         ]
     for link in links:
         if words := _LINK_WORDS.get(link["url"].removeprefix(root)):

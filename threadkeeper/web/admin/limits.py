@@ -21,7 +21,8 @@ from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.fields import Fields
-from threadkeeper.web.pages.forms import Filled, Form, redirect_to
+from threadkeeper.web.pages.filled import Filled
+from threadkeeper.web.pages.forms import Form, redirect_to
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.shell import PageWriter
 from threadkeeper.web.pages.zone import Zone

@@ -82,6 +82,7 @@ async def read_prices(
         "has_more": len(rows) > page * ROWS_A_PAGE,
         "rows_a_page": ROWS_A_PAGE,
         "used_days": USED_DAYS,
+        "added": _added(request),
         "price_address": price_address,
         "model_address": model_address,
         "published_address": _published_address,
@@ -190,3 +191,9 @@ def _page_number(request: Request) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= _MOST_PAGES):
         raise InvalidInput("bad_cursor")
     return int(text)
+
+
+def _added(request: Request) -> int:
+    """How many prices a list has just set; 0 without one."""
+    text = request.query_params.get("added", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
@@ -20,13 +21,14 @@ from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.addresses import PublicUrl
 from threadkeeper.web.pages.dependencies import Accounts, Layer, Pages
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import Form, page_of_form
 from threadkeeper.web.pages.zone import Zone
 
 ROWS_A_PAGE = 50
 COST_DAYS = 30
 _LONGEST_CURSOR = 2_000
+_LOCAL = ("localhost", "127.0.0.1", "::1")
 _DAY_SECONDS = timedelta(days=1).total_seconds()
 INVITATION_DAYS = round(INVITED_SECONDS / _DAY_SECONDS)
 
@@ -58,7 +60,7 @@ async def list_people(request: Request, person: Admin, layer: Layer, pages: Page
     return pages.page(request, "admin/people.html", values, person=person, zone=zone)
 
 
-@router.post("/admin/people")
+@router.post("/admin/people", dependencies=[page_of_form("/admin/people")])
 async def add_person(
     *,
     request: Request,
@@ -73,17 +75,17 @@ async def add_person(
     try:
         name = check_identifier(form.one("name"))
     except Refused:
-        raise InvalidInput("admin_bad_name", most=LONGEST_IDENTIFIER) from None
+        raise InvalidField("name", "admin_bad_name", most=LONGEST_IDENTIFIER) from None
     role = form.one("role")
     if role not in ROLES:
-        raise InvalidInput("bad_choice", value=role[:60])
+        raise InvalidField("role", "bad_choice", value=role[:60])
     # Nobody knows this password. With one, nobody from another provider can take the name before the invited person.
     unknown = await accounts.passwords.hash(generate_password())
     try:
         with acting_as(SYSTEM):
             added = await layer.add_account(name, unknown, role, by=person.identifier)
     except AlreadyExists:
-        raise InvalidInput("admin_name_taken", name=name) from None
+        raise InvalidField("name", "admin_name_taken", name=name) from None
     values = await invited(layer, added.identifier, person, public_url)
     return pages.page(request, "admin/invited.html", {**values, "is_new": True}, person=person, zone=zone)
 
@@ -92,7 +94,8 @@ async def invited(layer: ChainlitLayer, identifier: str, person: Person, public_
     """Invite the user; the values of the page that shows the link, once."""
     with acting_as(SYSTEM):
         made, secret = await layer.invite(identifier, seconds=INVITED_SECONDS, by=person.identifier)
-    return {"invitation": made, "link": f"{public_url}/invitation?key={secret}"}
+    is_local = urlsplit(public_url).hostname in _LOCAL
+    return {"invitation": made, "link": f"{public_url}/invitation?key={secret}", "is_local": is_local}
 
 
 async def known_user(layer: ChainlitLayer, user_id: str) -> Any:

@@ -20,9 +20,10 @@ from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.addresses import PublicUrl
 from threadkeeper.web.pages.dependencies import Layer, Pages
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
 from threadkeeper.web.pages.fields import Fields
-from threadkeeper.web.pages.forms import Filled, Form, redirect_to
+from threadkeeper.web.pages.filled import Filled
+from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 from threadkeeper.web.pages.receipts import receipt_page
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.shell import PageWriter
@@ -149,12 +150,12 @@ async def remove_limit(person: Admin, _form: Form, layer: Layer, user_id: str, l
     return _back_to(found, "limits")
 
 
-@router.post("/admin/people/{user_id}/delete")
+@router.post("/admin/people/{user_id}/delete", dependencies=[page_of_form("/admin/people/{user_id}")])
 async def delete(*, request: Request, person: Admin, form: Form, layer: Layer, pages: Pages, user_id: str) -> Response:
     found = await known_user(layer, user_id)
     name, typed = found.user.identifier, form.one("confirm", longest=_LONGEST_CONFIRMATION).strip()
     if not hmac.compare_digest(typed.encode(), name.encode()):
-        raise InvalidInput("admin_delete_wrong", name=name)
+        raise InvalidField("confirm", "admin_delete_wrong", name=name)
     with _keeping_an_admin(name):
         receipt = await layer.delete_user(name, by=person.identifier)
     return receipt_page(request, pages, "admin/deleted.html", receipt, person=person)

@@ -24,9 +24,10 @@ from datalayer.records.usage import CallFilter, DeletedProject, Project, Provide
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.dependencies import Layer, Pages
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
+from threadkeeper.web.pages.failures import InvalidField, PageRoute
 from threadkeeper.web.pages.fields import Fields
-from threadkeeper.web.pages.forms import Filled, Form, Posted, redirect_to
+from threadkeeper.web.pages.filled import Filled
+from threadkeeper.web.pages.forms import Form, Posted, page_of_form, redirect_to
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.shell import PageWriter
 from threadkeeper.web.pages.zone import Zone
@@ -81,7 +82,7 @@ async def change_project(
     return _form(request, pages, before, fields.filled, person=person, zone=zone, status=400)
 
 
-@router.post("/admin/money/projects/{slug}/delete")
+@router.post("/admin/money/projects/{slug}/delete", dependencies=[page_of_form("/admin/money/projects/{slug}")])
 async def delete_project(
     *, request: Request, person: Admin, form: Form, layer: Layer, pages: Pages, zone: Zone, slug: str
 ) -> Response:
@@ -90,7 +91,7 @@ async def delete_project(
         raise HTTPException(404)
     typed = form.one("confirm", longest=_LONGEST).strip()
     if not hmac.compare_digest(typed.encode(), project.slug.encode()):
-        raise InvalidInput("admin_delete_wrong", name=project.slug)
+        raise InvalidField("confirm", "admin_delete_wrong", name=project.slug)
     with acting_as(SYSTEM):
         deleted = await layer.delete_project(project.slug, by=person.identifier)
     return await _list(request, layer, pages, person=person, zone=zone, deleted=deleted)

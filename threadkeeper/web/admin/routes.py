@@ -2,8 +2,20 @@
 
 from fastapi import APIRouter
 
-from threadkeeper.web.admin import limits, models, money, people, person, prices, projects, repricing, start, system
+from threadkeeper.web.admin import (
+    limits,
+    models,
+    money,
+    people,
+    person,
+    price_list,
+    prices,
+    projects,
+    repricing,
+    start,
+    system,
+)
 
 router = APIRouter()
-for room in (start, people, person, models, money, prices, limits, repricing, projects, system):
+for room in (start, people, person, models, money, prices, price_list, limits, repricing, projects, system):
     router.include_router(room.router)

@@ -12,7 +12,8 @@ from threadkeeper.web.assistants.trying import Tried, TryAssistant
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.pages.dependencies import Offered, Pages
-from threadkeeper.web.pages.forms import Filled, Posted
+from threadkeeper.web.pages.filled import Filled
+from threadkeeper.web.pages.forms import Posted
 from threadkeeper.web.pages.sentences import Say, speaker
 from threadkeeper.web.pages.shell import PageWriter
 from threadkeeper.web.pages.zone import Zone

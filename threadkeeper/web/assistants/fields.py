@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from datalayer.records.assistants import AssistantAccess, AssistantProblem, AssistantSettings
-from threadkeeper.web.pages.forms import Filled, Posted
+from threadkeeper.web.pages.filled import Filled
+from threadkeeper.web.pages.forms import Posted
 from threadkeeper.web.pages.sentences import Say
 
 TEXTS = (

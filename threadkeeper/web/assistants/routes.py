@@ -21,8 +21,9 @@ from threadkeeper.web.assistants.knowledge.states import in_words, states_of
 from threadkeeper.web.assistants.pictures import PictureForm
 from threadkeeper.web.auth.roles import Admin, LoggedIn, is_admin
 from threadkeeper.web.pages.dependencies import Layer
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Filled, Form, redirect_to
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
+from threadkeeper.web.pages.filled import Filled
+from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 
 _KEPT_PICTURE = "private, max-age=31536000, immutable"
 _NEW = Assistant("", "", 0, 0, AssistantSettings(""), may_edit=True)
@@ -130,15 +131,15 @@ async def restore_assistant(_person: LoggedIn, form: Form, layer: Layer, slug: s
     return redirect_to(f"{_address(saved)}?saved={saved.version}")
 
 
-@router.post("/assistants/{slug}/delete")
+@router.post("/assistants/{slug}/delete", dependencies=[page_of_form("/assistants/{slug}")])
 async def delete_assistant(_person: LoggedIn, form: Form, layer: Layer, slug: str) -> Response:
     if form.one("confirm").strip() != slug:
-        raise InvalidInput("assistant_delete_wrong", name=slug[:100])
+        raise InvalidField("confirm", "assistant_delete_wrong", name=slug[:100])
     await layer.delete_assistant(slug)
     return redirect_to("/assistants")
 
 
-@router.post("/assistants/{slug}/picture")
+@router.post("/assistants/{slug}/picture", dependencies=[page_of_form("/assistants/{slug}")])
 async def change_picture(editor: Editor, form: PictureForm, layer: Layer, slug: str) -> Response:
     assistant = await _editable(layer, slug)
     try:
@@ -147,7 +148,7 @@ async def change_picture(editor: Editor, form: PictureForm, layer: Layer, slug: 
         )
     except InvalidAssistant as error:
         said = sentences(error.problems, editor.say)
-        raise InvalidInput("assistant_bad_field", problem=" ".join(said.values())) from None
+        raise InvalidField("picture-file", "assistant_bad_field", problem=" ".join(said.values())) from None
     except VersionConflict as conflict:
         raise InvalidInput("assistant_conflict", version=conflict.current) from None
     return redirect_to(f"{_address(saved)}?saved={saved.version}")

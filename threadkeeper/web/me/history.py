@@ -23,8 +23,8 @@ from threadkeeper.web.me.uploaded_exports import (
     newest_import,
 )
 from threadkeeper.web.pages.dependencies import Layer, Pages
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute, TooLarge
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute, TooLarge
+from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 from threadkeeper.web.pages.uploads import Upload, uploaded
 from threadkeeper.web.pages.zone import Zone
 
@@ -75,10 +75,10 @@ async def read_import(*, request: Request, person: LoggedIn, layer: Layer, pages
     return pages.page(request, "me/import.html", values, person=person, zone=zone)
 
 
-@router.post(ADDRESS)
+@router.post(ADDRESS, dependencies=[page_of_form(ADDRESS)])
 async def upload_export(person: LoggedIn, form: ExportForm, layer: Layer) -> Response:
     if not form.files:
-        raise InvalidInput("import_no_file")
+        raise InvalidField("export", "import_no_file")
     (file,) = form.files
     name, by_day = file.filename or "", form.fields.has("by_day")
     try:

@@ -12,8 +12,8 @@ from datalayer.records.keys import KEY_SCOPES, ROLES_OF_SCOPES, KeyScope
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.pages.dependencies import Layer, Pages
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.failures import InvalidField, PageRoute
+from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 from threadkeeper.web.pages.zone import Zone
 
 _LONGEST_DATE = 10
@@ -31,22 +31,22 @@ def offered(person: Person) -> list[KeyScope]:
     return [scope for scope in KEY_SCOPES if person.role in ROLES_OF_SCOPES.get(scope, (person.role,))]
 
 
-@router.post("/me/keys")
+@router.post("/me/keys", dependencies=[page_of_form("/me")])
 async def make_key(
     *, request: Request, person: LoggedIn, form: Form, layer: Layer, pages: Pages, zone: Zone
 ) -> Response:
     name = form.one("name", longest=LONGEST_NAME).strip()
     if not name:
-        raise InvalidInput("me_key_no_name")
+        raise InvalidField("key-name", "me_key_no_name")
     scopes = [scope for scope in offered(person) if scope in form.all("scope")]
     if not scopes:
-        raise InvalidInput("me_key_no_scope")
+        raise InvalidField("scope", "me_key_no_scope")
     expires_at = _end_of(form.one("expires", longest=_LONGEST_DATE), zone)
     try:
         key, secret = await layer.create_api_key(name, scopes, expires_at=expires_at)
     except InvalidRecord:
         # Everything else is checked: there are too many, or the day is over.
-        raise InvalidInput("me_key_refused") from None
+        raise InvalidField("key-name", "me_key_refused") from None
     return pages.page(request, "me/key.html", {"key": key, "secret": secret}, person=person, zone=zone)
 
 
@@ -66,7 +66,7 @@ def _end_of(text: str, zone: Zone) -> str | None:
         day = date.fromisoformat(text)
         ends = datetime.combine(day + timedelta(days=1), time(), zone)
     except (ValueError, OverflowError):
-        raise InvalidInput("me_key_bad_day", value=text) from None
+        raise InvalidField("expires", "me_key_bad_day", value=text) from None
     if ends <= datetime.now(zone):
-        raise InvalidInput("me_key_bad_day", value=text)
+        raise InvalidField("expires", "me_key_bad_day", value=text)
     return ends.isoformat()

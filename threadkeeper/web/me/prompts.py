@@ -7,8 +7,8 @@ from datalayer.cleaning import known_id
 from datalayer.prompts.prompts import LONGEST_NAME, LONGEST_TEXT
 from threadkeeper.web.auth.roles import LoggedIn, is_admin
 from threadkeeper.web.pages.dependencies import Layer, Pages
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.failures import InvalidField, PageRoute
+from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 from threadkeeper.web.pages.zone import Zone
 
 ADDRESS = "/me/prompts"
@@ -27,7 +27,7 @@ async def read_prompts(*, request: Request, person: LoggedIn, layer: Layer, page
     return pages.page(request, "me/prompts.html", values, person=person, zone=zone)
 
 
-@router.post(ADDRESS)
+@router.post(ADDRESS, dependencies=[page_of_form(ADDRESS)])
 async def put_prompt(_person: LoggedIn, form: Form, layer: Layer) -> Response:
     prompt_id = form.one("prompt", longest=40) or None
     if prompt_id is not None and known_id(prompt_id) is None:
@@ -36,9 +36,9 @@ async def put_prompt(_person: LoggedIn, form: Form, layer: Layer) -> Response:
     try:
         await layer.put_prompt(name.removeprefix("/"), text, is_shared=form.has("is_shared"), prompt_id=prompt_id)
     except AlreadyExists:
-        raise InvalidInput("prompt_exists", name=name) from None
+        raise InvalidField(f"name-{prompt_id or 'new'}", "prompt_exists", name=name) from None
     except InvalidRecord:
-        raise InvalidInput("prompt_refused") from None
+        raise InvalidField(f"name-{prompt_id or 'new'}", "prompt_refused") from None
     return redirect_to(ADDRESS)
 
 

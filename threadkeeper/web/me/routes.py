@@ -28,8 +28,8 @@ from threadkeeper.web.me.browsers import browser_name
 from threadkeeper.web.me.keys import offered, own_keys
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import stored_zip
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 from threadkeeper.web.pages.receipts import receipt_page
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.zone import Zone
@@ -141,15 +141,15 @@ async def log_out_everywhere(request: Request, _person: LoggedIn, _form: Form, l
     return response
 
 
-@router.post("/me/delete")
+@router.post("/me/delete", dependencies=[page_of_form("/me")])
 async def delete_me(request: Request, person: LoggedIn, form: Form, layer: Layer, pages: Pages) -> Response:
     if not hmac.compare_digest(form.one("confirm", longest=1_000).strip().encode(), person.identifier.encode()):
-        raise InvalidInput("me_delete_wrong")
+        raise InvalidField("confirm", "me_delete_wrong")
     try:
         receipt = await layer.delete_user(person.identifier)
     except InvalidRecord:
         # Everything else is checked before.
-        raise InvalidInput("me_delete_only_admin") from None
+        raise InvalidField("confirm", "me_delete_only_admin") from None
     response = receipt_page(request, pages, "me/deleted.html", receipt, person=None)
     clear_login_cookie(request, response)
     return response

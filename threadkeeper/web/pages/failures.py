@@ -4,14 +4,17 @@ import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from datalayer import DataLayerError
+from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import Person, person_at
+from threadkeeper.web.pages.filled import Filled
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.shell import PageWriter
 from threadkeeper.web.statuses import status_of
@@ -29,6 +32,14 @@ class InvalidInput(Exception):
     def __init__(self, sentence: str, **values: object) -> None:
         super().__init__(sentence, values)
         self.sentence, self.values = sentence, values
+
+
+class InvalidField(InvalidInput):
+    """A field of a form is not valid. The page of the form, if its route names it, says so at the field."""
+
+    def __init__(self, field: str, sentence: str, **values: object) -> None:
+        super().__init__(sentence, **values)
+        self.field = field
 
 
 class TooLarge(InvalidInput):
@@ -51,7 +62,12 @@ class PageRoute(APIRoute):
                     return RedirectResponse(login_address(request), HTTPStatus.SEE_OTHER)
                 return _failure(request, error.status_code)
             except InvalidInput as error:
-                return _failure(request, error.status, speaker(request)(error.sentence, **error.values))
+                reason = speaker(request)(error.sentence, **error.values)
+                path, query = getattr(request.state, "form_page", ("", ""))
+                if isinstance(error, InvalidField) and path:
+                    refuse(request, error)
+                    return _PageOfForm(path, request.state.refused.text(query))
+                return _failure(request, error.status, reason)
             except DataLayerError as error:
                 status = status_of(error)
                 level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
@@ -59,6 +75,26 @@ class PageRoute(APIRoute):
                 return _failure(request, status)
 
         return handle_failures
+
+
+def refuse(request: Request, error: InvalidField) -> None:
+    """Have the page that answers this request show the form with what was typed, and the sentence at the field."""
+    problems = {error.field: speaker(request)(error.sentence, **error.values)}
+    request.state.refused = Filled(getattr(request.state, "typed", {}), problems)
+
+
+class _PageOfForm(Response):
+    """The page of a form, made by its own route. `refused` of the request's state has the form."""
+
+    def __init__(self, path: str, query: str) -> None:
+        super().__init__()
+        self._path, self._query = path, query
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        values = {name: quote(value, safe="") for name, value in scope["path_params"].items()}
+        path = root_path() + self._path.format(**values)
+        page = {"method": "GET", "path": unquote(path), "raw_path": path.encode(), "query_string": self._query.encode()}
+        await scope["app"].router({**scope, **page}, receive, send)
 
 
 def _failure(request: Request, status: int, reason: str | None = None) -> Response:

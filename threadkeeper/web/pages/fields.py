@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 from datalayer.cleaning import clean_time
 from threadkeeper.web.pages.failures import InvalidInput
-from threadkeeper.web.pages.forms import Filled, Posted
+from threadkeeper.web.pages.filled import Filled
+from threadkeeper.web.pages.forms import Posted
 from threadkeeper.web.pages.periods import instant
 from threadkeeper.web.pages.sentences import Say
 

@@ -4,10 +4,9 @@ No other site can read or guess the token, so forms posted from other sites are 
 `SameSite`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, HTTPException, Request, Response
@@ -16,7 +15,7 @@ from fastapi.responses import RedirectResponse
 from datalayer.cleaning import clean_text
 from threadkeeper.language.numbers import parsed, separators
 from threadkeeper.web.auth.roles import LoggedIn
-from threadkeeper.web.pages.failures import InvalidInput
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput
 from threadkeeper.web.pages.form_token import TOKEN_FIELD, is_from_this_login
 
 LARGEST_FORM = 1_000_000
@@ -36,6 +35,11 @@ class Posted:
         """The form token, or "" without one."""
         return next((value for name, value in self._fields if name == TOKEN_FIELD), "")
 
+    @property
+    def typed(self) -> dict[str, str]:
+        """The text of each field, as it is shown again."""
+        return dict(self._fields)
+
     def has(self, name: str) -> bool:
         """Whether the form has this field."""
         return any(found == name for found, _ in self._fields)
@@ -44,22 +48,22 @@ class Posted:
         """The text of a field, or "" without one; the last one if it was sent several times.
 
         Raises:
-            InvalidInput: it is too long.
+            InvalidField: it is too long.
         """
         value = next((value for found, value in reversed(self._fields) if found == name), "")
         if len(value) > longest:
-            raise InvalidInput("bad_length", most=longest)
+            raise InvalidField(name, "bad_length", most=longest)
         return clean_text(value).replace("\r\n", "\n")
 
     def secret(self, name: str, *, longest: int) -> str:
         """The text of a field, every character as it was typed; "" without one.
 
         Raises:
-            InvalidInput: it is too long.
+            InvalidField: it is too long.
         """
         value = next((value for found, value in reversed(self._fields) if found == name), "")
         if len(value) > longest:
-            raise InvalidInput("bad_length", most=longest)
+            raise InvalidField(name, "bad_length", most=longest)
         return value
 
     def all(self, name: str, *, longest: int = 200, most: int = 100) -> tuple[str, ...]:
@@ -70,7 +74,7 @@ class Posted:
         """
         values = [clean_text(value) for found, value in self._fields if found == name and value.strip()]
         if len(values) > most or any(len(value) > longest for value in values):
-            raise InvalidInput("bad_length", most=longest)
+            raise InvalidField(name, "bad_length", most=longest)
         return tuple(dict.fromkeys(values))
 
     def each(self, name: str, *, longest: int) -> list[str]:
@@ -81,7 +85,7 @@ class Posted:
         """
         values = [value for found, value in self._fields if found == name]
         if any(len(value) > longest for value in values):
-            raise InvalidInput("bad_length", most=longest)
+            raise InvalidField(name, "bad_length", most=longest)
         return [clean_text(value).replace("\r\n", "\n") for value in values]
 
     def number(self, name: str, *, least: float, most: float) -> float:
@@ -94,9 +98,9 @@ class Posted:
         try:
             value = float(text)
         except ValueError:
-            raise InvalidInput("bad_number", value=text, least=f"{least:g}", most=f"{most:g}") from None
+            raise InvalidField(name, "bad_number", value=text, least=f"{least:g}", most=f"{most:g}") from None
         if not least <= value <= most:
-            raise InvalidInput("bad_number", value=text, least=f"{least:g}", most=f"{most:g}")
+            raise InvalidField(name, "bad_number", value=text, least=f"{least:g}", most=f"{most:g}")
         return value
 
     def amount(self, name: str, language: str) -> Decimal:
@@ -109,18 +113,7 @@ class Posted:
         try:
             return parsed(text, language)
         except ValueError:
-            raise InvalidInput("bad_decimal", value=text, example=f"1234{separators(language)[0]}5") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """A form as it is shown: the text of each field, and the sentence for each field that is not valid."""
-
-    values: Mapping[str, str]
-    problems: Mapping[str, str] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> str:
-        return self.values[name]
+            raise InvalidField(name, "bad_decimal", value=text, example=f"1234{separators(language)[0]}5") from None
 
 
 async def read_form(request: Request, *, most_bytes: int = LARGEST_FORM, most_fields: int = _MOST_FIELDS) -> Posted:
@@ -152,7 +145,9 @@ async def read_fields(request: Request, *, most_bytes: int, most_fields: int = _
         fields = parse_qsl(text, keep_blank_values=True, max_num_fields=most_fields)
     except ValueError:
         raise InvalidInput("bad_form") from None
-    return Posted(fields)
+    posted = Posted(fields)
+    request.state.typed = posted.typed
+    return posted
 
 
 def demand_token(request: Request, given: str) -> None:
@@ -167,6 +162,22 @@ def demand_token(request: Request, given: str) -> None:
 
 async def _posted(request: Request, _person: LoggedIn) -> Posted:
     return await read_form(request)
+
+
+def page_of_form(path: str, *, query: str = "") -> Any:
+    """A dependency of the route of a form: the page that has the form.
+
+    If the route raises `InvalidField`, this page is shown again, with what was typed and the sentence at the field.
+
+    Args:
+        path: of the page, as in the decorator of its route. Its parameters are those of the form's route.
+        query: the field of the form that has the query of the page.
+    """
+
+    async def name_page(request: Request) -> None:
+        request.state.form_page = (path, query)
+
+    return Depends(name_page)
 
 
 Form = Annotated[Posted, Depends(_posted)]

@@ -7,6 +7,7 @@ Pages load nothing from other hosts and contain no inline scripts.
 
 from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import is_admin, may_review
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.assets import Assets
+from threadkeeper.web.pages.filled import EMPTY, Filled
 from threadkeeper.web.pages.form_token import form_token
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.rendering.highlight import ColourTime
@@ -79,7 +81,7 @@ class PageWriter:
         Args:
             request: gives language, login and path.
             template: the file below `templates/`.
-            values: the variables of the template.
+            values: the variables of the template. `form` is a `Filled`; a form that was refused is laid over it.
             person: the reader; None for a visitor.
             zone: the zone of the times on the page, if it shows any.
             status: the HTTP status.
@@ -89,9 +91,14 @@ class PageWriter:
         """
         say = speaker(request)
         root = root_path()
+        refused: Filled = getattr(request.state, "refused", EMPTY)
+        if refused.problems:
+            status = HTTPStatus.BAD_REQUEST
+        form: Filled = values.get("form", EMPTY)
         html = self._environment.get_template(template).render(
-            values,
+            {**values, "form": refused.over(form)},
             say=say,
+            refused=refused,
             person=person,
             zone=zone,
             assets=self.assets,

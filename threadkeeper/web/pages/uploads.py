@@ -52,6 +52,7 @@ async def uploaded(request: Request, too_large: TooLarge, *, most_files: int, mo
     try:
         posted = Posted([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
         demand_token(request, posted.token)
+        request.state.typed = posted.typed
         files = tuple(one for _, one in form.multi_items() if isinstance(one, UploadFile) and one.filename)
         yield Upload(posted, files)
     finally:

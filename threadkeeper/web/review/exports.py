@@ -22,8 +22,8 @@ from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import BOM, Download, attachment, cell
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import Form, page_of_form
 from threadkeeper.web.pages.zone import Zone
 from threadkeeper.web.review.notices import LONGEST_PURPOSE
 from threadkeeper.web.review.policy import Policy
@@ -51,14 +51,14 @@ async def choose_export(
     return pages.page(request, "review/export.html", values, person=person, zone=zone)
 
 
-@router.post("/review/export")
+@router.post("/review/export", dependencies=[page_of_form("/review/export", query="query")])
 async def export(
     *, request: Request, person: Reviewer, form: Form, layer: Layer, pages: Pages, policy: Policy, zone: Zone
 ) -> Response:
     query = read_review_query(form.one("query", longest=8_000), zone, me=person.identifier)
     purpose = form.one("purpose", longest=LONGEST_PURPOSE).strip() or None
     if policy.asks_purpose and purpose is None:
-        raise InvalidInput("bad_purpose")
+        raise InvalidField("purpose", "bad_purpose")
     kind, format_ = form.one("kind", longest=40), form.one("format", longest=40)
     if kind not in KINDS:
         raise InvalidInput("bad_choice", value=kind)

@@ -15,8 +15,8 @@ from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages import formats
 from threadkeeper.web.pages.dependencies import Layer, Pages
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 from threadkeeper.web.pages.sentences import Say, speaker
 from threadkeeper.web.pages.zone import Zone
 from threadkeeper.web.review.addresses import known_or_404
@@ -66,16 +66,16 @@ async def read_inbox(
     return pages.page(request, "review/inbox.html", {**frame, **named, **values}, person=person, zone=zone)
 
 
-@router.post("/review/views")
+@router.post("/review/views", dependencies=[page_of_form("/review", query="query")])
 async def save_view(person: Reviewer, form: Form, layer: Layer, zone: Zone) -> Response:
     query = read_review_query(form.one("query", longest=8_000), zone, me=person.identifier)
     name = form.one("name", longest=200).strip()
     if not name:
-        raise InvalidInput("bad_name")
+        raise InvalidField("name", "bad_name")
     try:
         await layer.put_view(name, query.text, is_shared=form.one("shared") == "yes")
     except AlreadyExists:
-        raise InvalidInput("view_is_there", name=name) from None
+        raise InvalidField("name", "view_is_there", name=name) from None
     return redirect_to(query.address("/review"))
 
 

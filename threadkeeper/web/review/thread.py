@@ -14,8 +14,8 @@ from datalayer.cleaning import utc_now
 from datalayer.records.review import CopiedAnswer, ReviewItem, ReviewThread, ThreadOrigin, VerdictChange
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages.dependencies import Layer, Pages
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.failures import InvalidField, PageRoute
+from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.zone import Zone
 from threadkeeper.web.review.addresses import known_or_404, thread_address
@@ -85,11 +85,11 @@ async def read_thread(
     return NOTICES.clear(request, response)
 
 
-@router.post("/review/threads/{thread_id}/open")
+@router.post("/review/threads/{thread_id}/open", dependencies=[page_of_form("/review/threads/{thread_id}")])
 async def open_for_purpose(request: Request, _person: Reviewer, form: Form, thread_id: str) -> Response:
     known, purpose = known_or_404(thread_id), form.one("purpose", longest=LONGEST_PURPOSE).strip()
     if not purpose:
-        raise InvalidInput("bad_purpose")
+        raise InvalidField("purpose", "bad_purpose")
     response = redirect_to(thread_address(known, form))
     set_purpose(request, response, known, purpose)
     return response

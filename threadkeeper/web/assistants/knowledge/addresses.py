@@ -10,8 +10,8 @@ from threadkeeper.knowledge.addresses import put_address
 from threadkeeper.knowledge.fetching.base import FetchFailed
 from threadkeeper.knowledge.wording import say_fetch_failed
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form, Posted, redirect_to
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import Form, Posted, page_of_form, redirect_to
 
 API_FIELDS = ("records", "columns", "title_field", "record_id", "suggestion", "next", "page")
 """The fields of the form that belong to an API, in their order."""
@@ -21,7 +21,7 @@ _LONGEST_FIELD = 300
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-@router.post("/assistants/{slug}/knowledge/addresses")
+@router.post("/assistants/{slug}/knowledge/addresses", dependencies=[page_of_form("/assistants/{slug}/knowledge")])
 async def add_address(form: Form, desk: Desk) -> Response:
     kind = form.one("kind")
     if kind not in FETCHED_KINDS:
@@ -30,7 +30,10 @@ async def add_address(form: Form, desk: Desk) -> Response:
     return redirect_to(f"{desk.here}?stored=1#sources")
 
 
-@router.post("/assistants/{slug}/knowledge/sources/{source_id}/address")
+@router.post(
+    "/assistants/{slug}/knowledge/sources/{source_id}/address",
+    dependencies=[page_of_form("/assistants/{slug}/knowledge/sources/{source_id}")],
+)
 async def change_address(form: Form, desk: Desk, source_id: str) -> Response:
     source = await desk.source(source_id)
     if source.kind not in FETCHED_KINDS:
@@ -45,8 +48,11 @@ async def _put(desk: AssistantDesk, kind: Any, form: Posted, **named: Any) -> No
             desk.layer, desk.slug, kind, _options(kind, form), desk.places, started_by=desk.person.id, **named
         )
     except FetchFailed as failed:
+        if "@" in form.one("address", longest=_LONGEST):
+            # It may have a password, which is not shown again.
+            desk.request.state.typed.pop("address", None)
         sentence = say_fetch_failed(failed.kind, failed.values, desk.say.language)
-        raise InvalidInput("knowledge_bad_address", reason=sentence) from None
+        raise InvalidField("address-address", "knowledge_bad_address", reason=sentence) from None
 
 
 def _options(kind: str, form: Posted) -> Mapping[str, Any]:

@@ -16,8 +16,8 @@ from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, titl
 from threadkeeper.web.assistants.knowledge.files import MOST_FILES, UPLOADED_KINDS, FilesForm, most_megabytes
 from threadkeeper.web.assistants.knowledge.states import in_words, source_row, states_of
 from threadkeeper.web.assistants.knowledge.trainings import SOURCES_A_PAGE
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import redirect_to
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import page_of_form, redirect_to
 
 TRAININGS_SHOWN = 10
 _LONGEST_PART = 200
@@ -39,13 +39,13 @@ async def read_knowledge(desk: Desk) -> Response:
     return await _overview(desk)
 
 
-@router.post("/assistants/{slug}/knowledge/files")
+@router.post("/assistants/{slug}/knowledge/files", dependencies=[page_of_form("/assistants/{slug}/knowledge")])
 async def add_files(form: FilesForm, desk: Desk) -> Response:
     kind = form.fields.one("kind")
     if kind not in UPLOADED_KINDS:
         raise InvalidInput("knowledge_bad_kind")
     if not form.files:
-        raise InvalidInput("knowledge_no_file")
+        raise InvalidField("files", "knowledge_no_file")
     outcomes, last = [], None
     for file in form.files:
         name = title_of(file.filename or "")

@@ -13,8 +13,8 @@ from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, titl
 from threadkeeper.web.assistants.knowledge.files import UPLOADED_KINDS, FilesForm
 from threadkeeper.web.assistants.knowledge.states import source_row
 from threadkeeper.web.pages.downloads import Download, content_of
-from threadkeeper.web.pages.failures import InvalidInput, PageRoute
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
+from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 
 _LONGEST_TITLE = 200
 # Whatever the file contains, no browser runs it as a page of this origin.
@@ -46,25 +46,31 @@ async def download_source(desk: Desk, source_id: str) -> Response:
     return Download(content_of(blob), b"", media_type=BYTES, headers=headers)
 
 
-@router.post("/assistants/{slug}/knowledge/sources/{source_id}/rename")
+@router.post(
+    "/assistants/{slug}/knowledge/sources/{source_id}/rename",
+    dependencies=[page_of_form("/assistants/{slug}/knowledge/sources/{source_id}")],
+)
 async def rename_source(form: Form, desk: Desk, source_id: str) -> Response:
     source = await desk.source(source_id)
     title = form.one("title", longest=_LONGEST_TITLE).strip()
     if not title:
-        raise InvalidInput("knowledge_no_title")
+        raise InvalidField("title", "knowledge_no_title")
     # The ending of a file decides between formats of text.
     title = with_ending(title, source.title) if source.kind in ("file", "datasheet") else title
     await source_acts.change_source(desk.layer, desk.slug, source.id, title=title, started_by=desk.person.id)
     return redirect_to(f"{desk.here}/sources/{source.id}?done=renamed")
 
 
-@router.post("/assistants/{slug}/knowledge/sources/{source_id}/replace")
+@router.post(
+    "/assistants/{slug}/knowledge/sources/{source_id}/replace",
+    dependencies=[page_of_form("/assistants/{slug}/knowledge/sources/{source_id}")],
+)
 async def replace_source(form: FilesForm, desk: Desk, source_id: str) -> Response:
     source = await desk.source(source_id)
     if source.kind not in UPLOADED_KINDS:
         raise HTTPException(404)
     if len(form.files) != 1:
-        raise InvalidInput("knowledge_no_file")
+        raise InvalidField("file", "knowledge_no_file")
     (file,) = form.files
     name = title_of(file.filename or "")
     try:

@@ -2,19 +2,24 @@
 
 import codecs
 import csv
+import io
 import json
+import uuid
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from datalayer.billing.cleaning import clean_price
+from datalayer.cleaning import clean_time
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import Price
-from threadkeeper.commands.database import new_id, time_in
 
 _NEEDED = ("model", "input", "output")
-_KNOWN = frozenset({*_NEEDED, "cached", "image", "provider", "valid_from"})
+COLUMNS = (*_NEEDED, "cached", "image", "provider", "valid_from")
+"""The columns of a CSV file, or the keys of a JSON object. The first three are needed."""
 
 
 class PriceFileError(Exception):
@@ -25,10 +30,12 @@ class PriceFileError(Exception):
         self.problems = problems
 
 
-def read_prices(path: Path, now: str, zone: str) -> list[Price]:
-    """The prices in the file.
+def read_prices(name: str, content: bytes, now: str, zone: str) -> list[Price]:
+    """The prices in a file.
 
     Args:
+        name: of the file, which ends with `.csv` or `.json`.
+        content: of the file.
         now: `valid_from` of prices that have none.
         zone: the time zone of dates.
 
@@ -38,59 +45,71 @@ def read_prices(path: Path, now: str, zone: str) -> list[Price]:
     problems: list[str] = []
     prices: list[Price] = []
     try:
-        for where, values in _entries(path):
+        for where, values in _entries(name, content):
             try:
                 prices.append(_price(values, now, zone))
             except (InvalidRecord, ValueError) as error:
                 problems.append(f"{where}: {error}.")
-    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise PriceFileError([f"Cannot read {path}: {reason}."]) from None
+    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError, RecursionError) as error:
+        raise PriceFileError([f"Cannot read {name}: {error}."]) from None
     if not prices and not problems:
-        problems.append(f"{path} contains no prices.")
+        problems.append(f"{name} contains no prices.")
     if problems:
         raise PriceFileError(problems)
     return prices
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def time_in(text: str, zone: str) -> str:
+    """The text as a stored time. Dates, and times without a time zone, are in this zone.
+
+    Raises:
+        InvalidRecord: not a valid time.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    kept = clean_time(moment.replace(tzinfo=moment.tzinfo or ZoneInfo(zone)) if moment else text, "time")
+    if kept is None:
+        raise InvalidRecord("the time is empty: give a date, such as 2026-11-21")
+    return kept
+
+
+def _entries(name: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each entry of the file with its position, such as `line 3`."""
-    kind = path.suffix.lower()
+    kind = PurePath(name).suffix.lower()
     if kind not in (".csv", ".json"):
-        raise PriceFileError([f"{path} is not a .csv or .json file."])
+        raise PriceFileError([f"{name} is not a .csv or .json file."])
+    # UTF-8, or the UTF-16 that Excel calls "Unicode text".
+    is_utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     if kind == ".json":
-        read = json.loads(path.read_text(_encoding(path)))
+        read = json.loads(text)
         if not isinstance(read, list):
-            raise PriceFileError([f"{path} must contain a list of objects."])
+            raise PriceFileError([f"{name} must contain a list of objects."])
         for number, entry in enumerate(read, 1):
             yield f"entry {number}", entry if isinstance(entry, dict) else {}
         return
-    with path.open(encoding=_encoding(path), newline="") as file:
-        # Excel writes what the country writes: semicolons where a comma begins decimals, or tabs.
-        header = file.readline()
-        file.seek(0)
-        reader = csv.DictReader(file, strict=True, delimiter=max(",;\t", key=header.count))
-        names = [name.strip().lower() for name in reader.fieldnames or ()]
-        if missing := [name for name in _NEEDED if name not in names]:
-            raise PriceFileError([f"line 1: the column {missing[0]} is missing."])
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise PriceFileError([f"line 1: the column {twice[0]} occurs twice."])
-        reader.fieldnames = names
-        for entry in reader:
-            yield f"line {reader.line_num}", entry
-
-
-def _encoding(path: Path) -> str:
-    """UTF-8, or the UTF-16 that Excel calls "Unicode text"."""
-    with path.open("rb") as file:
-        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    file = io.StringIO(text, newline="")
+    # Excel writes what the country writes: semicolons where a comma begins decimals, or tabs.
+    header = file.readline()
+    file.seek(0)
+    reader = csv.DictReader(file, strict=True, delimiter=max(",;\t", key=header.count))
+    names = [one.strip().lower() for one in reader.fieldnames or ()]
+    if missing := [one for one in _NEEDED if one not in names]:
+        raise PriceFileError([f"line 1: the column {missing[0]} is missing."])
+    if twice := [one for one in names if names.count(one) > 1]:
+        raise PriceFileError([f"line 1: the column {twice[0]} occurs twice."])
+    reader.fieldnames = names
+    for entry in reader:
+        yield f"line {reader.line_num}", entry
 
 
 def _price(values: Mapping[str, Any], now: str, zone: str) -> Price:
     """Raises ValueError and InvalidRecord."""
     # If a CSV line has more values than the header, the reader puts the rest under None.
     for name in values:
-        if name not in _KNOWN:
+        if name not in COLUMNS:
             raise ValueError(f"unknown column {name}" if name else "there are more values than columns")
     given = {name: str(value).strip() for name, value in values.items() if value not in (None, "")}
     for name in _NEEDED:
@@ -98,7 +117,7 @@ def _price(values: Mapping[str, Any], now: str, zone: str) -> Price:
             raise ValueError(f"{name} is missing")
     return clean_price(
         Price(
-            id=new_id(),
+            id=str(uuid.uuid4()),
             pattern=given["model"],
             valid_from=time_in(given["valid_from"], zone) if given.get("valid_from") else now,
             input=_amount(given, "input"),
