@@ -16,7 +16,7 @@ _SERVER = ("http.server", ["0", "--bind", "127.0.0.1"])
 @pytest.fixture
 def forks(tmp_path: Path) -> Iterator[Forks]:
     """Imports nothing but what a test has put into the folder, so that it starts fast."""
-    forks = Forks({"PYTHONPATH": str(tmp_path)}, libraries=(), rooms=())
+    forks = Forks({"PYTHONPATH": str(tmp_path)}, libraries=(), packages=())
     yield forks
     forks.close()
 
@@ -66,11 +66,35 @@ def test_a_command_has_its_input_its_directory_its_environment_and_its_exit_code
     assert (done.returncode, done.stdout, done.stderr) == (3, f"['a', 'b'] {folder} 你好 given\n", "wrong\n")
 
 
+def test_a_program_ends_as_a_new_process_does(forks: Forks, tmp_path: Path) -> None:
+    """With its threads, what it registered, and its output; and with the same exit code."""
+    (tmp_path / "program.py").write_text(
+        "import atexit, sys, threading\n"
+        "atexit.register(print, 'registered')\n"
+        "threading.Thread(target=lambda: (threading.main_thread().join(), print('thread'))).start()\n"
+        "print('main')\n"
+        "exec(sys.argv[1])\n"
+    )
+
+    def ended(how: str) -> tuple[int, str, str]:
+        done = forks.run("program", [how], directory=tmp_path, environment={}, given="")
+        return done.returncode, done.stdout, done.stderr
+
+    said = "main\nthread\nregistered\n"
+    assert ended("pass") == ended("sys.exit()") == (0, said, "")
+    assert ended("sys.exit(True)") == (1, said, "")
+    assert ended("sys.exit('a sentence')") == (1, said, "a sentence\n")
+    code, output, errors = ended("raise ValueError('broken')")
+    assert (code, output) == (1, said)
+    assert errors.startswith("Traceback")
+    assert errors.endswith("ValueError: broken\n")
+
+
 def test_a_library_that_starts_a_thread_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "threaded.py").write_text(
         "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
     )
-    forks = Forks({"PYTHONPATH": str(tmp_path)}, libraries=["threaded"], rooms=[])
+    forks = Forks({"PYTHONPATH": str(tmp_path)}, libraries=["threaded"], packages=[])
     with pytest.raises(ForksBroken, match="its error is in the output of pytest"):
         forks.run("json.tool", [], directory=tmp_path, environment={}, given="[]")
     forks.close()
