@@ -26,6 +26,15 @@ const NAMES = [
   ["button:has(> .lucide-arrow-left)", "name_back"],
   ["button:has(> .lucide-x)", "name_remove"],
 ];
+// English words in the code of Chainlit's page, by what stands in their place.
+const ENGLISH = new Map([
+  ["Toggle Sidebar", "name_side_bar"],
+  ["Toggle theme", "name_theme"],
+  ["Close", "name_close"],
+  ["Close lightbox", "name_close"],
+  ["Close toast", "name_close"],
+  ["Open PDF in a larger view", "name_larger"],
+]);
 const NAMED = NAMES.map(([selector]) => selector).join(", ");
 // How long changes are gathered: an answer that is being written changes the page many times a second.
 const GATHERED_MS = 300;
@@ -41,6 +50,13 @@ const complete = (words) => {
   for (const element of document.querySelectorAll(NAMED)) {
     const key = isNamed(element) ? null : NAMES.find(([selector]) => element.matches(selector))[1];
     if (key && words[key]) element.setAttribute("aria-label", words[key]);
+  }
+  for (const one of document.querySelectorAll("[aria-label], [title], button:has(> .sr-only)")) {
+    const given = one.getAttribute("aria-label") || one.title || one.querySelector(":scope > .sr-only")?.textContent;
+    const name = words[ENGLISH.get(given)];
+    if (!name) continue;
+    set(one, "aria-label", name);
+    if (one.title) set(one, "title", name);
   }
   for (const one of document.querySelectorAll("div#thread-options, #upload-button")) set(one, "role", "button");
   // A link within a button: the link is what one reaches and hears.

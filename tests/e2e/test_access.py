@@ -27,6 +27,7 @@ from tests.support.npm import NpmMissing
 from tests.support.records import new_id, step
 from tests.support.server import AppServer
 from tests.web.test_roles import ADMINS, PAGE, REVIEW, WHO_MAY
+from threadkeeper.language.chosen import LANGUAGE_COOKIE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), IN_THE_BROWSERS_LOOP]
 
@@ -127,23 +128,35 @@ async def found_in_chat(visitor: Visitor, script: Path, place: str, *rules: str)
 
 
 async def found_on_page(visitor: Visitor, script: Path, address: str) -> list[str]:
-    """Of one of our pages: wide and light, and then narrow and dark what depends on it."""
-    page, name = visitor.page, re.sub(r"[0-9a-f-]{36}", "id", address).strip("/").replace("/", "-")
+    """Of one of our pages: wide and light in English, narrow and dark in Chinese, and narrow in German."""
+    page, name = visitor.page, re.sub(r"\W+", "-", re.sub(r"[0-9a-f-]{36}", "id", address)).strip("-")
     await visitor.open(address)
     await expect(page.locator("main h1")).to_have_count(1)
     findings = await found(visitor, script, address)
-    await visitor.screenshot(f"{name}-wide")
+    findings += [f"{address}: {finding}" for finding in await found_by_keyboard(page)]
+    await visitor.screenshot(f"{name}-wide", whole=True)
     await looks(page, dark=True, size=NARROW)
+    await in_language(visitor, "zh-CN", address)
     findings += await found(visitor, script, f"{address}, narrow and dark", *OF_LOOKS)
-    await visitor.screenshot(f"{name}-narrow")
-    # 640 is a window of 1280 pixels at 200 %.
+    await visitor.screenshot(f"{name}-narrow-chinese", whole=True)
+    # German words are the longest. 640 is a window of 1280 pixels at 200 %.
+    await in_language(visitor, "de-DE", address)
+    await visitor.screenshot(f"{name}-narrow-german", whole=True)
+    # From narrow to wide: a chart is drawn again a moment after its page became narrower.
     for width in (NARROW[0], 640, 900):
         await looks(page, dark=False, size=(width, NARROW[1]))
         if await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") > 0:
             findings.append(f"{address}: scrolls sideways at {width} pixels")
     await looks(page, dark=False, size=WIDE)
-    findings += [f"{address}: {finding}" for finding in await found_by_keyboard(page)]
+    await page.context.clear_cookies(name=LANGUAGE_COOKIE)
     return findings
+
+
+async def in_language(visitor: Visitor, language: str, address: str) -> None:
+    """Open the page as for a person who has chosen this language."""
+    await visitor.page.context.add_cookies([{"name": LANGUAGE_COOKIE, "value": language, "url": visitor.page.url}])
+    await visitor.open(address)
+    await expect(visitor.page.locator("html")).to_have_attribute("lang", language)
 
 
 async def found_by_keyboard(page: Page) -> list[str]:

@@ -30,6 +30,9 @@ async def test_the_chat_is_in_chinese(browser: Browser, start_server: StartServe
         await visitor.log_in(NAME, PASSWORD)
         await expect(visitor.page.get_by_text(say("starter_explain", CHINESE))).to_be_visible()
         await visitor.connected()
+        await expect(visitor.page.locator("#theme-toggle")).to_have_accessible_name(
+            PAGES.say("page_name_theme", CHINESE)
+        )
         await visitor.screenshot("welcome")
 
         answer = await visitor.ask("世界上最长的河是哪一条？")

@@ -296,11 +296,12 @@ class Visitor:
         assert await self.page.evaluate(f"Math.max(...{ends}) - window.innerWidth") <= 0
         assert await self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
 
-    async def screenshot(self, name: str) -> None:
+    async def screenshot(self, name: str, *, whole: bool = False) -> None:
+        """What the window shows, or the whole page."""
         self._shots += 1
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         await self.page.screenshot(
-            path=SCREENSHOTS / f"{self._name}-{self._shots:02}-{name}.png", animations="disabled"
+            path=SCREENSHOTS / f"{self._name}-{self._shots:02}-{name}.png", animations="disabled", full_page=whole
         )
 
 

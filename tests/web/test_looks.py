@@ -128,6 +128,8 @@ def test_every_text_of_chainlit_is_translated(language: str) -> None:
         assert ours[key].strip()
         assert re.findall(r"\{\{\w+\}\}", ours[key]) == re.findall(r"\{\{\w+\}\}", value), key
     assert "Threadkeeper" in ours["auth.login.title"]
+    # These stand before the names of tools and "Thought for 3 s": no word fits both.
+    assert (ours["chat.messages.status.using"], ours["chat.messages.status.used"]) == ("…", "✓")
 
 
 def test_the_configuration_is_complete_and_has_no_unknown_keys() -> None:

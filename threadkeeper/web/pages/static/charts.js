@@ -37,8 +37,8 @@
     legend: { orientation: "h", traceorder: "normal", x: 0, y: 1.02, yanchor: "bottom" },
   };
 
-  // Plotly's month names are English only.
-  const inFigures = {
+  // As all dates of the pages; Plotly's month names are English only.
+  const dates = {
     tickformatstops: [
       { dtickrange: [null, 82800000], value: "%H:%M\n%Y-%m-%d" },
       { dtickrange: [86400000, "M1"], value: "%m-%d\n%Y" },
@@ -46,7 +46,6 @@
       { dtickrange: ["M12", null], value: "%Y" },
     ],
   };
-  const dates = root.lang.startsWith("en") ? {} : inFigures;
 
   const draw = (place) => {
     const style = getComputedStyle(root);
