@@ -33,6 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.dialects import Dialect
 from datalayer.history import removed_answers
 from datalayer.history.removed_answers import IS_LAST_VOTE
+from datalayer.history.threads import hold
 from datalayer.records.assistants import DEFAULT_ASSISTANT
 from datalayer.schema.chat import feedback_changes, feedbacks, migrations, steps, threads
 from datalayer.schema.review import answers, review_pending, thread_origins, verdicts
@@ -61,11 +62,12 @@ async def take_marks(connection: AsyncConnection, dialect: Dialect) -> bool:
     # This row always exists, and nothing else locks it.
     turn = select(migrations.c.name).where(migrations.c.name == "review_threads").with_for_update()
     await connection.execute(turn)
-    oldest = select(review_pending.c.id).order_by(review_pending.c.id).limit(BATCH)
-    taken = delete(review_pending).where(review_pending.c.id.in_(oldest)).returning(review_pending.c.threadId)
-    marked = (await connection.execute(taken)).scalars().all()
-    await renew(connection, dialect, sorted(set(marked)))
-    return len(marked) == BATCH
+    oldest = select(review_pending.c.id, review_pending.c.threadId).order_by(review_pending.c.id).limit(BATCH)
+    marks = (await connection.execute(oldest)).all()
+    there = await hold(connection, {mark.threadId for mark in marks})
+    await connection.execute(delete(review_pending).where(review_pending.c.id.in_([mark.id for mark in marks])))
+    await _renew(connection, dialect, there)
+    return len(marks) == BATCH
 
 
 def is_whole(step: Mapping[Any, Any]) -> bool:
@@ -75,12 +77,12 @@ def is_whole(step: Mapping[Any, Any]) -> bool:
 
 
 async def renew(connection: AsyncConnection, dialect: Dialect, thread_ids: Sequence[str]) -> None:
-    """Rebuild the rows of all answers in these threads."""
-    if not thread_ids:
-        return
-    # Locked, so that no thread is deleted before its rows are stored; deleted threads are left out.
-    held = select(threads.c.id).where(threads.c.id.in_(thread_ids)).order_by(threads.c.id)
-    there = (await connection.execute(held.with_for_update(read=True, key_share=True))).scalars().all()
+    """Rebuild the rows of all answers in these threads; deleted threads are left out."""
+    if thread_ids:
+        await _renew(connection, dialect, await hold(connection, thread_ids))
+
+
+async def _renew(connection: AsyncConnection, dialect: Dialect, there: Sequence[str]) -> None:
     if not there:
         return
     still = select(steps.c.id).where(steps.c.id == answers.c.stepId, steps.c.type == ANSWER).exists()

@@ -38,6 +38,7 @@ from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.history.removed_answers import ANSWER
 from datalayer.history.search_tokens import MOST_CHARACTERS, owner_key, tokens
+from datalayer.history.threads import hold
 from datalayer.schema.chat import TITLE, Identifier, search_backlog, search_pending, search_texts, steps, threads
 from datalayer.thought import THOUGHT, THOUGHT_TYPE, speech_of
 
@@ -223,6 +224,9 @@ def _found(rows: Iterable[Any]) -> list[Found]:
 
 async def store(connection: AsyncConnection, dialect: Dialect, words: Sequence[tuple[Found, str | None]]) -> int:
     """Take the marks away and store the words; gives how many texts were left to this process."""
+    if dialect.beside_writers is not None:
+        # Otherwise there is one writer.
+        await hold(connection, {found.thread_id for found, _ in words})
     numbers = [number for found, _ in words for number in found.marks]
     removed = delete(search_pending).where(search_pending.c.id.in_(numbers)).returning(search_pending.c.id)
     ours = set((await connection.execute(removed)).scalars())

@@ -106,6 +106,16 @@ async def lock(connection: AsyncConnection, thread_id: str) -> None:
     await connection.execute(select(threads.c.id).where(threads.c.id == thread_id).with_for_update())
 
 
+async def hold(connection: AsyncConnection, thread_ids: Collection[str]) -> list[str]:
+    """Let deletions of these threads wait until the transaction ends; gives those that exist.
+
+    A transaction that takes marks of threads away and stores rows of these threads holds them first, because a deletion
+    has the thread before it comes to the marks.
+    """
+    held = select(threads.c.id).where(threads.c.id.in_(thread_ids)).order_by(threads.c.id)
+    return list((await connection.execute(held.with_for_update(read=True, key_share=True))).scalars())
+
+
 async def get(connection: AsyncConnection, thread_id: str) -> Thread | None:
     """The thread without its contents."""
     row = (await connection.execute(select(*_COLUMNS).where(threads.c.id == thread_id))).first()

@@ -12,9 +12,12 @@ from sqlalchemy import insert, text, update
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.history.threads import lock
 from datalayer.records.writes import StepDeletion
-from datalayer.schema.chat import steps, threads
+from datalayer.schema.chat import search_pending, steps, threads
+from datalayer.schema.review import review_pending
 from datalayer.writes.spool import Spool
+from tests.support.patience import until
 from tests.support.records import listed, new_id, page, step, thread, user_id
 
 
@@ -25,6 +28,30 @@ async def test_a_vote_in_a_deleted_thread_is_refused(layer: ChainlitLayer) -> No
     await layer.delete_thread(thread_id)
     with pytest.raises(datalayer.NotFound):
         await layer.upsert_feedback(Feedback(forId=written["id"], value=1, threadId=thread_id))
+
+
+@pytest.mark.parametrize("task", ["search", "review"])
+async def test_a_deletion_and_a_task_that_takes_the_marks_of_its_thread_do_not_block_each_other(
+    layer: ChainlitLayer, engine: str, caplog: pytest.LogCaptureFixture, task: str
+) -> None:
+    owner = await user_id(layer, "alice")
+    going, staying = await thread(layer, owner), await thread(layer, owner)
+    for one in (going, staying):
+        await layer.create_step(step(one, "needle", type="assistant_message"))
+    work = {"search": lambda: layer.search_indexer.own_left(owner), "review": layer.answer_follower.caught_up}[task]
+    here = "wait_event_type = 'Lock' AND datname = current_database()"
+    waits = text(f"SELECT count(*) FROM pg_stat_activity WHERE {here}")  # noqa: S608
+    async with layer.database.write() as connection:
+        await lock(connection, going)
+        working = asyncio.create_task(work())
+        if engine == "postgres":
+            await until(lambda: layer.database.query(lambda other: other.scalar(waits)))
+        for table in (search_pending, review_pending):
+            await connection.execute(table.delete().where(table.c.threadId == going))
+        await connection.execute(threads.delete().where(threads.c.id == going))
+    assert await working == {"search": 0, "review": True}[task]
+    assert not caplog.messages
+    assert await listed(layer, owner, search="needle") == [staying]
 
 
 async def test_two_users_writing_one_step_are_applied_in_order(layer: ChainlitLayer) -> None:
