@@ -40,7 +40,7 @@ async def test_a_deletion_and_a_task_that_takes_the_marks_of_its_thread_do_not_b
         await layer.create_step(step(one, "needle", type="assistant_message"))
     work = {"search": lambda: layer.search_indexer.own_left(owner), "review": layer.answer_follower.caught_up}[task]
     here = "wait_event_type = 'Lock' AND datname = current_database()"
-    waits = text(f"SELECT count(*) FROM pg_stat_activity WHERE {here}")  # noqa: S608
+    waits = text(f"SELECT count(*) FROM pg_stat_activity WHERE {here}")
     async with layer.database.write() as connection:
         await lock(connection, going)
         working = asyncio.create_task(work())

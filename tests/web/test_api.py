@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -647,7 +648,11 @@ async def test_files_are_listed_and_downloaded_and_words_found(
     assert problem(missing) == (404, "not-found")
     (hit,) = (await program.get("/search", params={"q": "brown qui"})).json()["data"]
     assert (hit["thread"]["id"], "quick brown" in hit["excerpt"]) == (thread_id, True)
-    assert (await program.get("/search", params={"q": "nowhere"})).json()["data"] == []
+    nothing = {"data": [], "next_cursor": None, "texts_left": 0}
+    assert (await program.get("/search", params={"q": "nowhere"})).json() == nothing
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer.search_indexer, "own_left", AsyncMock(return_value=12_000))
+        assert (await program.get("/search", params={"q": "nowhere"})).json() == nothing | {"texts_left": 12_000}
 
 
 async def test_the_document_and_its_page_name_every_route(program_of: Program, browser_of: Browser) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -33,6 +34,10 @@ async def test_a_reviewer_finds_reads_judges_and_exports(
 
     first = (await rita.get("/reviews/answers", params={"limit": 1})).json()
     (rest,) = (await rita.get("/reviews/answers", params={"cursor": first["next_cursor"]})).json()["data"]
+    assert first["texts_left"] == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer.search_indexer, "all_left", AsyncMock(return_value=12_000))
+        assert (await rita.get("/reviews/answers", params={"words": "capital"})).json()["texts_left"] == 12_000
     assert (first["data"][0]["user"], rest["id"], rest["thumb"], rest["comment"]) == ("ada", turn.answer, "down", "no")
     for filters, number in (
         ({"thumb": "down"}, 1), ({"user": "ada"}, 1), ({"tag": "geo"}, 1), ({"words": "capital"}, 1),

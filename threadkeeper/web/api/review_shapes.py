@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from datalayer.records.review import AnswerRow, ReviewItem, ReviewThread, Verdict
+from datalayer.records.review import AnswerPage, AnswerRow, ReviewItem, ReviewThread, Verdict
 from threadkeeper.web.api.shapes import MOST_TAGS, Message, Strict, Tag
 from threadkeeper.web.api.usage_shapes import Money, money
 
@@ -41,6 +41,7 @@ class AnswerList(BaseModel):
     data: list[ReviewedAnswer]
     next_cursor: str | None
     is_partial: bool = Field(description="Whether the words are in so many threads that some are left out.")
+    texts_left: int = Field(description="So many texts cannot be found yet by words: the index is being built.")
 
 
 class GivenVerdict(Strict):
@@ -133,6 +134,15 @@ def answer_of(row: AnswerRow) -> ReviewedAnswer:
         reasons=list(row.reasons),
         cost=money(row.cost),
         **{name: getattr(row, name) for name in same},
+    )
+
+
+def answers_of(page: AnswerPage) -> AnswerList:
+    return AnswerList(
+        data=[answer_of(row) for row in page.rows],
+        next_cursor=page.next_cursor,
+        is_partial=page.is_partial,
+        texts_left=page.texts_left,
     )
 
 

@@ -15,7 +15,7 @@ from threadkeeper.web.api.access import Caller, ReviewCaller
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, Limit, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found
-from threadkeeper.web.api.review_shapes import AnswerList, answer_of
+from threadkeeper.web.api.review_shapes import AnswerList, answers_of
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import Strict
 from threadkeeper.web.pages.dependencies import Layer, Pages
@@ -157,9 +157,7 @@ async def list_answers_of_view(
     view = await _view(layer, view_id)
     which = _query_of(view.query, pages, caller, "path.view_id").which
     found = await layer.list_answers(which, cursor=cursor, limit=limit, excerpts=not policy.asks_purpose)
-    return AnswerList(
-        data=[answer_of(row) for row in found.rows], next_cursor=found.next_cursor, is_partial=found.is_partial
-    )
+    return answers_of(found)
 
 
 async def _view(layer: ChainlitLayer, view_id: str) -> SavedView:

@@ -27,7 +27,7 @@ from threadkeeper.web.api.review_shapes import (
     QueueList,
     ReviewedThread,
     ShownVerdict,
-    answer_of,
+    answers_of,
     item_of,
     reviewed_thread_of,
     verdict_of,
@@ -54,9 +54,7 @@ async def list_answers(
 ) -> AnswerList:
     """The answers that match the filters, newest first. Where opening a thread needs a purpose, without contents."""
     found = await layer.list_answers(which, cursor=cursor, limit=limit, excerpts=not policy.asks_purpose)
-    return AnswerList(
-        data=[answer_of(row) for row in found.rows], next_cursor=found.next_cursor, is_partial=found.is_partial
-    )
+    return answers_of(found)
 
 
 @router.get("/reviews/threads/{thread_id}")

@@ -255,6 +255,7 @@ class Hit(BaseModel):
 class HitPage(BaseModel):
     data: list[Hit]
     next_cursor: str | None
+    texts_left: int = Field(description="So many texts of the user cannot be found yet: the index is being built.")
 
 
 def thread_of_record(found: ThreadRecord) -> Thread:

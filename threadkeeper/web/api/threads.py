@@ -72,6 +72,8 @@ async def search(
     if not q.strip():
         raise invalid("query.q", "it has no word")
     which = ThreadChoice(words=q, is_archived=None)
+    # Counted before: 0 means that the page, which is found later, lacks nothing.
+    left = await layer.own_texts_to_index()
     found = await page_of_threads(layer, caller, which, cursor, limit)
     excerpts = {one.thread_id: one for one in await layer.excerpts(q, [one.id for one in found.threads])}
     hits = [
@@ -81,7 +83,7 @@ async def search(
         )
         for one in found.threads
     ]
-    return HitPage(data=hits, next_cursor=found.next_cursor)
+    return HitPage(data=hits, next_cursor=found.next_cursor, texts_left=left)
 
 
 async def page_of_threads(
