@@ -22,7 +22,7 @@ from datalayer.background.task import STOP_SECONDS, BackgroundTask
 from datalayer.database import Database
 from datalayer.errors import InvalidRecord, StorageUnavailable
 from datalayer.history import search_index
-from datalayer.history.search_index import Found
+from datalayer.history.search_index import Found, Walk
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class SearchIndexer(BackgroundTask):
         # Users whose many texts are indexed before those of others, and users without texts from before the index.
         self._first: dict[str, None] = {}
         self._walked_users: set[str] = set()
+        self._walks: tuple[Walk, ...] = ()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._counting = asyncio.Lock()
         self._counted: tuple[float, int] | None = None
@@ -101,8 +102,9 @@ class SearchIndexer(BackgroundTask):
         # One at a time, and each counts for itself: a text may have been written since the one before counted.
         async with self._locks.setdefault(user_id, asyncio.Lock()):
             while True:
-                own, is_older = await search_index.waiting_of(self._database, user_id)
-                is_older = is_older and user_id not in self._walked_users
+                own, walks = await search_index.waiting_of(self._database, user_id)
+                self._note_walks(walks)
+                is_older = bool(walks) and user_id not in self._walked_users
                 if not own and not is_older:
                     return 0
                 if own > search_index.MOST_AT_ONCE or self._closing:
@@ -119,6 +121,12 @@ class SearchIndexer(BackgroundTask):
                     left = await search_index.waiting_of_user(self._database, user_id)
                     logger.warning("%d texts of a user cannot be indexed for the search now: %s", left, error)
                     return left
+
+    def _note_walks(self, walks: tuple[Walk, ...]) -> None:
+        """Forget whose texts were marked if a walk has begun again, as after a restore or a failover that lost some."""
+        if not all(walk.follows(self._walks) for walk in walks):
+            self._walked_users.clear()
+        self._walks = walks
 
     async def _count_own(self, user_id: str) -> int:
         """How many texts of this user wait. A large number is counted again after five seconds only."""

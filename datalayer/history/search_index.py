@@ -30,6 +30,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -77,6 +78,10 @@ class Walk:
     table: str
     position: str | None
 
+    def follows(self, others: Iterable["Walk"]) -> bool:
+        """Whether one of the others is the same walk, at this position or before."""
+        return any(self.table == one.table and (one.position or "") <= (self.position or "") for one in others)
+
 
 async def marked(connection: AsyncConnection, dialect: Dialect, limit: int) -> tuple[list[Found], bool]:
     """The texts of the oldest marks, and whether there may be more; a deleted text has only its mark.
@@ -94,10 +99,10 @@ async def marked_of(database: Database, user_id: str) -> list[Found]:
     return _found(await database.fetch(_own_marks(type(database.dialect)), {"user_id": user_id}))
 
 
-async def waiting_of(database: Database, user_id: str) -> tuple[int, bool]:
-    """How many marks this user has, counted to one more than `MOST_AT_ONCE`; and whether the walk is not finished."""
-    ((own, is_older),) = await database.fetch(_own_waiting(), {"user_id": user_id})
-    return own, bool(is_older)
+async def waiting_of(database: Database, user_id: str) -> tuple[int, tuple[Walk, ...]]:
+    """How many marks this user has, counted to one more than `MOST_AT_ONCE`; and the walks that are not finished."""
+    rows = await database.fetch(_own_waiting(), {"user_id": user_id})
+    return rows[0][0], tuple(Walk(table, position) for _, table, position in rows if table is not None)
 
 
 async def waiting(database: Database) -> int:
@@ -177,8 +182,10 @@ def _own_marks(dialect: type[Dialect]) -> Select[Any]:
 @cache
 def _own_waiting() -> Select[Any]:
     own = select(search_pending.c.id).where(_IS_OWN).limit(literal_column(str(MOST_AT_ONCE + 1), Integer)).subquery()
-    is_older = exists(select(search_backlog.c.table))
-    return select(select(func.count()).select_from(own).scalar_subquery(), is_older)
+    count = select(func.count().label("count")).select_from(own).subquery("own")
+    return select(count.c.count, search_backlog.c.table, search_backlog.c.position).select_from(
+        count.join(search_backlog, true(), isouter=True)
+    )
 
 
 _IS_OWN = search_pending.c.userId == bindparam("user_id", type_=Identifier, required=True)

@@ -569,6 +569,30 @@ async def make_older_than_the_index(layer: ChainlitLayer, walked: int = 0) -> No
         await connection.execute(insert(search_backlog).values(table="threads"))
 
 
+@pytest.mark.usefixtures("forty_at_once")
+@pytest.mark.parametrize("event", ["a restore", "another walk"])
+async def test_texts_are_found_at_once_when_a_walk_begins_again(
+    layer: ChainlitLayer, event: str, idle_indexer: pytest.MonkeyPatch
+) -> None:
+    alice = await user_id(layer, "alice")
+    mine = await thread(layer, alice)
+    await put_by_another_writer(layer, mine, [f"needle {number}" for number in range(9)])
+    await make_older_than_the_index(layer, 3)
+    await listed(layer, alice, search="title")
+    if event == "another walk":
+        idle_indexer.undo()
+        await layer.search_indexer.finish()
+        await listed(layer, alice, search="title")
+        idle_indexer.setattr(layer.search_indexer, "_begin", lambda: None)
+    async with layer.database.write() as connection:
+        await connection.execute(delete(search_texts))
+        await connection.execute(delete(search_backlog))
+    await make_older_than_the_index(layer)
+    assert await listed(layer, alice, search="needle") == [mine]
+    with acting_as("alice"):
+        assert await layer.own_texts_to_index() == 0
+
+
 @pytest.mark.usefixtures("idle_indexer", "forty_at_once")
 async def test_a_search_does_not_index_more_older_texts_than_its_bound(layer: ChainlitLayer) -> None:
     alice = await user_id(layer, "alice")
@@ -588,7 +612,7 @@ async def test_a_search_counts_again_what_was_written_during_the_one_before(
     await layer.search_indexer.own_left(alice)
     real, counted, go_on = search_index.waiting_of, asyncio.Event(), asyncio.Event()
 
-    async def wait(database: Any, of: str) -> tuple[int, bool]:
+    async def wait(database: Any, of: str) -> Any:
         found = await real(database, of)
         if not counted.is_set():
             counted.set()

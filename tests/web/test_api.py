@@ -648,7 +648,7 @@ async def test_files_are_listed_and_downloaded_and_words_found(
     assert problem(missing) == (404, "not-found")
     (hit,) = (await program.get("/search", params={"q": "brown qui"})).json()["data"]
     assert (hit["thread"]["id"], "quick brown" in hit["excerpt"]) == (thread_id, True)
-    nothing = {"data": [], "next_cursor": None, "texts_left": 0}
+    nothing: dict[str, Any] = {"data": [], "next_cursor": None, "texts_left": 0}
     assert (await program.get("/search", params={"q": "nowhere"})).json() == nothing
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layer.search_indexer, "own_left", AsyncMock(return_value=12_000))
