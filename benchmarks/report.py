@@ -20,8 +20,8 @@ PLOTTED = (CREATE, FIRST_PAGE, FIFTH_PAGE, GET, VOTED, SEARCH)
 
 _INTRODUCTION = f"""# Benchmarks
 
-`make bench` writes all tables and the plot; each section names its module. `python -m benchmarks.run`, the longest,
-starts its own Postgres, creates
+`make bench` writes the plot and the tables, but for those of DynamoDB, of partitions and of a history ten times as
+long; each section names its module. `python -m benchmarks.run`, the longest, starts its own Postgres, creates
 histories of up to 100,000 threads (1.1 million steps), and needs about twenty minutes and 10 GB of free disk. The
 section on what dominates comes from a separate run with a profiler. The **floor** is hand-written asyncpg: one
 prepared statement per operation and the right indexes, without ownership checks, queue, retries or cleaning
