@@ -213,8 +213,13 @@ async def start() -> None:
     """Migrate the database and create the first user. A failure ends the process with one sentence."""
     doing = "the database that DATABASE_URL names"
     try:
-        for step in await layer.migrate():
-            logger.info("the database was migrated: %s", step)
+        steps = await layer.migrate()
+        if steps[:1] == ["build_schema"]:
+            # A new database: whoever starts it first is to find the password that comes below.
+            logger.info("the database was migrated: %s and %d more", steps[0], len(steps) - 1)
+        else:
+            for step in steps:
+                logger.info("the database was migrated: %s", step)
         logger.info("%s", await layer.look_for_vectors())
         await clock.adjust()
         if layer.read_replica is not None:

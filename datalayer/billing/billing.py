@@ -65,7 +65,9 @@ class Billing(Limiting):
 
         async def add(connection: AsyncConnection) -> None:
             await prices.add(connection, cleaned)
-            await note(connection, "add_price", by, prices=[one.id for one in cleaned[:_MOST_NOTED]])
+            noted = cleaned[:_MOST_NOTED]
+            models = [one.pattern for one in noted]
+            await note(connection, "add_price", by, prices=[one.id for one in noted], models=models)
 
         await self._writer.submit(add)
         return cleaned

@@ -100,7 +100,8 @@ class Limiting(DataStore):
             await limits.demand(connection, cleaned.id, only_if)
             limit_id = await limits.put(connection, cleaned)
             amount = plain_amount(cleaned.amount)
-            await note(connection, "put_limit", by, limit=limit_id, amount=amount, unit=cleaned.unit)
+            whose = {"scope": cleaned.scope, "subject": cleaned.subject_id, "period": cleaned.period}
+            await note(connection, "put_limit", by, limit=limit_id, amount=amount, unit=cleaned.unit, **whose)
             return limit_id
 
         async def read(connection: AsyncConnection) -> Limit | None:

@@ -110,7 +110,11 @@ async def test_a_model_without_a_price_gets_one_from_where_it_is_seen(
     assert "your own" in (await page_at(ada, f"{LIST}?words=house")).one("table", class_="rows prices").text
     with acting_as("ada"):
         (entry,) = (await layer.list_audit()).entries
-    assert (entry.action, entry.actor, entry.details) == ("add_price", "ada", {"prices": [price.id]})
+    assert (entry.action, entry.actor, entry.details) == (
+        "add_price",
+        "ada",
+        {"prices": [price.id], "models": [price.pattern]},
+    )
 
 
 async def test_what_is_not_valid_is_told_at_its_field_and_kept(layer: ChainlitLayer, ada: httpx.AsyncClient) -> None:

@@ -90,7 +90,7 @@ async def test_an_admin_changes_role_password_logins_and_state(
     assert await logged_in(await browser_of(None), "uma", "the analytical engine") == 200
     audit = table(await page_at(ada, "/review/audit"), "audit")
     assert [row[1:4] for row in audit][::-1] == [
-        ["ada", "changed a role", "uma"],
+        ["ada", "changed a role", "uma reviewer"],
         ["ada", "made a link for a password", "uma"],
         ["ada", "ended all sessions", "uma"],
         ["ada", "disabled an account", "uma"],
@@ -116,6 +116,8 @@ async def test_limits_of_ones_own_are_set_shown_and_removed(
     page = await page_at(ada, here)
     limits = page.one("section", id="limits")
     assert "$2.50 a month" in limits.text
+    audit = table(await page_at(ada, "/review/audit"), "audit")
+    assert audit[0][1:4] == ["ada", "set a limit", "uma $2.50 a month"]
     remove = next(
         one.attributes["action"] for one in limits.all("form") if one.attributes["action"].endswith("/remove")
     )

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from datalayer import StorageUnavailable
 from datalayer.backup.manifest import MANIFEST, SQLITE_COPY
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records.installation import Replica
 from tests.support.job_process import TIMES
 from tests.support.pages import Element
 from tests.support.patience import until
@@ -37,6 +38,11 @@ def lines(page: Element) -> dict[str, str]:
     return {one.one("dt").text: one.one("dd").text for one in first.all("div")}
 
 
+def servers_of(page: Element) -> list[str]:
+    """The servers that the page lists."""
+    return [one.text for one in page.one("section", id="replicas").all("li")]
+
+
 async def test_the_page_shows_each_part_and_what_does_not_answer(
     layer: ChainlitLayer, browser_of: Browser, jobs: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,6 +55,12 @@ async def test_the_page_shows_each_part_and_what_does_not_answer(
     assert found["Migrations"].startswith(("The schema is up to date.", "For “threadkeeper migrate --after”"))
     assert found["Search index"] == "complete"
     assert (found["Writes that wait"], found["Writes kept in files"]) == ("0", "none")
+
+    async def seen(*_: Any) -> list[Replica]:
+        return [Replica("here:1", 2.0), Replica("gone:2", 300.0)]
+
+    monkeypatch.setattr(layer, "replicas", seen)
+    assert servers_of(await page_at(ada, "/admin/system")) == ["here:1 seen 2 s ago"], "the other runs no job any more"
 
     async def fails(*_: Any) -> None:
         raise StorageUnavailable("the disk is away")

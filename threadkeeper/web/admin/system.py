@@ -30,6 +30,8 @@ from threadkeeper.web.system import About
 
 PART_SECONDS = 2.0
 JOBS_SHOWN = 10
+ALIVE_SECONDS = 30.0
+"""A server without a sign for longer runs no job: a row of it stays until another one removes it."""
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -74,6 +76,7 @@ async def read_system(
         "counts": _counts(),
         "problems": recent_problems(),
         "settings": system.settings(),
+        "alive_seconds": ALIVE_SECONDS,
     }
     return pages.page(request, "admin/system.html", values, person=person, zone=zone)
 
