@@ -13,7 +13,7 @@ import datalayer
 from datalayer import AlreadyExists, Forbidden, InvalidRecord, NotFound, acting_as
 from datalayer.billing import projects, spending
 from datalayer.billing.limits import budget_of, standings
-from datalayer.billing.spending import Budget, Spending, Spent, used
+from datalayer.billing.spending import RECENT_SECONDS, Budget, Spending, Spent, used
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in, utc_now
 from datalayer.periods import period_around
@@ -511,7 +511,9 @@ async def test_limits_are_listed_by_pages_with_what_is_used_of_each(
             if (cursor := page.next_cursor) is None:
                 break
         assert found == expected
-    assert len(added_up) == len(set(added_up)) <= 6, "once each, whoever looks how often"
+    # In the first minutes of a month nothing is old enough.
+    has_sums = f"{now[:7]}-01T00:00:00.000000Z" < utc_in(-RECENT_SECONDS - 60)
+    assert len(added_up) == len(set(added_up)) == (6 if has_sums else 0), "once each, however often one looks"
     of_project = (await layer.page_of_limits(zone="UTC", scopes=["project"])).uses[0]
     assert of_project.left == Decimal(58)
     for bad in ({"cursor": "x"}, {"limit": 0}, {"limit": 201}):

@@ -52,6 +52,7 @@ async def test_forms_say_at_the_field_what_is_wrong_and_keep_what_was_typed(
         ("/me/prompts", "/me/prompts", {"name": "a b", "text": "kept"}, "name-new", "", "a b"),
         ("/me/import", "/me/import", {}, "export", "", None),
         ("/assistants/travel", "/assistants/travel/delete", {"confirm": "rome"}, "confirm", "travel", "rome"),
+        ("/review/queue", "/review/queue/fill", {"percent": "all", "wanted": "7"}, "percent", "“all”", "all"),
         ("/review?thumb=down", "/review/views", {"query": "thumb=down", "name": " "}, "name", "name", " "),
     ]
     for at, address, fields, field, told, typed in forms:

@@ -8,7 +8,7 @@ from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import PageRoute
-from threadkeeper.web.pages.forms import Form, redirect_to
+from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 from threadkeeper.web.pages.zone import Zone
 from threadkeeper.web.review.addresses import item_address
 from threadkeeper.web.review.notices import NOTICES
@@ -40,7 +40,7 @@ async def read_queue(
     return NOTICES.clear(request, pages.page(request, "review/queue.html", values, person=person, zone=zone))
 
 
-@router.post("/fill")
+@router.post("/fill", dependencies=[page_of_form(_PAGE)])
 async def fill_queue(request: Request, _person: Reviewer, form: Form, layer: Layer) -> Response:
     percent = form.number("percent", least=0, most=100)
     wanted = int(form.number("wanted", least=1, most=MOST_WANTED))
