@@ -138,6 +138,8 @@ def token_problem(call: LlmCall) -> UsageProblem | None:
     prompt, completion = call.prompt_tokens, call.completion_tokens
     if prompt is None and completion is None:
         return None
+    # The embedding model of this machine counts no tokens and costs nothing.
+    is_uncounted = call.kind == "embedding" and prompt == 0 and call.total_cost == 0
     contradictions = [
         (completion is not None and (call.reasoning_tokens or 0) > completion,
          f"{call.reasoning_tokens} reasoning tokens are more than the {completion} output tokens that contain them"),
@@ -145,7 +147,7 @@ def token_problem(call: LlmCall) -> UsageProblem | None:
          f"{call.cached_tokens} cached tokens are more than the {prompt} input tokens that contain them"),
         (not completion and call.response_characters > 0,
          f"no output tokens for an answer with {call.response_characters} characters"),
-        (not prompt and call.query_characters > 0,
+        (not prompt and call.query_characters > 0 and not is_uncounted,
          f"no input tokens for a question with {call.query_characters} characters"),
     ]  # fmt: skip
     found = [words for is_so, words in contradictions if is_so]

@@ -84,6 +84,10 @@ async def test_a_changed_cost_is_reported(layer: ChainlitLayer, change: dict[str
     assert [(one.kind, one.call_id) for one in await problems(layer)] == ([(kind, record.id)] if kind else [])
 
 
+NO_TOKENS = {"promptTokens": 0, "completionTokens": 0, "cachedTokens": None, "reasoningTokens": None}
+COSTS_NOTHING = dict.fromkeys(("inputCost", "outputCost", "totalCost"), Decimal(0))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -95,6 +99,8 @@ async def test_a_changed_cost_is_reported(layer: ChainlitLayer, change: dict[str
             {"promptTokens": 0, "cachedTokens": 0, "queryCharacters": 7, "price": None},
             ["no input tokens for a question"],
         ),
+        # As the embedding model of this machine, which counts none and costs nothing.
+        ({"kind": "embedding", **NO_TOKENS, "queryCharacters": 7, "price": None, **COSTS_NOTHING}, []),
         ({"promptTokens": None, "completionTokens": None, "responseCharacters": 7, "price": None}, []),
         ({"completionTokens": 0, "price": None}, []),
         ({"completionTokens": 10, "reasoningTokens": 94}, ["94 reasoning tokens", "the output cost is 0.006"]),
