@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,7 +59,7 @@ from datalayer.errors import (
     TimedOut,
 )
 from datalayer.records.search import Query
-from datalayer.schema.chat import FAVORITE_ON_POSTGRESQL, search_texts
+from datalayer.schema.chat import FAVORITE_ON_POSTGRESQL, metadata, search_texts
 
 # An arbitrary constant that all replicas share.
 _MIGRATION_LOCK = 0x746872656164
@@ -307,7 +307,12 @@ def _refusal(error: BaseException, original: object) -> DataLayerError | None:
     meaning = _meaning(original)
     reason = of_postgresql(original)
     refusal: DataLayerError | None = None
-    if meaning is Meaning.SCHEMA:
+    if table := _behind(original):
+        refusal = SchemaError(
+            f"the sequence of {table}.id is behind its table, as after a copy without sequences: set it with "
+            f"setval(pg_get_serial_sequence('{table}', 'id'), …) to the highest id of {table}"
+        )
+    elif meaning is Meaning.SCHEMA:
         refusal = SchemaError("the database lacks a table or column; run `threadkeeper migrate`")
     elif meaning is Meaning.RECORD:
         refusal = InvalidRecord(f"the database rejected the record ({reason})")
@@ -324,6 +329,20 @@ def _refusal(error: BaseException, original: object) -> DataLayerError | None:
     elif meaning is not None or isinstance(error, DBAPIError | OSError | asyncpg.PostgresError):
         refusal = StorageUnavailable(f"the database cannot be used now ({reason})")
     return refusal
+
+
+@cache
+def _generated_keys() -> dict[str, str]:
+    """The tables whose ids the database makes, by the names of their primary keys."""
+    tables = (one for one in metadata.sorted_tables if one.autoincrement_column is not None)
+    return {f"{table.name}_pkey": table.name for table in tables}
+
+
+def _behind(original: object) -> str | None:
+    """The table that has the id already which its sequence gave: that is no fault of the record."""
+    cause = getattr(original, "__cause__", None) or original
+    is_taken = getattr(cause, "sqlstate", None) == "23505"
+    return _generated_keys().get(getattr(cause, "constraint_name", None) or "") if is_taken else None
 
 
 def _meaning(original: object) -> Meaning | None:

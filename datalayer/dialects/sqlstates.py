@@ -1,4 +1,5 @@
-"""What each SQLSTATE of Postgres means to the library. Only the classes 22 and 23 are faults of a record.
+"""What each SQLSTATE of Postgres means to the library. Only the classes 22 and 23 are faults of a record, but for an id
+that a sequence gives twice (`postgresql._behind`).
 
 Appendix A of Postgres's manual lists the classes. A code has a meaning of its own where its class is too wide.
 """

@@ -29,7 +29,8 @@ from datalayer.writes.queue import Writer
 from datalayer.writes.spool import KINDS, Spool
 from tests.support import program
 from tests.support.patience import PATIENCE_SECONDS, until
-from tests.support.records import new_id, step, thread, vote
+from tests.support.postgres import Databases
+from tests.support.records import listed, new_id, step, thread, user_id, vote
 
 _REPLAY = """
 import asyncio, pathlib, sys
@@ -399,6 +400,44 @@ async def test_a_write_that_is_refused_for_a_defect_is_kept(
     await layer.migrate()
     assert [one["output"] for one in (await layer.get_thread(thread_id))["steps"]] == ["stored", "kept"]
     await layer.close()
+
+
+@pytest.mark.parametrize("sequence", ["search_pending", "search_texts"])
+async def test_a_sequence_that_is_behind_its_table_is_no_fault_of_the_record(
+    postgres: Databases, migrated_postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sequence: str
+) -> None:
+    """As after a copy by replication, which leaves out the sequences."""
+    url = postgres.create(migrated_postgres)
+    layer = create_data_layer(url, spool=tmp_path / "spool.jsonl")
+    # Only searches index.
+    monkeypatch.setattr(layer.search_indexer, "_begin", lambda: None)
+    owner = await user_id(layer, "alice")
+    made = await thread(layer, owner)
+    assert await listed(layer, owner, search="thread") == [made]
+    # An id that the sequence gives next.
+    taken = {
+        "search_pending": 'INSERT INTO search_pending ("threadId") VALUES (gen_random_uuid())',
+        "search_texts": "SELECT 1",
+    }[sequence]
+    async with layer.database.write() as connection:
+        await connection.execute(text(taken))
+        await connection.execute(text(f"SELECT setval('{sequence}_id_seq', (SELECT max(id) FROM {sequence}), false)"))
+    words = f"the sequence of {sequence}.id is behind its table"
+    if sequence == "search_pending":
+        with pytest.raises(datalayer.SchemaError, match=words):
+            await layer.create_step(step(made, "kept"))
+        assert len((tmp_path / "spool.refused.jsonl").read_text().splitlines()) == 1
+    else:
+        await layer.create_step(step(made, "needle"))
+        with pytest.raises(datalayer.SchemaError, match=words):
+            await listed(layer, owner, search="needle")
+    async with layer.database.write() as connection:
+        await connection.execute(text(f"SELECT setval('{sequence}_id_seq', max(id)) FROM {sequence}"))
+    await layer.create_step(step(made, "haystack"))
+    assert await listed(layer, owner, search="haystack") == [made]
+    assert await listed(layer, owner, search="needle") == ([made] if sequence == "search_texts" else [])
+    await layer.close()
+    postgres.drop(url)
 
 
 async def test_a_refused_write_that_cannot_be_kept_is_told(
