@@ -10,6 +10,17 @@ const marked = (parts) => parts.map((part) => (part.is_marked ? make("mark", "",
 /** "Nothing found" in place of Chainlit's "No threads yet", which it also shows in an empty side bar. */
 const sayNothingFound = async (list) => rename(list.querySelector("[cmdk-empty]"), (await texts()).texts.search_nothing);
 
+/** The months above the results as in the side bar: Chainlit puts the year behind the month in every language. */
+const sayMonths = (list) => {
+  for (const heading of list.querySelectorAll("[cmdk-group-heading]")) {
+    const [, name, year] = /^(.+) (\d{4})$/.exec(heading.textContent) ?? [];
+    const named = (month) => new Date(2000, month).toLocaleString("default", { month: "long" }) === name;
+    const month = year ? [...Array(12).keys()].find(named) : undefined;
+    if (month === undefined) continue;
+    rename(heading, new Date(year, month).toLocaleString(navigator.language, { month: "long", year: "numeric" }));
+  }
+};
+
 /** Above the results: how many texts the search cannot find yet; nothing if it is 0. */
 const sayLeft = async (list, left) => {
   const found = await texts();
@@ -35,6 +46,7 @@ const complete = (dialog) => {
   let waiting = 0;
 
   const show = async () => {
+    sayMonths(list);
     const words = input.value.trim();
     if (!words) {
       await sayLeft(list, 0);

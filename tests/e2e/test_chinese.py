@@ -1,5 +1,7 @@
 """The chat in a browser that requests Chinese."""
 
+import re
+
 import pytest
 from playwright.async_api import Browser, Route, expect
 
@@ -60,6 +62,7 @@ async def test_the_chat_is_in_chinese(browser: Browser, start_server: StartServe
 
         found = await visitor.search("长的")
         await expect(found).to_have_count(1)
+        await expect(visitor.dialog.locator("[cmdk-group-heading]")).to_have_text(re.compile(r"^\d{4}年\d+月$"))
         await visitor.screenshot("search")
         left, asked = visitor.dialog.locator(".threadkeeper-left"), []
         await expect(left).to_have_count(0)
