@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from datalayer.records.usage import Limit, LimitStanding
+from datalayer.thought import THOUGHT, THOUGHT_TYPE
 from threadkeeper.chat.model import ErrorKind, ModelError
 from threadkeeper.chat.wording import (
     AnswerMark,
@@ -20,6 +21,7 @@ from threadkeeper.chat.wording import (
     starters,
     unmark_answer,
 )
+from threadkeeper.conversation.thought_step import as_shown
 
 LANGUAGES = ["en-US", "zh-CN"]
 
@@ -117,3 +119,9 @@ def test_rounding_never_makes_the_need_equal_to_the_rest() -> None:
     error = ModelError("over_limit", "", {"standing": standing, "need": Decimal("0.00123")})
     assert "$0.0012 are left" in explain(error, "en", model="m")
     assert "about $0.0013." in explain(error, "en", model="m")
+
+
+def test_how_long_a_thought_took_is_written_as_the_language_writes_numbers() -> None:
+    thought = {"type": THOUGHT_TYPE, "metadata": {"status": THOUGHT, "seconds": 2.5}}
+    assert as_shown(thought, "de-DE")["name"] == "2,5 s nachgedacht"
+    assert as_shown({**thought, "metadata": {"seconds": 1234.5}}, "en-US")["name"] == "Thought for 1,234 s"

@@ -13,6 +13,8 @@ from typing import Any, Self
 from datalayer.cleaning import utc_now
 from datalayer.thought import THOUGHT, THOUGHT_NAME, THOUGHT_TYPE, split
 from threadkeeper.chat.wording import say, unmark_answer
+from threadkeeper.language.negotiation import language_for
+from threadkeeper.language.numbers import number
 
 _ICON = "brain"
 
@@ -107,7 +109,7 @@ def as_shown(step: Mapping[str, Any], language: str | None) -> dict[str, Any]:
     if step.get("streaming"):
         name = say("thought_begun", language)
     elif isinstance(seconds, int | float):
-        shown = f"{max(seconds, 0.1):.1f}" if seconds < 10 else f"{seconds:.0f}"
+        shown = number(max(seconds, 0.1), language_for(language), digits=1 if seconds < 10 else 0)
         name = say("thought_ended", language, seconds=shown)
     else:
         name = say("thought_cut", language)
