@@ -152,6 +152,7 @@ OPERATIONS: Final = (
     Operation("list, page 1", _listing(), _own),
     Operation("list, pages 1 to 5, most threads", _five_pages, _own, every=20),
     Operation("list, thumb down", _listing(feedback=0), _own),
+    Operation("list, thumb down, most threads", _listing(feedback=0), _own, every=20),
     Operation("tags of a user", lambda layer, thread: layer.folders(data.user_id(data.owner(thread))), _own),
     Operation("search, a rare word", _searching(data.rare_word), _own),
     Operation("search, a rare word, most threads", _searching(data.rare_word), _own, every=20),

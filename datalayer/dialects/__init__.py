@@ -201,6 +201,10 @@ class Dialect(Protocol):
     changes_in_ctes: ClassVar[bool]
     """Whether a CTE can insert, update or delete, so that one statement can do a whole write."""
 
+    skips_needless_reads: ClassVar[bool]
+    """Whether a condition that is false for all rows keeps a table from being read, and a CTE is read only as far as it
+    is asked for. Then one statement can have several ways, of which one is taken."""
+
     is_favorite: ClassVar[TextClause]
     """Whether a step's metadata marks it as a favourite, exactly as in the index `favorite_steps`."""
 

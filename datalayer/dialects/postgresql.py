@@ -78,6 +78,7 @@ class PostgreSQL:
     read_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
     row_position: ClassVar[str] = "ctid"
     changes_in_ctes: ClassVar[bool] = True
+    skips_needless_reads: ClassVar[bool] = True
     payload_key: ClassVar[tuple[str, ...]] = ("callId", "createdAt")
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_POSTGRESQL
     clock: ClassVar[ColumnElement[float]] = literal_column("extract(epoch FROM clock_timestamp())::float8", Float)

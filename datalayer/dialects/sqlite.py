@@ -75,6 +75,7 @@ class SQLite:
     read_options: ClassVar[dict[str, Any]] = {}
     row_position: ClassVar[str] = "rowid"
     changes_in_ctes: ClassVar[bool] = False
+    skips_needless_reads: ClassVar[bool] = False
     is_favorite: ClassVar[TextClause] = FAVORITE_ON_SQLITE
     hot_paths: SQLiteConnections
     single_writes: ClassVar[None] = None

@@ -14,9 +14,11 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
+    false,
     literal_column,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
@@ -182,13 +184,19 @@ async def page(
     words = which.words
     dialect, kind = type(database.dialect), kind_of(actor)
     conditions: list[Condition | None] = [None]
+    searched = False
     if words and not words.isspace():
+        searched = vote is None and dialect.skips_needless_reads
         values["wanted"] = search.wanted(dialect, user_id, words)
-        # An empty query finds nothing.
-        conditions = [search.by_rare_words, search.by_frequent_words] if values["wanted"] else []
+        if not values["wanted"]:
+            # An empty query finds nothing.
+            conditions = []
+        elif not searched:
+            conditions = [search.by_rare_words, search.by_frequent_words]
     rows: Sequence[Any] = []
     for condition in conditions:
-        rows = await database.fetch(_listed(dialect, kind, marks, **shape, condition=condition), values)
+        statement = _listed(dialect, kind, marks, **shape, searched=searched, condition=condition)
+        rows = await database.fetch(statement, values)
         if rows:
             break
     return Page(tuple(Thread(*row) for row in rows[:size]), has_next=len(rows) > size)
@@ -213,11 +221,17 @@ def _listed(
     behind: bool,
     voted: bool,
     tagged: bool,
+    searched: bool,
     condition: Condition | None = None,
 ) -> Executable:
-    """The statement of a page of threads; its parameters are the values of `page`."""
+    """The statement of a page of threads; its parameters are the values of `page`.
+
+    Args:
+        condition: one more. It finds words where `searched` does not.
+    """
     user_id = bindparam("user_id", type_=Identifier, required=True)
-    conditions = [threads.c.userId == user_id, readable_by(actor)]
+    of_user = threads.c.userId == user_id
+    conditions = [readable_by(actor)]
     conditions += [
         is_marked if wanted else ~is_marked
         for is_marked, wanted in zip((IS_PINNED, IS_ARCHIVED, IS_TEMPORARY), marks, strict=True)
@@ -237,7 +251,11 @@ def _listed(
     if condition is not None:
         conditions.append(condition(dialect))
     most: BindParameter[int] = bindparam("most", type_=Integer, required=True)
-    every = select(*_COLUMNS).where(*conditions)
-    if not voted:
+    every = select(*_COLUMNS).where(of_user, *conditions)
+    if not voted and not searched:
         return vote_filter.latest(every, threads, most)
-    return vote_filter.with_vote(dialect, every, user_id, most)
+    # Postgres does not look into a CASE. It would read all of the user's threads in an index to look up a few of them.
+    by_id = select(*_COLUMNS).where(case((of_user, true()), else_=false()), *conditions)
+    if voted:
+        return vote_filter.with_vote(dialect, every, by_id, user_id, most)
+    return search.with_words(dialect, every, by_id, most)

@@ -16,14 +16,15 @@ from sqlalchemy import (
     and_,
     case,
     cast,
-    false,
     func,
     literal,
+    literal_column,
     not_,
     null,
     or_,
     select,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -160,18 +161,12 @@ async def listed(
 
     `after`: of open items, only those behind this one: 0 if it is locked by the reviewer, else 1; its time; its answer.
     """
-    # First, so that a reviewer finds their own items in a queue longer than the limit.
-    held = case((false() if reviewer_id is None else review_items.c.lockedBy == reviewer_id, 0), else_=1)
-    order = [review_items.c.doneAt.desc()] if is_done else [held, review_items.c.createdAt]
-    conditions: list[ColumnElement[bool]] = [not_(IS_OPEN) if is_done else IS_OPEN]
-    if thread_id is not None:
-        conditions.append(review_items.c.threadId == thread_id)
-    if after is not None:
-        place = tuple_(held, review_items.c.createdAt, review_items.c.stepId)
-        is_others, created_at, step_id = after
-        behind = tuple_(literal(is_others, Integer), literal(created_at, Text), literal(step_id, Identifier))
-        conditions.append(place > behind)
-    statement = _listed(and_(*conditions)).order_by(*order, review_items.c.stepId).limit(limit)
+    within = [] if thread_id is None else [review_items.c.threadId == thread_id]
+    if is_done:
+        finished = _listed(and_(not_(IS_OPEN), *within))
+        statement = finished.order_by(review_items.c.doneAt.desc(), review_items.c.stepId).limit(limit)
+    else:
+        statement = _open(reviewer_id, within, limit=limit, after=after)
     rows = (await connection.execute(statement)).all()
     questions = await _questions(connection, [row.stepId for row in rows]) if excerpts and rows else {}
     return [_item(row, questions.get(row.stepId)) for row in rows]
@@ -217,6 +212,43 @@ async def _lock(
 ) -> bool:
     locked = update(review_items).where(condition).values(lockedBy=reviewer_id, lockedUntil=utc_in(lock_seconds))
     return bool((await connection.execute(locked)).rowcount)
+
+
+def _open(
+    reviewer_id: str | None,
+    within: Collection[ColumnElement[bool]],
+    *,
+    limit: int,
+    after: tuple[int, str, str] | None,
+) -> Select[Any]:
+    """Open items, those that the reviewer holds first, so that they find them in a queue longer than the limit.
+
+    Those of each reason are read in their order, up to the limit, so that the length of the queue does not matter.
+    """
+    held = None if reviewer_id is None else review_items.c.lockedBy == reviewer_id
+    others = [] if held is None else [or_(review_items.c.lockedBy.is_(None), review_items.c.lockedBy != reviewer_id)]
+    places: list[tuple[int, list[ColumnElement[bool]]]] = [] if held is None else [(0, [held])]
+    places += [(1, [review_items.c.reason == literal_column(f"'{reason}'", Text), *others]) for reason in _REASONS]
+    behind: list[ColumnElement[bool]] = []
+    if after is not None:
+        first, created_at, step_id = after
+        place = tuple_(review_items.c.createdAt, review_items.c.stepId)
+        behind = [place > tuple_(literal(created_at, Text), literal(step_id, Identifier))]
+        places = [(number, [*some, *(behind if number == first else ())]) for number, some in places if number >= first]
+    in_order = (review_items.c.createdAt, review_items.c.stepId)
+    parts = [
+        select(literal_column(str(number), Integer).label("place"), *in_order)
+        .where(IS_OPEN, *within, *some)
+        .order_by(*in_order)
+        .limit(limit)
+        .subquery()
+        for number, some in places
+    ]
+    all_parts = union_all(*(select(part) for part in parts)).subquery()
+    order = (all_parts.c.place, all_parts.c.createdAt, all_parts.c.stepId)
+    chosen = select(all_parts).order_by(*order).limit(limit).subquery("chosen")
+    listed = _listed(review_items.c.stepId == chosen.c.stepId)
+    return listed.order_by(chosen.c.place, chosen.c.createdAt, chosen.c.stepId)
 
 
 def _listed(condition: ColumnElement[bool]) -> Select[Any]:

@@ -106,7 +106,7 @@ class Plans:
                     "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
                 )
                 await connection.execute(f"PREPARE asked AS {compiled.string}")
-                given = ", ".join(f"'{values[name]}'" for name in names)
+                given = ", ".join("'{}'".format(str(values[name]).replace("'", "''")) for name in names)
                 found = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE asked({given})"))
                 await connection.execute("DEALLOCATE asked")
                 return found
@@ -159,7 +159,9 @@ THREADS_OF_MANY_USERS = (
     FROM generate_series(1, 20000) i,
         to_char(timestamp '2026-01-01' + i * interval '1 minute', 'YYYY-MM-DD"T"HH24:MI') at
     ORDER BY md5('o' || i)""",
-    "ANALYZE threads",
+    """INSERT INTO search_texts ("threadId", words)
+    SELECT id, to_tsvector('simple', right(id::text, 2)) FROM threads""",
+    "ANALYZE threads, search_texts",
 )
 
 
@@ -178,9 +180,20 @@ async def test_a_page_of_one_of_many_users_is_read_in_its_order(
         found = [await plans.of_last(layer.database, database_url)]
         await page(layer, owner, after=first.pageInfo.endCursor)
         found.append(await plans.of_last(layer.database, database_url))
+        looked_up = []
+        for asked in ({"search": "word"}, {"feedback": 1}):
+            await page(layer, owner, **asked)
+            looked_up.append(await plans.of_last(layer.database, database_url))
     assert len(first.data) == 20
     # Postgres would take the user's id and name for independent, and sort all threads of the user.
     assert not [plan for plan in found if "Sort" in plan]
+    for plan in looked_up:
+        # Few threads are looked up by their ids alone: together with the user's, all of these would be read.
+        assert "threads_pkey" in plan
+        assert "BitmapAnd" not in plan, plan
+    # The words are asked of the index once, and not again for each thread that is checked.
+    assert looked_up[0].count("search_texts_words") == 1, looked_up[0]
+    assert "Filter: CASE WHEN (words @@" in looked_up[0]
 
 
 async def test_every_read_uses_an_index(

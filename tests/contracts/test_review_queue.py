@@ -4,18 +4,18 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.records.review import AnswerFilter, ReviewItem, Sampled, Verdict
-from datalayer.review import access
+from datalayer.review import access, queue
 from datalayer.review import verdicts as review_verdicts
 from datalayer.review.queue_api import queue_cursor
 from datalayer.schema.review import review_items
-from tests.support.records import step
+from tests.support.records import new_id, step
 from tests.support.reviewing import account, reviewing, talk
 
 
@@ -51,7 +51,7 @@ async def test_the_queue_gets_all_thumbs_down_and_a_sample_of_the_others(layer: 
         assert await layer.fill_queue(percent=10) == Sampled(0, 0)
         drawn = {item.step_id for item in await layer.list_queue()} - set(down)
         rest = await layer.fill_queue(percent=100)
-        queue = await layer.list_queue(limit=1000)
+        listed = await layer.list_queue(limit=1000)
         assert tenth.sample + rest.sample == len(others)
         # The sample is the same in every database, and a larger sample contains a smaller one.
         assert drawn == {one for one in others if one[32:] < f"{round(65536 / 10):04x}"}
@@ -59,8 +59,8 @@ async def test_the_queue_gets_all_thumbs_down_and_a_sample_of_the_others(layer: 
             with pytest.raises(datalayer.InvalidRecord):
                 await layer.fill_queue(percent=percent)
         assert await layer.fill_queue(percent=100, since="2100-01-01") == Sampled(0, 0)
-    assert {item.step_id for item in queue} == {*down, *others}
-    assert {item.step_id for item in queue if item.reason == "thumbs_down"} == set(down)
+    assert {item.step_id for item in listed} == {*down, *others}
+    assert {item.step_id for item in listed if item.reason == "thumbs_down"} == set(down)
 
 
 async def test_assigned_items_come_first_then_thumbs_down_then_the_sample(
@@ -149,6 +149,26 @@ async def test_a_lock_from_before_an_assignment_gives_no_item(layer: ChainlitLay
             locked = {"lockedBy": rita, "lockedUntil": "2100-01-01T00:00:00.000000Z"}
             await connection.execute(update(review_items).values(**locked))
         assert await layer.take_next() is None
+
+
+async def test_a_page_of_the_queue_reads_no_other_items(layer: ChainlitLayer, engine: str) -> None:
+    """However long the queue is: the items of each reason are read in the order of their index."""
+    async with layer.database.read() as connection:
+        rita = (await access.demand(connection, "rita")).id
+    later = (1, "2026-01-01T00:00:00.000000Z", new_id())
+    async with layer.database.write() as connection:
+        if engine == "postgres":
+            for how in ("seqscan", "sort"):
+                await connection.execute(text(f"SET LOCAL enable_{how} = off"))
+        for after in (None, later):
+            page = queue._open(rita, [], limit=20, after=after)
+            compiled = page.compile(layer.database.engine.sync_engine, compile_kwargs={"literal_binds": True})
+            explain = {"postgres": "EXPLAIN ", "sqlite": "EXPLAIN QUERY PLAN "}[engine]
+            plan = "\n".join(str(row[-1]) for row in await connection.exec_driver_sql(explain + str(compiled)))
+            assert plan.count("open_review_items") >= 3, plan
+            assert plan.count("reason = '") + plan.count("reason=?") >= 3, plan
+            if after is not None:
+                assert "ROW(" in plan or "(createdAt,stepId)>" in plan, plan
 
 
 async def test_items_are_listed_with_users_and_on_request_with_questions(layer: ChainlitLayer) -> None:
@@ -304,10 +324,10 @@ async def test_locked_items_are_listed_first_in_a_long_queue(layer: ChainlitLaye
         assert item is not None
         assert item.step_id == last.answer
         assert [one.step_id for one in await layer.list_queue(limit=1)] == [last.answer]
-        queue = await layer.list_queue()
-        for at, one in enumerate(queue):
+        listed = await layer.list_queue()
+        for at, one in enumerate(listed):
             behind = await layer.list_queue(cursor=queue_cursor(one, "rita"))
-            assert [each.step_id for each in behind] == [each.step_id for each in queue[at + 1 :]]
+            assert [each.step_id for each in behind] == [each.step_id for each in listed[at + 1 :]]
     with reviewing("rob"):
         assert (await layer.list_queue(limit=1))[0].step_id != last.answer
     assert len(await layer.list_queue()) == 4, "the system has no locked items"

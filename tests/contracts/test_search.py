@@ -435,8 +435,13 @@ async def test_postgres_uses_the_index_of_words(layer: ChainlitLayer, engine: st
 
 
 def frequent_above(texts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let words in more than this number of texts count as frequent, also in statements that were compiled before."""
+    """Let words in more than this number of texts count as frequent, also in statements that were compiled before.
+
+    The newest three threads are checked before rare words are looked up.
+    """
     monkeypatch.setattr(search, "MOST_HITS", texts)
+    monkeypatch.setattr(search, "FEW_HITS", min(texts, 5))
+    monkeypatch.setattr(search, "WALKED", 3)
     monkeypatch.setattr(threads, "_listed", threads._listed.__wrapped__)
 
 
