@@ -4,7 +4,15 @@ import re
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from datalayer.blobs.base import BlobOptions, BlobStore, ListedBlob, OpenBlob, StoredBlob, UnfinishedUpload, is_key
+from datalayer.blobs.base import (
+    BlobOptions,
+    BlobStore,
+    ListedBlob,
+    OpenBlob,
+    StoredBlob,
+    UnfinishedUpload,
+    is_plain_key,
+)
 from datalayer.blobs.local import LocalBlobs
 from datalayer.errors import ConfigurationError
 
@@ -84,7 +92,7 @@ def _place(path: str) -> tuple[str, str]:
     """The container and the prefix of a path."""
     container, _, prefix = path.removeprefix("/").partition("/")
     prefix = prefix.removesuffix("/")
-    if not _NAME.fullmatch(container) or (prefix and not is_key(prefix)):
+    if not _NAME.fullmatch(container) or (prefix and not is_plain_key(prefix)):
         raise ConfigurationError(_FORMS)
     return container, prefix
 

@@ -21,10 +21,15 @@ Content: TypeAlias = bytes | Path | AsyncIterable[bytes]
 # Signed URLs of Amazon and Azure are valid for a week at most.
 LONGEST_SIGNED_SECONDS = 7 * 24 * 3600
 
-_PART = r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
+_PLAIN_PART = r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
+_PLAIN_KEY = re.compile(rf"{_PLAIN_PART}(?:/{_PLAIN_PART})*")
+# Other programs make keys of names of users and files. Left out is what a store or a proxy reads as something else: a
+# backslash is a slash for Azure, `%` and `?` have a meaning in URLs, and some stores drop a dot or a blank at the end.
+_PART = r"(?![.\s])[^/\\%?\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+(?<![.\s])"
 _KEY = re.compile(rf"{_PART}(?:/{_PART})*")
-_LONGEST_KEY = 512
-_LONGEST_PART = 200
+_LONGEST_KEY = 1024
+_LONGEST_PART = 255
+"""Bytes in UTF-8: the limits of S3, and of file systems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ class OpenBlob:
 
 
 class BlobStore(Protocol):
-    """Files under keys such as `<thread>/<element>`. A key's parts hold letters, digits, `_`, `-` and inner dots."""
+    """Files under keys such as `<thread>/<element>`. A history that was adopted has keys with other characters too."""
 
     async def put(self, key: str, content: Content, mime: str, *, name: str | None = None) -> StoredBlob:
         """Store the content, whole or not at all; content under the same key is replaced.
@@ -210,8 +215,8 @@ def checked_key(key: str) -> str:
     """
     if not is_key(key):
         raise BlobNotFound(
-            "a blob key may contain only letters, digits, '_', '-' and inner dots, in parts divided by '/', "
-            f"with {_LONGEST_PART} characters in a part and {_LONGEST_KEY} in all at most"
+            "a blob key has parts divided by '/', each without control characters, '\\', '%' and '?', and without a "
+            f"dot or a blank at either end, with {_LONGEST_PART} bytes in a part and {_LONGEST_KEY} in all at most"
         )
     return key
 
@@ -220,7 +225,13 @@ def is_key(name: str) -> bool:
     """Whether this is a valid key. Names that begin with a dot belong to the store: uploads in progress."""
     if len(name) > _LONGEST_KEY or not _KEY.fullmatch(name):
         return False
-    return all(len(part) <= _LONGEST_PART for part in name.split("/"))
+    parts = [len(part.encode()) for part in name.split("/")]
+    return max(parts) <= _LONGEST_PART and sum(parts) + len(parts) - 1 <= _LONGEST_KEY
+
+
+def is_plain_key(name: str) -> bool:
+    """Whether a key can be one of this library's own, which have letters, digits, `_`, `-` and inner dots alone."""
+    return is_key(name) and _PLAIN_KEY.fullmatch(name) is not None
 
 
 def checked_prefix(prefix: str) -> str:

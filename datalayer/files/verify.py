@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 from sqlalchemy import select
 
 from datalayer.blobs import BlobStore, ListedBlob
+from datalayer.blobs.base import is_plain_key
 from datalayer.cleaning import utc_now
 from datalayer.concurrency import for_each
 from datalayer.database import Database
@@ -249,7 +250,8 @@ class FileCheck:
 
     async def _check_blobs(self, batch: Sequence[ListedBlob]) -> None:
         self._report.blobs += len(batch)
-        old = [blob for blob in batch if blob.modified < self._young]
+        # A file with another key was stored by another program, which may use the same store.
+        old = [blob for blob in batch if blob.modified < self._young and is_plain_key(blob.key)]
         for blob in await self._without_row(old):
             # Checked again just before the deletion, because the file may have got a row in the meantime.
             if self._repairs and await self._without_row([blob]):

@@ -40,8 +40,7 @@ class Files:
         key = row["objectKey"]
         if not is_key(key):
             report.files.failed += 1
-            what = "files that no store can read, because their key has other characters than letters, digits, _, -, ."
-            report.note(f"{what} (their elements are copied)", key)
+            report.note("files whose key no store can read (their elements are copied)", key)
             return
         if self._target is None or self._source is None:
             return

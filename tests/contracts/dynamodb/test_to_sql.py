@@ -392,10 +392,14 @@ async def test_files_and_long_texts_are_read_from_the_store_of_the_table(
     for blob in [blob async for blob in layer.blobs.list(second.thread_id)]:
         await layer.blobs.delete(blob.key)
     await layer.update_thread(named := new_id(), user_id="bob")
-    element = {**keys.element_key(named, new_id()), "objectKey": {"S": "bob@example.org/x/y"}, "name": {"S": "x"}}
-    await dynamo(layer).table.transact([put(element)])
+    # Chainlit's layer makes the key of the name of the user.
+    for object_key in ("bob@example.org/x/y", "DOMAIN\\bob/x/y"):
+        element = {**keys.element_key(named, new_id()), "objectKey": {"S": object_key}, "name": {"S": "x"}}
+        await dynamo(layer).table.transact([put(element)])
+    await layer.blobs.put("bob@example.org/x/y", b"bob's", "text/plain")
     report = await to_sql.to_sql(dynamo(layer).table, layer.blobs, sql.database, other, apply=True)
-    assert (report.files.found, report.files.stored, report.files.failed) == (3, 1, 2)
+    assert (report.files.found, report.files.stored, report.files.failed) == (4, 2, 2)
+    assert await other.read("bob@example.org/x/y") == b"bob's"
     assert (report.long_texts.found, report.long_texts.failed) == (2, 1)
     assert problems(report) == {"files": 2, "long texts": 1}
     with datalayer.acting_as("alice"):
