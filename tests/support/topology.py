@@ -148,13 +148,13 @@ async def two_replicas(
         }
         ports = {name: server.port for name, server in replicas.items()}
         port = await started.enter_async_context(
-            _proxy(program, folder, ports | {name: network.port for name, network in networks.items()})
+            proxy(program, folder, ports | {name: network.port for name, network in networks.items()})
         )
         yield Topology(f"http://{_HOST}:{port}", replicas, networks)
 
 
 @asynccontextmanager
-async def _proxy(program: str, folder: Path, ports: Mapping[str, int]) -> AsyncIterator[int]:
+async def proxy(program: str, folder: Path, ports: Mapping[str, int]) -> AsyncIterator[int]:
     """haproxy in front of these ports of the replicas; gives its own port."""
     port, configuration, log = free_port(), folder / "haproxy.cfg", folder / "haproxy.log"
     configuration.write_text(_configuration(port, ports))
