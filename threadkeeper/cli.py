@@ -173,11 +173,13 @@ def serve() -> None:
     app_file = PROJECT_ROOT / "app.py"
     if not app_file.is_file():
         end(f"{app_file} is missing. Install Threadkeeper from its repository with `pip install --editable`.", 1)
+    root = Path(os.environ.setdefault("CHAINLIT_APP_ROOT", str(PROJECT_ROOT)))
+    if not root.is_dir():
+        end(f"CHAINLIT_APP_ROOT must be a folder that exists, and {root} does not.", 2)
     listener = _listen(settings.host, settings.port)
 
     os.environ["CHAINLIT_AUTH_SECRET"] = secret
     put_root_path(settings.chainlit_root_path)
-    os.environ.setdefault("CHAINLIT_APP_ROOT", str(PROJECT_ROOT))
     put_stand_ins()
     import uvicorn
     from chainlit.config import config, load_module

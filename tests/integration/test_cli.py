@@ -145,6 +145,12 @@ def test_a_data_dir_that_cannot_be_created_is_reported(cli: CommandLine) -> None
     assert (result.returncode, result.stderr) == (2, "Cannot create DATA_DIR taken/data: Not a directory.\n")
 
 
+def test_a_root_of_chainlit_that_does_not_exist_is_reported(cli: CommandLine) -> None:
+    result = cli("serve", CHAINLIT_APP_ROOT="/nowhere/at/all")
+    told = "CHAINLIT_APP_ROOT must be a folder that exists, and /nowhere/at/all does not.\n"
+    assert (result.returncode, result.stderr) == (2, told)
+
+
 def test_a_port_in_use_is_reported(cli: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

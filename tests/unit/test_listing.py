@@ -29,6 +29,16 @@ async def test_an_answer_that_cannot_be_read_is_a_failure_of_its_server(
     assert (found.problem, found.words) == ("not_a_list", "the answer has more than 10 bytes")
 
 
+@pytest.mark.parametrize("proxy", ["host:one:two", "ftp://host"])
+async def test_a_proxy_whose_address_is_not_valid_is_named(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.delenv("https_proxy", raising=False)
+    address = "https://models.example/v1"
+    (found,) = await ModelLists([ListedServer("chat", ModelListServer(address, API_KEY), address)])()
+    assert found.problem == "unreachable"
+    assert str(found.words).startswith("the address of a proxy, as in HTTPS_PROXY, is not valid: ")
+
+
 async def test_which_models_have_no_price_is_one_question_to_the_store() -> None:
     asked = list[Any]()
 

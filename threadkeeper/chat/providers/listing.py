@@ -6,7 +6,10 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 Failure = Literal["refused", "no_list", "not_a_list", "unreachable", "timeout"]
 _NOT_FOUND = 404
@@ -58,14 +61,14 @@ async def models_of(server: ModelListServer, seconds: float) -> tuple[str, ...]:
     import httpx2  # noqa: PLC0415
     import openai  # noqa: PLC0415
 
-    from threadkeeper.chat.providers.openai import azure_client, openai_client  # noqa: PLC0415
     from threadkeeper.chat.providers.openai_errors import clean, response_error  # noqa: PLC0415
 
-    if server.azure_version is not None:
-        client: openai.AsyncOpenAI = azure_client(server.base_url, server.key, server.azure_version, seconds, 0)
-    else:
-        client = openai_client(server.base_url, server.key, seconds, 0)
     secret = server.key or ""
+    try:
+        client = _client(server, seconds)
+    except (ValueError, httpx2.InvalidURL) as error:
+        words = f"the address of a proxy, as in HTTPS_PROXY, is not valid: {error}"
+        raise ListFailed("unreachable", clean(words, secret)) from None
     async with client:
         try:
             async with client.models.with_streaming_response.list() as response:
@@ -81,6 +84,14 @@ async def models_of(server: ModelListServer, seconds: float) -> tuple[str, ...]:
             raise ListFailed(kind, clean(words, secret)) from None
         except (openai.APIError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ListFailed("not_a_list", clean(f"{type(error).__name__}: {error}", secret)) from None
+
+
+def _client(server: ModelListServer, seconds: float) -> AsyncOpenAI:
+    from threadkeeper.chat.providers.openai import azure_client, openai_client  # noqa: PLC0415
+
+    if server.azure_version is not None:
+        return azure_client(server.base_url, server.key, server.azure_version, seconds, 0)
+    return openai_client(server.base_url, server.key, seconds, 0)
 
 
 async def _bounded(chunks: AsyncIterator[bytes]) -> bytes:
