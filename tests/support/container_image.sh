@@ -75,8 +75,11 @@ choose_options() {
   # crun does not run beside controllers of both versions of cgroups.
   if [ -d /sys/fs/cgroup/unified ] && command -v runc >/dev/null; then podman+=(--runtime runc); fi
   # podman's own limits are higher than root may set without CAP_SYS_RESOURCE.
-  if [ "$(ulimit -Hn)" != unlimited ]; then run+=("--ulimit=nofile=$(ulimit -Hn)"); fi
-  if [ "$(ulimit -Hu)" != unlimited ]; then run+=("--ulimit=nproc=$(($(ulimit -Hu) / 2))"); fi
+  run+=("--ulimit=nofile=$(at_most 16384 "$(ulimit -Hn)")" "--ulimit=nproc=$(at_most 16384 "$(ulimit -Hu)")")
+}
+
+at_most() {
+  if [ "$2" = unlimited ] || [ "$2" -gt "$1" ]; then echo "$1"; else echo "$2"; fi
 }
 
 make_base() {
@@ -134,7 +137,7 @@ print_sizes() {
   all=$("${podman[@]}" image inspect --format '{{.Size}}' threadkeeper)
   of_base=$("${podman[@]}" image inspect --format '{{.Size}}' "$base")
   parts=$("${podman[@]}" run --rm --network none "${run[@]}" --user 0 --entrypoint /bin/sh threadkeeper -c \
-    'du -sm --apparent-size /venv /app' 2>/dev/null)
+    'du -sm --apparent-size /venv /app' 2>"$folder/sizes.log") || fail "no container starts: $(cat "$folder/sizes.log")"
   step "The image: $((all / 1000000)) MB, of which the base is $((of_base / 1000000)) MB"
   echo "$parts"
 }
