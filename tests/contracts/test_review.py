@@ -613,10 +613,11 @@ async def test_methods_for_admins_refuse_reviewers(layer: ChainlitLayer, method:
 
 async def test_a_search_with_many_words_covers_many_users(layer: ChainlitLayer) -> None:
     text = " ".join(f"{at:02}".ljust(64, "x") for at in range(60))
+    row = {"metadata": {}, "createdAt": "2026-01-01"}
     async with layer.database.write() as connection:
-        for at in range(1_000):
-            row = {"id": new_id(), "identifier": f"user {at}", "metadata": {}, "createdAt": "2026-01-01"}
-            await connection.execute(insert(users).values(**row))
+        await connection.execute(
+            insert(users), [row | {"id": new_id(), "identifier": f"user {at}"} for at in range(1_000)]
+        )
     turn = await talk(layer, "zoe", text)
     with reviewing():
         assert [row.step_id for row in (await layer.list_answers(AnswerFilter(words=text))).rows] == [turn.answer]

@@ -7,9 +7,10 @@ of a transaction that is not stored yet, and it has no error for two transaction
 import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,11 +58,28 @@ def _described_once() -> Iterator[None]:
         yield
 
 
+def _values_by_their_names(get_value: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the type of a value in an item by its name, as in `{"S": "text"}`.
+
+    moto looks for each of the ten types by several names, which takes a third of its CPU time.
+    """
+
+    def found(self: Any, value: Any, key: str, shape: Any) -> Any:
+        if type(value) is dict and getattr(getattr(shape, "parent", None), "name", "") == "AttributeValue":
+            return value.get(key)
+        return get_value(self, value, key, shape)
+
+    return found
+
+
 def _serve(port: int) -> None:
     # Slow imports, of the server's process alone.
+    from moto.core import serialize  # noqa: PLC0415
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
     from werkzeug.serving import run_simple  # noqa: PLC0415
 
+    patched = _values_by_their_names(serialize.ResponseSerializer.get_value)
+    serialize.ResponseSerializer.get_value = patched  # type: ignore[method-assign]
     run_simple("127.0.0.1", port, DomainDispatcherApplication(create_backend_app), threaded=False)
 
 
