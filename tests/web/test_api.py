@@ -420,6 +420,10 @@ async def test_what_no_route_takes_is_a_problem(program_of: Program) -> None:
         ("PUT", "/interactions/", (405, "method-not-allowed")),
         ("GET", "/api/v1/nowhere", (404, "not-found")),
         ("GET", "/interactions/nowhere", (404, "not-found")),
+        # No page of the chat.
+        ("GET", "/interactions", (404, "not-found")),
+        ("GET", "/api/v1", (404, "not-found")),
+        ("GET", "/api/v2/threads", (404, "not-found")),
     ):
         answer = await program.request(method, root + path)
         assert problem(answer) == found, path

@@ -20,6 +20,7 @@ from tests.web.test_api import (  # noqa: F401  the conversations with the scrip
     model_server,
 )
 from threadkeeper.conversation import programs
+from threadkeeper.conversation.programs import Programs
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -159,6 +160,7 @@ async def test_an_answer_in_progress_is_stopped_and_keeps_its_text(
     program_of: Program,
     layer: ChainlitLayer,
     model_server: ModelServer,  # noqa: F811
+    ask_thread: Programs,  # noqa: F811
 ) -> None:
     program, other = await program_of(), await program_of("admin")
     thread_id = (await made(program))["id"]
@@ -189,6 +191,20 @@ async def test_an_answer_in_progress_is_stopped_and_keeps_its_text(
     again = await program.post(stop, headers=once)
     assert (again.json(), again.headers["idempotency-replayed"]) == (stopped.json(), "true")
     assert (await program.post(stop)).json() == stopped.json()
+
+    # A question that waits is answered.
+    with acting_as("uma"):
+        (key,) = await layer.list_api_keys()
+        model_server.hold_answers(after=2)
+        turn = await ask_thread(thread_id, "Go", model="slow:20:0.05", key=key)
+        async for event in turn.events():
+            if event.kind == "text":
+                break
+    behind = await asked(program, thread_id, "Behind", background=True)
+    assert behind.status_code == 202, behind.text
+    stopped = await program.post(stop)
+    assert stopped.json()["answer"]["id"] == (await turn.result()).answer_id
+    assert (await program.get(f"/jobs/{behind.json()['id']}")).json()["state"] == "waiting"
 
     # Without any text.
     begun = asyncio.create_task(asked(program, thread_id, "Hang", model="hang:0"))

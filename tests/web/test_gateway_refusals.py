@@ -77,6 +77,7 @@ async def test_an_error_in_a_stream_is_recorded(rig: Rig, model: str, kind: str)
         ("/gateway/nowhere/openai/models", 404, "project_not_found"),
         ("/gateway/lab%2Fopenai/models", 404, "project_not_found"),
         ("/gateway/lab", 404, "project_not_found"),
+        ("/gateway", 404, "project_not_found"),
         ("/gateway/lab/incomplete/models", 503, "provider_incomplete"),
         ("/gateway/lab/unset/models", 503, "provider_key_missing"),
         ("/gateway/lab/away/models", 502, "unreachable"),

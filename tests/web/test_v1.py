@@ -156,6 +156,8 @@ async def test_errors_are_those_of_the_client(v1: V1Rig) -> None:
     assert (too_large.value.status_code, too_large.value.code) == (413, "too_large")
     with pytest.raises(openai.NotFoundError):
         await client.post("/no/such", cast_to=httpx.Response, body={})
+    bare = await v1.client.get("/v1", headers={"Authorization": f"Bearer {client.api_key}"})
+    assert (bare.status_code, bare.json()["error"]["code"]) == (404, "unknown_url")
     calls = await v1.calls(5)
     assert [(call.model, call.status_code) for call in calls if call.error_kind] == [
         ("window:5", 400), ("429:1:7", 429), ("401", 401), ("500:1", 500),

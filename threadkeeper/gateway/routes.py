@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PATH = "/gateway/{path:path}"
-V1_PATH = "/v1/{path:path}"
+ROOT, V1_ROOT = "/gateway", "/v1"
+PATH, V1_PATH = f"{ROOT}/{{path:path}}", f"{V1_ROOT}/{{path:path}}"
+"""What is below; without these, Chainlit's last route would answer a program with its page."""
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -73,7 +74,7 @@ class GatewayOnDemand:
         try:
             key = await self._keys.key(connection, "gateway", "assistants")
         except (KeyRefused, DataLayerError) as error:
-            refused = error_response(refused_of(error), anthropic=is_of_anthropic(request.path_params["path"]))
+            refused = error_response(refused_of(error), anthropic=is_of_anthropic(request.path_params.get("path", "")))
             return with_rate(refused, connection)
         if self._v1 is None:
             self._v1 = V1(self._opened(), self._parts)
@@ -114,6 +115,8 @@ class GatewayOnDemand:
 def gateway_router(gateway: GatewayOnDemand) -> APIRouter:
     """The router of the gateway and of `/v1`, for `mount`."""
     router = APIRouter()
-    router.add_route(PATH, gateway.answer, methods=_METHODS, include_in_schema=False)
-    router.add_route(V1_PATH, gateway.answer_v1, methods=_METHODS, include_in_schema=False)
+    for path in (PATH, ROOT):
+        router.add_route(path, gateway.answer, methods=_METHODS, include_in_schema=False)
+    for path in (V1_PATH, V1_ROOT):
+        router.add_route(path, gateway.answer_v1, methods=_METHODS, include_in_schema=False)
     return router

@@ -43,7 +43,7 @@ class V1:
 
     async def answer(self, request: Request, key: ApiKey) -> Response:
         """The response to a request with a valid key, which has the scope `gateway` or `assistants`."""
-        path = request.path_params["path"].strip("/")
+        path = request.path_params.get("path", "").strip("/")
         try:
             return await self._answer(request, key, path)
         except CallerLeft:

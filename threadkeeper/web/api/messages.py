@@ -164,8 +164,9 @@ async def stop_answer(*, request: Request, caller: Writer, layer: Layer, thread_
     has_ended = await asks.stop(own_id)
     note_done(request, own_id)
     await layer.settled(own_id)
-    last = messages_of(await own_whole_thread(layer, caller, own_id))[-1:]
-    stopped = [one for one in last if one.status == "stopped"]
+    # Questions that wait stand behind it; a notice is in place of an answer without text.
+    said = [one for one in messages_of(await own_whole_thread(layer, caller, own_id)) if one.role == "assistant"]
+    stopped = [one for one in said[-1:] if one.status == "stopped"]
     return StoppedAnswer(is_answering=not has_ended, answer=stopped[0] if stopped else None)
 
 

@@ -9,7 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 from threadkeeper.web.on_demand import OnDemand
 
-PATHS = ("/api/v1/{path:path}", "/interactions/{path:path}")
+PATHS = ("/api", "/api/{path:path}", "/interactions", "/interactions/{path:path}")
+"""Also those that no route takes: Chainlit's last route would answer a program with its page."""
 
 
 class ApiOnDemand(OnDemand):

@@ -197,7 +197,7 @@ class StoppedAnswer(BaseModel):
     """How a thread is after Stop."""
 
     is_answering: bool = Field(description="Whether its answer has not ended yet, so that Stop is to be sent again.")
-    answer: Message | None = Field(description="The last message, if it is an answer that was stopped.")
+    answer: Message | None = Field(description="The last answer, if it was stopped.")
 
 
 class Webhook(BaseModel):
