@@ -288,6 +288,7 @@ async def test_projects_and_limits_are_set_listed_and_removed(
         ("No Slug",),
         ("x", "--owner", "nobody"),
         ("x", "--provider", "slug=a,secret=sk-123"),
+        ("x", "--provider", "slug=a,secret=CHAINLIT_AUTH_SECRET"),
         ("x", "--provider", "slug=a,passes_key=maybe"),
     ]
     for wrong in refused:

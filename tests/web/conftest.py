@@ -303,6 +303,7 @@ async def rig(
         Provider("Own key", "own", f"{root}/v1", passes_key=True),
         Provider("Nobody", "away", "http://127.0.0.1:9/v1"),
         Provider("No key", "unset", f"{root}/v1", secret="NOT_SET_ANYWHERE"),
+        Provider("Ours", "ours", f"{root}/v1", secret="CHAINLIT_AUTH_SECRET"),
         Provider("Incomplete", "incomplete"),
     )
     project = await layer.put_project(Project(new_id(), "The lab", "lab", owner="ada", providers=providers))

@@ -105,6 +105,7 @@ async def test_what_is_not_valid_is_told_at_its_field_and_kept_but_for_a_key(
         ({"base_url-0": "ftp://x"}, "base_url-0", "must begin with http"),
         ({"base_url-0": "https://u:p@x.example"}, "base_url-0", "must begin with http"),
         ({"secret-0": "sk-abc-123"}, "secret-0", "not the key"),
+        ({"secret-0": "CHAINLIT_AUTH_SECRET"}, "secret-0", "belongs to the server itself"),
     ):
         await layer.default_project()
         refused = await posted(ada, page, PROJECTS, **good | changes)
@@ -114,7 +115,7 @@ async def test_what_is_not_valid_is_told_at_its_field_and_kept_but_for_a_key(
         assert told in shown.one("span", id=f"{field}-problem").text, changes
         assert shown.one("input", name=field).attributes["aria-invalid"] == "true"
         kept = {name: value.strip() for name, value in (good | changes).items()}
-        if field == "secret-0":
+        if told == "not the key":
             assert "sk-abc-123" not in refused.text
             kept["secret-0"] = ""
         assert filled(shown) == kept

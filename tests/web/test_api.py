@@ -520,7 +520,18 @@ async def test_other_bad_requests_are_problems(program_of: Program, monkeypatch:
     program = await program_of()
     thread_id = (await made(program))["id"]
     json_type = {"content-type": "application/json"}
-    assert problem(await program.post("/threads", content=b"{", headers=json_type))[0] == 422
+    broken = await program.post("/threads", content=b'{"name":', headers=json_type)
+    assert problem(broken) == (422, "invalid")
+    assert broken.json()["errors"] == [
+        {"field": "body", "detail": "it is no JSON, from character 8 on: Expecting value"}
+    ]
+    # As curl sends it without a header.
+    form = await program.post("/threads", content=b"{}", headers={"content-type": "application/x-www-form-urlencoded"})
+    assert problem(form) == (422, "invalid")
+    assert "Content-Type: application/json" in form.json()["detail"]
+    for number in (b"NaN", b"1e400"):
+        odd = await program.post("/threads", content=b'{"metadata": {"n": [%s]}}' % number, headers=json_type)
+        assert (problem(odd), odd.json()["errors"][0]["field"]) == ((422, "invalid"), "body.metadata")
     assert problem(await program.get("/threads", params={"limit": 0})) == (422, "invalid")
     for path in ("/threads", "/search?q=x"):
         unknown = await program.get(path, params={**dict(httpx.URL(path).params), "cursor": "x"})

@@ -198,6 +198,10 @@ async def test_projects_are_made_changed_and_shown_to_those_who_may_use_them(
 
     for field, bad in (("slug", "No slug!"), ("owner", "nobody"), ("providers", [{"slug": "x", "secret": "sk-1"}])):
         assert problem(await admin.post("/projects", json={"slug": "other", field: bad}))[0] == 422
+    # The secrets of the server itself are no keys of providers.
+    for own in ("CHAINLIT_AUTH_SECRET", "DATABASE_URL", "OPENAI_API_KEY", "OAUTH_GITHUB_CLIENT_SECRET"):
+        taking = await admin.patch("/projects/lab", json={"providers": [provider | {"secret": own}]})
+        assert (problem(taking), taking.json()["errors"][0]["field"]) == ((422, "invalid"), "body.providers.0.secret")
     changed = await admin.patch(
         "/projects/lab", json={"description": "New"}, headers={"If-Match": made.headers["etag"]}
     )

@@ -80,6 +80,7 @@ async def test_an_error_in_a_stream_is_recorded(rig: Rig, model: str, kind: str)
         ("/gateway", 404, "project_not_found"),
         ("/gateway/lab/incomplete/models", 503, "provider_incomplete"),
         ("/gateway/lab/unset/models", 503, "provider_key_missing"),
+        ("/gateway/lab/ours/models", 503, "provider_key_refused"),
         ("/gateway/lab/away/models", 502, "unreachable"),
     ],
 )

@@ -8,6 +8,7 @@ import typer
 from datalayer.records.usage import DeletedProject, Project, Provider
 from threadkeeper.commands.database import UsageStore, new_id, with_usage
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
+from threadkeeper.settings.own_variables import is_own_variable
 
 projects_app = typer.Typer(no_args_is_help=True, help="Add, change, list and delete projects.")
 
@@ -112,6 +113,8 @@ def _provider(text: str) -> Provider:
         end("--provider: slug is missing. Example: --provider slug=azure,base_url=https://…", 1)
     if pairs.get("passes_key", "") not in ("", "true", "false"):
         end("--provider: passes_key must be true or false.", 1)
+    if is_own_variable(secret := pairs.get("secret", "")):
+        end(f"--provider: {secret} belongs to this server. Give the key of the provider a variable of its own.", 1)
     values: dict[str, Any] = {key: value for key, value in pairs.items() if value}
     values["passes_key"] = values.get("passes_key") == "true"
     return Provider(**{"name": pairs["slug"], **values})

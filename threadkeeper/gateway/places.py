@@ -11,6 +11,7 @@ from datalayer import ApiKey, DataLayerError, Project, Provider
 from threadkeeper.chat.metering.cached import CachedValue
 from threadkeeper.chat.providers import provider_name
 from threadkeeper.gateway.refusals import Refused
+from threadkeeper.settings.own_variables import is_own_variable
 
 DEFAULT = "default"
 _PROJECTS_SECONDS = 3.0
@@ -39,11 +40,14 @@ class Place:
         """The provider's key; None if none is configured.
 
         Raises:
-            Refused: the environment variable is not set, or not valid in a header.
+            Refused: the environment variable is not set, not valid in a header, or the server's own.
         """
         name = self.provider.secret
         if name is None:
             return None
+        if is_own_variable(name):
+            sentence = f"{name} belongs to this server: give the key of the provider a variable of its own."
+            raise Refused(503, "provider_key_refused", sentence)
         value = os.environ.get(name, "").strip()
         if not value:
             sentence = f"The key of the provider {self.provider.slug} is missing: set the environment variable {name}."

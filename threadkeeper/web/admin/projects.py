@@ -21,6 +21,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text, clean_time, utc_now
 from datalayer.periods import period_around
 from datalayer.records.usage import CallFilter, DeletedProject, Project, Provider
+from threadkeeper.settings.own_variables import is_own_variable
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.dependencies import Layer, Pages
@@ -181,6 +182,8 @@ def _provider(fields: Fields, at: int, others: list[Provider]) -> Provider:
         fields.refuse(f"secret-{at}", fields.say("money_bad_secret"))
         # It may be the key itself.
         fields.values[f"secret-{at}"] = ""
+    elif is_own_variable(given["secret"]):
+        fields.refuse(f"secret-{at}", fields.say("money_own_secret"))
     if given["base_url"] and not is_address(given["base_url"]):
         fields.refuse(f"base_url-{at}", fields.say("money_bad_address"))
     return Provider(

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import Response
 from fastapi.exceptions import RequestValidationError
@@ -110,13 +111,22 @@ def problem_of(error: Exception) -> Problem:
 def _of_fields(error: RequestValidationError) -> Problem:
     """The problem of fields that are not valid; of very many, the first ones are told."""
     errors = error.errors()
-    found = [
-        (".".join(map(str, one["loc"]))[:_LONGEST_FIELD], str(one["msg"])[:_LONGEST_DETAIL])
-        for one in errors[:_MOST_FIELDS]
-    ]
+    found = [_told(one) for one in errors[:_MOST_FIELDS]]
     sentence = "; ".join(f"{field}: {detail}" for field, detail in found)
     more = len(errors) - len(found)
     return Problem(422, "invalid", f"{sentence}; and {more} more" if more else sentence, found)
+
+
+def _told(error: Mapping[str, Any]) -> tuple[str, str]:
+    """The field of an error of the validation, and what is wrong with it."""
+    where, detail = error["loc"], str(error["msg"])
+    if error["type"] == "json_invalid":
+        # The place is a position in the body.
+        reason = (error.get("ctx") or {}).get("error", detail)
+        where, detail = where[:1], f"it is no JSON, from character {where[-1]} on: {reason}"
+    elif where == ("body",) and isinstance(error.get("input"), bytes):
+        detail = "it is read as JSON only with the header Content-Type: application/json"
+    return ".".join(map(str, where))[:_LONGEST_FIELD], detail[:_LONGEST_DETAIL]
 
 
 def _of_layer(error: DataLayerError) -> Problem | None:

@@ -12,6 +12,7 @@ from datalayer import SYSTEM, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import AlreadyExists, NotFound
 from datalayer.records.usage import DeletedProject, Project, Provider
+from threadkeeper.settings.own_variables import is_own_variable
 from threadkeeper.web.api.access import AdminCaller, Caller, ProjectDeleter, UsageReader
 from threadkeeper.web.api.calls_query import Calls, demand_own_filters
 from threadkeeper.web.api.once import note_done, once_with
@@ -213,6 +214,9 @@ async def _put(
     if given.tags is not None:
         changes["tags"] = tuple(given.tags)
     if given.providers is not None:
+        for at, one in enumerate(given.providers):
+            if one.secret is not None and is_own_variable(one.secret):
+                raise invalid(f"body.providers.{at}.secret", "this variable belongs to the server: use one of its own")
         changes["providers"] = tuple(
             Provider(**one.model_dump() | {"name": one.name or one.slug}) for one in given.providers
         )

@@ -341,10 +341,14 @@ def checked_metadata(given: Metadata, field: str = "body.metadata") -> Metadata:
     """Metadata that a program may set.
 
     Raises:
-        Problem: it is too large, or has a key of the chat.
+        Problem: it is too large, has a key of the chat, or a number that JSON does not have.
     """
     if taken := _OF_CHAT & given.keys():
         raise invalid(f"{field}.{sorted(taken)[0]}", "this key belongs to the chat")
-    if len(json.dumps(given)) > LARGEST_METADATA:
+    try:
+        written = json.dumps(given, allow_nan=False)
+    except ValueError:
+        raise invalid(field, "it has a number that is not finite") from None
+    if len(written) > LARGEST_METADATA:
         raise invalid(field, f"it has more than {LARGEST_METADATA:,} characters")
     return given
