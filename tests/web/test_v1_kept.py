@@ -8,6 +8,7 @@ import pytest
 
 from datalayer import AssistantAccess, AssistantSettings, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.records.usage import LlmCall
 from tests.support.model_server import ModelServer
 from tests.support.patience import until
 from tests.support.records import listed, new_id
@@ -39,6 +40,12 @@ async def thread_of(v1: V1Rig, thread_id: str) -> dict[str, Any]:
 
 def messages(thread: dict[str, Any]) -> list[tuple[str, str]]:
     return [(step["type"], step["output"]) for step in thread["steps"] if step["type"].endswith("_message")]
+
+
+async def has_texts(v1: V1Rig, call: LlmCall) -> bool:
+    found = await v1.layer.get_call(call.id)
+    assert found is not None
+    return found[1] is not None
 
 
 async def test_an_exchange_is_kept_as_a_thread_and_continued(v1: V1Rig, browser_of: Browser) -> None:
@@ -76,6 +83,12 @@ async def test_an_exchange_is_kept_as_a_thread_and_continued(v1: V1Rig, browser_
     assert messages(await thread_of(v1, thread_id)) == said
     children = [step["type"] for step in (await thread_of(v1, thread_id))["steps"] if step.get("parentId")]
     assert children == ["run", "assistant_message"] * 2, "a vote finds the run of its answer"
+
+    calls = [call for call in await v1.calls(2) if call.model == "echo"]
+    assert [call.thread_id for call in calls] == [thread_id] * 2
+    assert [await has_texts(v1, call) for call in calls] == [True] * 2
+    await v1.layer.delete_thread(thread_id)
+    assert [await has_texts(v1, call) for call in calls] == [False] * 2, "deleted with the thread"
 
     raw = await client.responses.with_raw_response.create(model="gpt-r", input="Once", store=True)
     assert raw.parse().metadata == {"thread_id": raw.headers[HEADER]}

@@ -54,7 +54,7 @@ class GatewayStore(LimitStore, RowStore, AnsweringStore, Protocol):
     async def extend_calls(self, ids: Sequence[str], *, seconds: float) -> None: ...
 
 
-OnEnd = Callable[[LlmCall, Answer], Awaitable[None]]
+OnEnd = Callable[[LlmCall, Answer], Awaitable[LlmCall]]
 
 
 @dataclass(slots=True)
@@ -265,9 +265,7 @@ class CallBook:
 
     async def _tell_end(self, call: GatewayCall, on_end: OnEnd, seconds: float) -> LlmCall:
         row = await self._ended(call, seconds)
-        if call.copy is not None:
-            await on_end(row, call.copy.answer)
-        return row
+        return row if call.copy is None else await on_end(row, call.copy.answer)
 
     async def _ended(self, call: GatewayCall, seconds: float) -> LlmCall:
         """The row of a call that has ended."""

@@ -64,7 +64,7 @@ class Asked:
         value: the JSON value of the body.
         fields: more fields of the row of the call.
         changes: what the caller gets otherwise than the provider sends it.
-        on_end: gets the row and the answer, before the caller gets the last byte.
+        on_end: gets the row and the answer, before the caller gets the last byte, and gives the row as it is stored.
         again: gives another value of the body for the words of a refusal; None if the refusal is final.
     """
 

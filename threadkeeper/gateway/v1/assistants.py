@@ -86,9 +86,16 @@ class Assistants:
         return assistant.settings.model if assistant.settings.model in choice.names else choice.default
 
     async def ask(
-        self, key: ApiKey, project: Project, assistant: Assistant, model: str, talk: Talk
+        self,
+        key: ApiKey,
+        project: Project,
+        assistant: Assistant,
+        model: str,
+        talk: Talk,
+        *,
+        thread_id: str | None,
     ) -> AssistantQuestion:
-        """Find the passages for a question to this model.
+        """Find the passages for a question to this model, whose exchange is kept in this thread.
 
         Raises:
             Refused: they cannot be searched now, or a limit is reached.
@@ -97,6 +104,7 @@ class Assistants:
         purpose = Purpose(
             "embedding",
             user_id=key.user_id,
+            thread_id=thread_id,
             assistant=assistant.slug,
             assistant_version=assistant.version,
             key_id=key.id,

@@ -98,7 +98,8 @@ class V1:
         talk = talk_of(asked.path, asked.value)
         kept_in = await kept(self._parts, key, asked.value, talk, model)
         project = await self._gateway.places.paying(key)
-        question = await self._assistants.ask(key, project, assistant, model, talk)
+        thread_id = kept_in.thread_id if kept_in is not None and not kept_in.is_new else None
+        question = await self._assistants.ask(key, project, assistant, model, talk, thread_id=thread_id)
         if kept_in is not None:
             kept_in = replace(kept_in, question=question)
         changes = AnswerChanges(asked.path, question.citing, kept_in)

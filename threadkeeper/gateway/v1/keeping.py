@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datalayer import ApiKey, acting_as
@@ -43,10 +43,15 @@ class Kept:
         """Of the response."""
         return ((HEADER, self.thread_id.encode()),)
 
-    async def end(self, row: LlmCall, answer: Answer) -> None:
-        """Keep what a server answered, also if its caller left. An answer without text is not kept."""
-        if answer.text and (row.error_kind is None or row.finish_reason == STOPPED):
-            await self._store(answer.text, row, answer.reason)
+    async def end(self, row: LlmCall, answer: Answer) -> LlmCall:
+        """Keep what a server answered, also if its caller left. An answer without text is not kept.
+
+        Gives the row, with the thread: the texts of the call are deleted with it.
+        """
+        is_whole = row.error_kind is None or row.finish_reason == STOPPED
+        if answer.text and is_whole and await self._store(answer.text, row, answer.reason):
+            return replace(row, thread_id=self.thread_id)
+        return row
 
     async def after(self, words: AsyncIterator[str]) -> AsyncIterator[str]:
         """The pieces of an answer that no server gives; when they have ended, it is kept."""
@@ -56,7 +61,8 @@ class Kept:
             yield text
         await self._store("".join(texts), None, "stop")
 
-    async def _store(self, text: str, row: LlmCall | None, reason: str | None) -> None:
+    async def _store(self, text: str, row: LlmCall | None, reason: str | None) -> bool:
+        """Whether it is kept."""
         asked, talk = self.question, self.talk
         exchange = KeptExchange(
             self.key,
@@ -78,6 +84,8 @@ class Kept:
         except Exception:
             # The program has its answer all the same.
             logger.exception("an exchange is not kept as a thread", extra={"thread_id": self.thread_id})
+            return False
+        return True
 
 
 def wants_store(value: Mapping[str, Any]) -> bool:
