@@ -268,7 +268,7 @@ def test_the_history_of_another_chat_is_counted_and_imported(tmp_path: Path, mig
         "Left out: 1 files that the export does not have.",
         "Left out: 1 parts of messages of an unknown kind.",
         "1 conversations could not be read:",
-        "  'Bad': It has no list of messages.",
+        "  'Bad': It has no id, or no list of messages.",
     ]
     assert (counted.returncode, cli("import", path, "--user", "ada").returncode) == (1, 1)
     again = cli("import", path, "--user", "ada")
