@@ -12,7 +12,7 @@ ARG EXTRAS=s3
 COPY pyproject.toml README.md LICENSE ./
 COPY datalayer ./datalayer
 COPY threadkeeper ./threadkeeper
-# Without pip, and without what packages bring for their own tests, for debuggers of browsers and for notebooks: 70 MB.
+# Without pip, and without what packages bring for their own tests, for debuggers of browsers and for notebooks: 65 MB.
 RUN /venv/bin/pip install --no-cache-dir -c requirements-dev.lock --editable ".[${EXTRAS}]" && rm requirements-dev.lock \
     && /venv/bin/pip uninstall --yes pip \
     && find /venv \( -name tests -o -name "*.map" -o -name labextension -o -name jupyter \) -prune -exec rm -rf {} +
