@@ -252,10 +252,10 @@ def _listed(
         conditions.append(condition(dialect))
     most: BindParameter[int] = bindparam("most", type_=Integer, required=True)
     every = select(*_COLUMNS).where(of_user, *conditions)
-    if not voted and not searched:
-        return vote_filter.latest(every, threads, most)
-    # Postgres does not look into a CASE. It would read all of the user's threads in an index to look up a few of them.
+    # No engine looks into a CASE. Each would read all of the user's threads in an index to look up a few of them.
     by_id = select(*_COLUMNS).where(case((of_user, true()), else_=false()), *conditions)
+    if not voted and not searched:
+        return vote_filter.latest(by_id if condition is search.by_rare_words else every, threads, most)
     if voted:
         return vote_filter.with_vote(dialect, every, by_id, user_id, most)
     return search.with_words(dialect, every, by_id, most)
