@@ -28,6 +28,7 @@ from threadkeeper.conversation.kept_exchanges import ExchangeKeeper
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.long_waits import LongWaits
 from threadkeeper.conversation.offers import ASK, CONTINUE, REGENERATE, TRY_AGAIN, VERSION
+from threadkeeper.conversation.opening import open_on_any_socket
 from threadkeeper.conversation.page_config import configure_page
 from threadkeeper.conversation.programs import Programs
 from threadkeeper.conversation.resuming import resume_on_any_socket
@@ -190,6 +191,7 @@ mount(
 )
 send_directly(chainlit.server.sio)
 resume_on_any_socket(chainlit.server.sio)
+open_on_any_socket(chainlit.server.sio, conversations.open_again)
 edit_stored_messages(chainlit.server.sio, layer)
 browsers = chainlit.server.sio.eio
 # Large enough for a message with a long pasted text. The model's window limits it, with a message to the user.

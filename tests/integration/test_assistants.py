@@ -106,6 +106,44 @@ async def test_an_assistant_answers_with_its_prompt_and_parameters(chat: Chat) -
         assert (numbers.total.threads, numbers.total.answers) == (1, 2)
 
 
+async def test_a_page_that_replaces_its_socket_shows_the_greeting_and_its_buttons_once(chat: Chat) -> None:
+    assistant = await make(chat, "alice", prologue="Where to?", opening_prompts=("To Rome",))
+    left, page = (chat.client("alice", profile=assistant.slug) for _ in range(2))
+    page.session_id = left.session_id
+    try:
+        await left.log_in()
+        await page.log_in()
+        await left.connect()
+        await left.close()
+        await page.connect(starts=False)
+        await page.event("action")
+        assert (page.answers()[0]["id"], buttons(page)) == (left.answers()[0]["id"], buttons(left))
+        removed = [name for name, _ in page.events if name in ("remove_action", "action")]
+        assert removed == ["remove_action", "action"], "a page that has the button shows it once"
+        await press(page, buttons(page)[0])
+        assert [step["output"] for step in await stored(page)] == ["Where to?", "To Rome", "You said: To Rome"]
+        assert len([data for name, data in page.events if name == "new_message" and data["output"] == "Where to?"]) == 1
+        threads = await page.http.post("/project/threads", json={"pagination": {"first": 9}, "filter": {}})
+        assert len(threads.raise_for_status().json()["data"]) == 1
+    finally:
+        await left.close()
+        await page.close()
+
+
+async def test_a_page_that_replaces_its_socket_learns_which_assistant_is_missing(chat: Chat) -> None:
+    left, page = (chat.client("alice", profile="no-such-assistant") for _ in range(2))
+    page.session_id = left.session_id
+    try:
+        await left.log_in()
+        await page.log_in()
+        await left.connect()
+        await page.connect(starts=False)
+        assert await page.event("toast") == await left.event("toast")
+    finally:
+        await left.close()
+        await page.close()
+
+
 async def test_a_template_with_the_question_replaces_what_is_sent_and_not_what_is_stored(chat: Chat) -> None:
     assistant = await make(chat, "alice", prompt="In one word: {question} {{sic}}", model="context-echo")
     async with chat.client("alice", profile=assistant.slug) as client:

@@ -547,6 +547,52 @@ async def test_a_thread_is_resumed_if_the_connection_broke_before(chat: Chat) ->
         await page.close()
 
 
+@pytest.mark.parametrize("closed", [True, False], ids=["the page has closed it", "the page is about to close it"])
+async def test_a_page_that_replaces_its_socket_gets_again_what_its_chat_begins_with(chat: Chat, closed: bool) -> None:
+    left, page = chat.client("alice"), chat.client("alice")
+    page.session_id = left.session_id
+    try:
+        await left.log_in()
+        await page.log_in()
+        await left.connect()
+        await left.call("chat_settings_change", {"temperature": 0.25})
+        if closed:
+            await left.close()
+        await page.connect(starts=False)
+        settings = await page.event("chat_settings")
+        assert [one["initial"] for one in settings if one["id"] == "temperature"] == [0.25], "what the user has set"
+        modes, commands = await page.event("set_modes"), await page.event("set_commands")
+        assert (modes, commands) == (await left.event("set_modes"), await left.event("set_commands"))
+        assert await page.ask("hello") == "You said: hello"
+        assert messages(await stored(page)) == ["hello", "You said: hello"]
+        assert [name for name, _ in page.events if name in ("chat_settings", "set_modes")] == [
+            "chat_settings",
+            "set_modes",
+        ]
+        (body,) = [one.body for one in chat.model_server.requests if one.model == "echo"]
+        assert body["temperature"] == 0.25
+    finally:
+        await left.close()
+        await page.close()
+
+
+async def test_a_socket_that_names_a_missing_thread_gets_what_its_chat_begins_with(chat: Chat) -> None:
+    left, page = (chat.client("alice", thread_id=str(uuid.uuid4())) for _ in range(2))
+    page.session_id = left.session_id
+    try:
+        await left.log_in()
+        await page.log_in()
+        await left.connect(resumes=False)
+        await left.close()
+        await page.connect(resumes=False, starts=False)
+        await page.event("set_commands")
+        assert await page.ask("hello") == "You said: hello"
+        assert messages(await stored(page)) == ["hello", "You said: hello"]
+    finally:
+        await left.close()
+        await page.close()
+
+
 async def test_only_the_last_question_can_be_retried(chat: Chat) -> None:
     async with chat.client("alice") as client:
         await client.ask("boom", modes=use("500"))

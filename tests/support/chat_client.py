@@ -145,6 +145,10 @@ class ChatClient:
     async def emit(self, event: str, data: Any = None) -> None:
         await self._socket.emit(event, data)
 
+    async def call(self, event: str, data: Any = None) -> None:
+        """Send an event, and wait until the server has dealt with it."""
+        await self._socket.call(event, data, timeout=PATIENCE_SECONDS)
+
     def answers(self) -> list[dict[str, Any]]:
         """The assistant's messages as shown on the page, oldest first."""
         return [step for step in self.steps.values() if step["type"] == "assistant_message"]

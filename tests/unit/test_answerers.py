@@ -1,5 +1,6 @@
 """The model picker of an open page follows what an admin decides, and keeps what the user has picked."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.unit.test_offered_models import Store, row
 from threadkeeper.conversation.answerers import Answerers, offer_choices
 from threadkeeper.conversation.assistants import DEFAULT_CHAT, Answerer
 from threadkeeper.conversation.chat_settings import Choices
+from threadkeeper.conversation.opening import open_again
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.offered_models import OfferedModels
 
@@ -83,3 +85,17 @@ async def test_where_one_model_is_left_a_page_loses_the_picker_of_an_earlier_con
     init_ws_context(page)
     await offer_choices(Answerer(offered=("a",)), Choices("", None, None), {}, None, "en-US")
     assert page.pickers == [[]]
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "pickers"), [(None, [["A", "b"]]), (5, [["A", "b"]]), (50, [])], ids=["failed", "unread", "read"]
+)
+async def test_a_page_that_has_read_its_opening_keeps_the_picked_model(
+    page: Page, seconds_ago: int | None, pickers: list[list[str]]
+) -> None:
+    init_ws_context(page)
+    turns = Turns(NEITHER)
+    turns.of(page).answerer = Answerer(offered=("a", "b"))
+    turns.of(page).opened_at = None if seconds_ago is None else time.monotonic() - seconds_ago
+    await open_again(turns, Choices("", None, None), "en-US", read_seconds=45)
+    assert page.pickers == pickers

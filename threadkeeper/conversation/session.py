@@ -28,28 +28,25 @@ from threadkeeper.conversation.assistants import (
     DEFAULT_CHAT,
     Answerer,
     answerer_of,
-    opening_prompts,
     profile_of_thread,
-    send_prologue,
 )
 from threadkeeper.conversation.audience import ResumedPage
 from threadkeeper.conversation.background import BackgroundTasks
 from threadkeeper.conversation.button_questions import put_question
-from threadkeeper.conversation.chat_settings import personal_settings, take_settings
+from threadkeeper.conversation.chat_settings import take_settings
 from threadkeeper.conversation.claims import Claims
 from threadkeeper.conversation.commands import offer_commands, prompts_of_user, put_prompt_before
 from threadkeeper.conversation.continuing import question_ids, to_continue
 from threadkeeper.conversation.language import language_of_session
 from threadkeeper.conversation.notices import notice
 from threadkeeper.conversation.offers import (
-    offer,
     offer_for_thread,
-    prompt_buttons,
     remove_offers,
     renew_version_buttons,
     say_error_with_button,
     show_earlier,
 )
+from threadkeeper.conversation.opening import open_again, open_chat
 from threadkeeper.conversation.reply import mark_unfinished, remove_stop_notice
 from threadkeeper.conversation.shutdown import end_answers
 from threadkeeper.conversation.stored_messages import take_stored
@@ -129,23 +126,11 @@ class Conversations:
             # Chainlit keeps the messages of every session that ever existed.
             del chat_contexts[ended]
         answerer = await self._answerer_of(session)
-        if answerer.missing:
-            session.chat_profile = None
-            await cl.context.emitter.send_toast(answerer.why(language), "warning")
-            answerer = Answerer(offered=answerer.offered)
-        self._turns.of(session).answerer = answerer
-        await offer_choices(answerer, self._answering.default, personal_settings(session.user), None, language)
-        await self._offer_commands(session, language, begins=True)
-        prologue = await send_prologue(answerer)
-        if prologue is not None and answerer.assistant is not None:
-            self._turns.of(session).opened_with = [dict(prologue.to_dict())]
-            prompts = await opening_prompts(self._layer, answerer.assistant)
-            buttons = prompt_buttons(prompts, prologue.id, language)
-            await offer(self._turns, session, buttons, prologue.id)
+        await open_chat(self._layer, self._turns, answerer, self._answering.default, language)
 
-    async def _offer_commands(self, session: Any, language: str, *, begins: bool) -> None:
-        prompts = self._turns.of(session).prompts = await prompts_of_user(self._layer)
-        await offer_commands(prompts, language, begins=begins)
+    async def open_again(self, read_seconds: float) -> None:
+        """Send what a new conversation begins with to a page that may not have read it, as after `read_seconds`."""
+        await open_again(self._turns, self._answering.default, language_of_session(), read_seconds=read_seconds)
 
     async def _answerer_of(self, session: Any) -> Answerer:
         """Who answers in a conversation that is opened."""
@@ -184,7 +169,8 @@ class Conversations:
         answerer = turns.answerer = await self._answerer_of(session)
         modes = questions[-1].get("modes") if questions else None
         await offer_choices(answerer, self._answering.default, metadata.get("chat_settings") or {}, modes, language)
-        await self._offer_commands(session, language, begins=False)
+        turns.prompts = await prompts_of_user(self._layer)
+        await offer_commands(turns.prompts, language, begins=False)
         thread["steps"] += [dict(notice(one).to_dict()) for one in answerer.notices(modes, language)]
         if self._settings.usage_footer:
             await show_footers(thread["steps"], language, replace=is_again)

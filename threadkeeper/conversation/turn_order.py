@@ -29,7 +29,8 @@ class SessionTurns:
     if they do not say so themselves. `restored` is the version that the next turn puts back in place of a new answer.
     `answerer` answered the last turn, or will answer the first one; `opened_with` are the StepDicts of its prologue,
     and `has_profiles` is whether the page has a choice of profiles. `claimed` is whether the thread is claimed already.
-    `prompts` are the texts of the prompts that the composer offers, by name.
+    `prompts` are the texts of the prompts that the composer offers, by name. `opening_warning` is what the user was
+    warned of when the chat was opened, and `opened_at` the time at which it was open (of `time.monotonic`).
     """
 
     asked: set[str] = field(default_factory=set)
@@ -44,6 +45,8 @@ class SessionTurns:
     claimed: bool = False
     opened_with: list[dict[str, Any]] = field(default_factory=list)
     prompts: dict[str, str] = field(default_factory=dict)
+    opening_warning: str = ""
+    opened_at: float | None = None
 
 
 class Turns:
