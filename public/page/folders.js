@@ -10,6 +10,8 @@ let section = null;
 // The newest request; the answers to those before it are not shown.
 let asked = 0;
 let pinned = new Set();
+// Says in the menu of a thread that is open whether the thread is pinned: the server may tell it after the menu opened.
+let tellPinned = () => {};
 // When it was last asked, in milliseconds, and the names of the threads that the server told since.
 let askedAt = 0;
 let waiting = null;
@@ -72,6 +74,7 @@ const refresh = async () => {
   ]);
   if (number !== asked || !section) return;
   pinned = new Set(bar.pinned.map(({ id }) => id));
+  tellPinned();
   const address = new URL("me/threads", root);
   const all = make("a", "threadkeeper-all", words.all_threads ?? "");
   all.href = address.href;
@@ -147,9 +150,11 @@ const addActs = async (menu) => {
         location.assign(new URL(`me/threads/${id}/fork`, root));
         return;
       }
+      // As the menu said when it was chosen.
+      const changed = marks();
       close();
       try {
-        await ask("PUT", `page/threads/${id}/marks`, marks);
+        await ask("PUT", `page/threads/${id}/marks`, changed);
       } catch {
         section?.querySelector(".threadkeeper-problem")?.remove();
         const problem = make("p", "threadkeeper-problem", words.marks_failed ?? "");
@@ -158,16 +163,19 @@ const addActs = async (menu) => {
         return;
       }
       // Chainlit's list leaves it out when it is read again.
-      if (marks.is_archived) item.hidden = true;
+      if (changed.is_archived) item.hidden = true;
       show();
     };
     made.addEventListener("click", run);
     made.addEventListener("keydown", (event) => ["Enter", " "].includes(event.key) && run(event));
     made.addEventListener("pointermove", () => made.focus({ preventScroll: true }));
     last.before(made);
+    return made;
   };
-  act("pin-thread", pinned.has(id) ? words.unpin : words.pin, { is_pinned: !pinned.has(id) });
-  act("archive-thread", words.archive, { is_archived: true });
+  const pin = act("pin-thread", words.pin, () => ({ is_pinned: !pinned.has(id) }));
+  tellPinned = () => (pin.textContent = (pinned.has(id) ? words.unpin : words.pin) ?? "");
+  tellPinned();
+  act("archive-thread", words.archive, () => ({ is_archived: true }));
   act("fork-thread", words.fork, null);
   menu.addEventListener(
     "keydown",

@@ -1,7 +1,9 @@
 """The side bar's own part: pinned threads, folders, and the acts in the menu of a thread."""
 
+import asyncio
+
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from datalayer import acting_as, create_data_layer
 from tests.conftest import StartServer
@@ -68,6 +70,23 @@ async def threads_are_pinned_and_archived(visitor: Visitor, at_work: str, travel
         await menu.get_by_role("menuitem", name="Unpin").click()
         await expect(own.get_by_role("alert")).to_have_text("The thread could not be changed. Please try again.")
     await page.unroute("**/page/threads/*/marks")
+
+    # A menu that opens before the server has told what is pinned says it as soon as it is told.
+    told = asyncio.Event()
+
+    async def when_told(route: Route) -> None:
+        await told.wait()
+        await route.continue_()
+
+    await page.route("**/page/side-bar?*", when_told)
+    await visitor.open("/")
+    await page.locator(f"#thread-{at_work}").hover()
+    await page.locator(f"#thread-{at_work} #thread-options").click()
+    await expect(menu.get_by_role("menuitem", name="Pin", exact=True)).to_be_visible()
+    told.set()
+    await expect(menu.get_by_role("menuitem", name="Unpin")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await page.unroute("**/page/side-bar?*")
 
     await own.get_by_role("link", name="Minutes of the meeting").click()
     await page.wait_for_url(f"**/thread/{at_work}")
