@@ -199,13 +199,14 @@ async def test_a_page_of_one_of_many_users_is_read_in_its_order(
 async def test_every_read_uses_an_index(
     layer: ChainlitLayer, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    is_sqlite = database_url.startswith("sqlite")
     owner, ids = await history(layer, dict.fromkeys(range(0, 2000, 4), 1), 2000, favorites=5)
     async with layer.database.write() as connection:
         archived, tagged = threads.c.id.in_(ids[101::2]), threads.c.id.in_(ids[200::8])
         await connection.execute(update(threads).where(archived).values(archivedAt=utc_now()))
         await connection.execute(update(threads).where(tagged).values(tags=["work"]))
         await connection.execute(update(threads).where(threads.c.id == ids[0]).values(pinnedAt=utc_now()))
-        if not database_url.startswith("sqlite"):
+        if not is_sqlite:
             # SQLite plans without statistics, as in an installation.
             await connection.execute(text("ANALYZE"))
     plans, found = Plans(monkeypatch), {}
@@ -230,6 +231,9 @@ async def test_every_read_uses_an_index(
         found["folder"] = await plans.of_last(layer.database, database_url)
         assert await layer.folders(owner) == [datalayer.Folder("work", 225)]
         found["folders"] = await plans.of_last(layer.database, database_url)
+        await layer.create_step(step(ids[7], "a pangolin"))
+        assert len((await page(layer, owner, search="pangolin")).data) == 1
+        found["a rare word"] = await plans.of_last(layer.database, database_url)
     wanted = {
         "get_thread": ["steps_in_order", "threads"],
         "first page": ["listed_threads"],
@@ -241,6 +245,7 @@ async def test_every_read_uses_an_index(
         "archived": ["archived_threads"],
         "folder": ["tagged_threads"],
         "folders": ["tagged_threads"],
+        "a rare word": ["VIRTUAL TABLE INDEX" if is_sqlite else "search_texts_words"],
     }
     for read, indexes in wanted.items():
         for index in indexes:
@@ -249,6 +254,9 @@ async def test_every_read_uses_an_index(
             assert scan not in found[read] + "\n", f"{read}:\n{found[read]}"
     # In such a small table, both indexes are good plans for a user's votes.
     assert "votes_of_user" in found["voted"] or "one_vote_per_user" in found["voted"], found["voted"]
+    if is_sqlite:
+        # A few threads are looked up by their ids, and not by a walk through all of the user's.
+        assert "USING INDEX sqlite_autoindex_threads_1 (id=?)" in found["a rare word"], found["a rare word"]
     for read in ("first page", "next page"):
         assert "Sort" not in found[read]
         assert "TEMP B-TREE" not in found[read]
