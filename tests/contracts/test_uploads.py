@@ -361,7 +361,7 @@ async def test_an_invalid_key_from_another_program_counts_as_a_missing_file(
     thread_id = await thread(chat, owner.id)
     element = text_element(thread_id, new_id(), "content")
     await chat.create_element(element)
-    other = f"{owner.id}/{element.id}/my file.png"
+    other = f"{owner.id}/{element.id}/why?.png"
     async with chat.database.write() as connection:
         await connection.execute(update(elements).values(objectKey=other))
     with datalayer.acting_as("alice"):
