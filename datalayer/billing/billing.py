@@ -31,7 +31,7 @@ from datalayer.writes.repeats import conditional, deletion
 DEFAULT_PROJECT = "default"
 """The slug of the project of the chat's own calls."""
 _MOST_NOTED = 100
-"""Prices of an import whose ids are in the audit."""
+"""Prices of an import whose ids and models are in the audit, beside their count."""
 
 
 class Billing(Limiting):
@@ -59,15 +59,19 @@ class Billing(Limiting):
         return (await self.add_prices([price], by=by))[0]
 
     async def add_prices(self, new: Sequence[Price], *, by: str | None = None) -> list[Price]:
-        """Add prices, all or none. `by` and errors are as of `add_price`."""
+        """Add prices, all or none; if all are stored already, nothing changes. `by`, errors: as of `add_price`."""
         demand_system(acting_user.get(), "the change of prices")
-        cleaned = [clean_price(price) for price in new]
+        # In a thread: the patterns of a long list take long to compile.
+        cleaned = await asyncio.to_thread(lambda: [clean_price(price) for price in new])
 
         async def add(connection: AsyncConnection) -> None:
+            # A form was sent twice, or the queue repeats the write.
+            if await prices.are_stored(connection, cleaned):
+                return
             await prices.add(connection, cleaned)
             noted = cleaned[:_MOST_NOTED]
-            models = [one.pattern for one in noted]
-            await note(connection, "add_price", by, prices=[one.id for one in noted], models=models)
+            details = {"prices": [one.id for one in noted], "models": [one.pattern for one in noted]}
+            await note(connection, "add_price", by, **details, count=len(cleaned))
 
         await self._writer.submit(add)
         return cleaned

@@ -71,7 +71,7 @@ class Limiting(DataStore):
         now = utc_now()
         budgets = listed.budgets(zone=zone, moment=now)
         # The sums that the check of limits keeps; only the latest calls of each are added up here.
-        spent = await self._spending.so_far(self.database, list(budgets.values()))
+        spent = await self._spending.so_far(self.database, budgets.values(), for_page=True)
         return await self.database.query(
             lambda connection: limit_uses.used(connection, listed, budgets, spent, zone=zone, moment=now)
         )

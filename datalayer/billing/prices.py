@@ -6,6 +6,7 @@ event loop, so a pattern that could take long is refused when the price is added
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from re import _constants, _parser  # type: ignore[attr-defined, unused-ignore]
 from typing import Any
 
@@ -22,6 +23,7 @@ LONGEST_NAME = 200
 """The longest name of a model that is matched with patterns."""
 
 _MOST_WAYS = 10**7
+_IDS_A_STATEMENT = 1_000
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
 _PLAIN = (
     *(_constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY, _constants.IN, _constants.CATEGORY, _constants.RANGE),
@@ -38,8 +40,19 @@ async def list_all(connection: AsyncConnection) -> list[Price]:
 
 
 async def add(connection: AsyncConnection, new: Sequence[Price]) -> None:
-    for price in new:
-        await connection.execute(insert(prices).values(**given(price, prices)))
+    empty = dict.fromkeys(column.name for column in _COLUMNS)
+    await connection.execute(insert(prices), [empty | given(price, prices) for price in new])
+
+
+async def are_stored(connection: AsyncConnection, new: Sequence[Price]) -> bool:
+    """Whether all of these prices are stored with their ids; some may have ended since."""
+    ids, stored = [one.id for one in new], dict[str, Price]()
+    for at in range(0, len(ids), _IDS_A_STATEMENT):
+        which = prices.c.id.in_(ids[at : at + _IDS_A_STATEMENT])
+        for row in (await connection.execute(select(*_COLUMNS).where(which))).mappings():
+            one = record_of(Price, prices, row)
+            stored[one.id] = replace(one, is_active=True, created_at=None)
+    return all(stored.get(one.id) == replace(one, is_active=True, created_at=None) for one in new)
 
 
 async def deactivate(connection: AsyncConnection, price_id: str) -> None:

@@ -7,7 +7,7 @@ They are added up again after half an hour.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -60,20 +60,23 @@ def amount_used(budget: Budget, since: str, until: str) -> Select[Any]:
     )
 
 
-async def used(connection: AsyncConnection, budget: Budget, since: str, until: str) -> Decimal:
-    """The sum of the budget's calls from `since` to before `until`."""
-    return Decimal((await connection.execute(amount_used(budget, since, until))).scalar() or 0)
+async def _spent(connection: AsyncConnection, budgets: Sequence[Budget], until: str) -> list[Spent]:
+    """The sums of the budgets' calls before `until`, or before their first call that is in progress then.
 
-
-async def _spent(connection: AsyncConnection, budget: Budget, until: str) -> Spent:
-    """The sum of the budget's calls before `until`, or before its first call that is in progress then."""
-    # Before the sum: a call that ends between the two is not in it, and is added up later.
-    open_since = select(func.min(_calls.requestedAt)).where(
-        IS_IN_PROGRESS, _OF_SCOPE[budget.scope] == budget.subject_id
-    )
-    first: str | None = (await connection.execute(open_since)).scalar()
-    until = max(budget.begin, min(until, first or until))
-    return Spent(until, await used(connection, budget, budget.begin, until))
+    Takes two statements, however many budgets there are.
+    """
+    # Before the sums: a call that ends between the two is not in them, and is added up later. Few calls are in
+    # progress at a time, and they have an index of their own.
+    subjects = tuple(_OF_SCOPE.values())
+    open_since = select(*subjects, func.min(_calls.requestedAt)).where(IS_IN_PROGRESS).group_by(*subjects)
+    first = dict[tuple[str, str | None], str]()
+    for *ids, moment in (await connection.execute(open_since)).all():
+        for subject in zip(_OF_SCOPE, ids, strict=True):
+            first[subject] = min(moment, first.get(subject, moment))
+    ends = [max(one.begin, min(until, first.get((one.scope, one.subject_id), until))) for one in budgets]
+    queries = [amount_used(one, one.begin, end) for one, end in zip(budgets, ends, strict=True)]
+    sums = (await connection.execute(select(*(one.scalar_subquery() for one in queries)))).one()
+    return [Spent(end, Decimal(amount or 0)) for end, amount in zip(ends, sums, strict=True)]
 
 
 class Spending:
@@ -81,28 +84,36 @@ class Spending:
 
     def __init__(self) -> None:
         self._spent: dict[Budget, tuple[float, Spent]] = {}
-        self._lock = asyncio.Lock()
+        self._lock, self._lock_of_pages = asyncio.Lock(), asyncio.Lock()
 
-    async def so_far(self, database: Database, budgets: list[Budget]) -> Mapping[Budget, Spent]:
-        """The sums of the budgets up to 15 minutes ago, without budgets that began later."""
+    async def so_far(
+        self, database: Database, budgets: Iterable[Budget], *, for_page: bool = False
+    ) -> Mapping[Budget, Spent]:
+        """The sums of the budgets up to 15 minutes ago, without budgets that began later.
+
+        Args:
+            database: has the calls.
+            budgets: to add up.
+            for_page: whether they are those of a page of limits: calls do not wait until so many are added up.
+        """
         until = utc_in(-RECENT_SECONDS)
-        found = {}
-        for budget in budgets:
-            if budget.begin >= until:
-                continue
-            if self._is_old(budget):
-                # Many calls may find the sum too old at once; one of them adds up.
-                async with self._lock:
-                    if self._is_old(budget):
-                        await self._add_up(database, budget, until)
-            found[budget] = self._spent[budget][1]
-        return found
+        wanted = list(dict.fromkeys(one for one in budgets if one.begin < until))
+        if any(map(self._is_old, wanted)):
+            # Many calls may find the sums too old at once; one of them adds up.
+            async with self._lock_of_pages if for_page else self._lock:
+                known = {one: self._spent[one][1] for one in wanted if not self._is_old(one)}
+                old = [one for one in wanted if one not in known]
+                return known | (await self._add_up(database, old, until) if old else {})
+        return {one: self._spent[one][1] for one in wanted}
 
     def _is_old(self, budget: Budget) -> bool:
         known = self._spent.get(budget)
         return known is None or time.monotonic() - known[0] > REMEMBERED_SECONDS
 
-    async def _add_up(self, database: Database, budget: Budget, until: str) -> None:
+    async def _add_up(self, database: Database, budgets: Sequence[Budget], until: str) -> dict[Budget, Spent]:
+        sums = await database.query(partial(_spent, budgets=budgets, until=until))
+        found, now = dict(zip(budgets, sums, strict=True)), time.monotonic()
         if len(self._spent) >= _MOST_REMEMBERED:
             self._spent.clear()
-        self._spent[budget] = (time.monotonic(), await database.query(partial(_spent, budget=budget, until=until)))
+        self._spent |= {one: (now, amount) for one, amount in found.items()}
+        return found

@@ -4,18 +4,20 @@ import asyncio
 import threading
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import AlreadyExists, Forbidden, InvalidRecord, NotFound, acting_as
-from datalayer.billing import projects, spending
+from datalayer.billing import limiting, projects, spending
 from datalayer.billing.limits import budget_of, standings
-from datalayer.billing.spending import RECENT_SECONDS, Budget, Spending, Spent, used
+from datalayer.billing.spending import Budget, Spending, Spent, amount_used
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import utc_in, utc_now
+from datalayer.cleaning import utc_now
 from datalayer.periods import period_around
 from datalayer.records.billing import ModelRepricing
 from datalayer.records.usage import (
@@ -30,7 +32,9 @@ from datalayer.records.usage import (
     Provider,
     Reservation,
 )
+from datalayer.schema.review import audit_entries
 from tests.support.calls import call
+from tests.support.counted import counted
 from tests.support.records import new_id, user_id
 from threadkeeper.pricing.rates import Costs, costs_of
 
@@ -85,6 +89,23 @@ async def test_prices_are_added_all_or_none(layer: ChainlitLayer) -> None:
     with pytest.raises(InvalidRecord):
         await layer.add_prices([price(), twice, twice])
     assert await layer.list_prices() == []
+    # More than the audit names; sent twice, they are stored once.
+    many = [price(f"m{number}", cached=Decimal("0.10") if number % 2 else None) for number in range(120)]
+    for _ in range(2):
+        stored = await layer.add_prices(many, by="ada")
+    await layer.deactivate_price(many[0].id)
+    await layer.add_prices(many)
+    assert [one.is_active for one in await layer.list_prices()] == [True] * 119 + [False]
+    for other in (replace(many[0], output=Decimal(9)), price()):
+        with pytest.raises(InvalidRecord):
+            await layer.add_prices([many[1], other])
+    assert [replace(one, is_active=True, created_at="") for one in await layer.list_prices()] == [
+        replace(one, created_at="") for one in reversed(stored)
+    ]
+    async with layer.database.read() as connection:
+        chosen = select(audit_entries.c.details).where(audit_entries.c.action == "add_price")
+        (details,) = (await connection.execute(chosen)).scalars()
+    assert (details["count"], len(details["prices"]), details["models"][99]) == (120, 100, "m99")
 
 
 async def test_a_price_is_ended_once(layer: ChainlitLayer) -> None:
@@ -422,8 +443,8 @@ async def test_sums_of_a_month_are_cached_and_only_recent_calls_added_up(layer: 
         # The sums are cached for half an hour.
         await use("2026-01-02T00:00:00Z")
     async with layer.database.read() as connection:
-        assert await used(connection, budgets[0], found[budgets[0]].until, "2100") == 100
-        assert await used(connection, budgets[0], begin, "2100") == 400
+        for since, amount in ((found[budgets[0]].until, 100), (begin, 400)):
+            assert (await connection.execute(amount_used(budgets[0], since, "2100"))).scalar() == amount
     limit_of_month = limit(1_000, period="month")
     await layer.put_limit(limit_of_month)
     moment = utc_now()
@@ -471,14 +492,15 @@ def test_an_unknown_time_zone_is_refused() -> None:
 
 
 async def test_limits_are_listed_by_pages_with_what_is_used_of_each(
-    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+    layer: ChainlitLayer, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = await user_id(layer, "alice")
     project = await layer.put_project(Project(new_id(), "The lab", "lab"))
     key, _ = await layer.create_api_key("a program", ["gateway"], user="alice", project="lab")
-    now = utc_now()
-    # Of this month, and old enough for the sums that are kept.
-    earlier = max(f"{now[:7]}-01T00:00:00.000000Z", utc_in(-3_600))
+    # In the first minutes of a month nothing is old enough for the sums that are kept.
+    now, until, earlier = (f"2026-03-15T12:{minute}:00.000000Z" for minute in (30, 15, 10))
+    monkeypatch.setattr(limiting, "utc_now", lambda: now)
+    monkeypatch.setattr(spending, "utc_in", lambda _seconds: until)
     whose = {"user_id": user, "project_id": project.id, "key_id": key.id}
     for moment in (now, earlier, "2020-01-01T00:00:00.000000Z"):
         await layer.record_call(call(moment, prompt_tokens=5, completion_tokens=1, total_cost=Decimal("0.5"), **whose))
@@ -498,9 +520,9 @@ async def test_limits_are_listed_by_pages_with_what_is_used_of_each(
     added_up = []
     add_up = spending._spent
 
-    async def noted(connection: Any, budget: Any, until: str) -> Any:
-        added_up.append(budget)
-        return await add_up(connection, budget, until)
+    async def noted(connection: Any, budgets: Any, until: str) -> Any:
+        added_up.extend(budgets)
+        return await add_up(connection, budgets, until)
 
     monkeypatch.setattr(spending, "_spent", noted)
     for _ in range(2):
@@ -511,9 +533,13 @@ async def test_limits_are_listed_by_pages_with_what_is_used_of_each(
             if (cursor := page.next_cursor) is None:
                 break
         assert found == expected
-    # In the first minutes of a month nothing is old enough.
-    has_sums = f"{now[:7]}-01T00:00:00.000000Z" < utc_in(-RECENT_SECONDS - 60)
-    assert len(added_up) == len(set(added_up)) == (6 if has_sums else 0), "once each, however often one looks"
+    assert len(added_up) == len(set(added_up)) == 6, "once each, however often one looks"
+    async with counted(database_url, tmp_path, monkeypatch) as counter:
+        await counter.layer.list_limits()
+        counter.reset()
+        page = await counter.layer.page_of_limits(zone="UTC")
+        assert [(one.used, one.in_flight) for one in page.uses] == [one[3:] for one in expected]
+        assert counter.statements == 4, "the limits, the calls in progress, the sums, and what came since"
     of_project = (await layer.page_of_limits(zone="UTC", scopes=["project"])).uses[0]
     assert of_project.left == Decimal(58)
     for bad in ({"cursor": "x"}, {"limit": 0}, {"limit": 201}):

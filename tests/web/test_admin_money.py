@@ -113,7 +113,7 @@ async def test_a_model_without_a_price_gets_one_from_where_it_is_seen(
     assert (entry.action, entry.actor, entry.details) == (
         "add_price",
         "ada",
-        {"prices": [price.id], "models": [price.pattern]},
+        {"prices": [price.id], "models": [price.pattern], "count": 1},
     )
 
 
@@ -246,26 +246,42 @@ async def test_a_price_list_is_shown_before_it_is_stored(layer: ChainlitLayer, a
         ("p.json", b"[" * 100_000),
         ("p.csv", b"\xff"),
         ("p.json", b"{}"),
+        ("p.json", b'[{"model": "m", "output": 1, "input": ' + b"1" * 5_000 + b"}]"),
+        ("p.json", b'[{"\\ud800": 1}]'),
         ("", b""),
     ):
-        assert (await shown_of(name, content)).status_code == 400, name
+        assert (await shown_of(name, content)).status_code == 400, content[:60]
+    row = b"m,1,1\n"
+    many = await shown_of("p.csv", b"model,input,output\n" + row * 2_001)
+    assert (many.status_code, "contains more than 2,000 prices" in many.text) == (400, True)
     large = await shown_of("p.csv", b"x" * 400_000)
     assert (large.status_code, "larger than 300 kB" in large.text) == (413, True)
     later = await layer.add_price(Price(new_id(), "house", utc_in(86_400), Decimal(3), Decimal(3)))
-    good = await shown_of("p.csv", b"model;input;output;valid_from\nhouse;1.5;2;2026-03-01\n<b>;0;0;\n")
+    lines = b"house;1.5;2;2026-03-01", b"<b>;0;0;", *(b"hou.*;1;%d;2026-03-01" % number for number in range(6))
+    good = await shown_of("p.csv", b"\n".join([b"model;input;output;valid_from", *lines]))
     page = read_page(good.text)
     runs_nothing(page)
     assert (good.status_code, await layer.list_prices()) == (200, [later]), "nothing is stored yet"
     rows = shown(page)
     assert rows[0][2:] == ["2026-03-01 00:00", "$1.50", "–", "$2.00", "–"]
+    # A stored price, and the later rows of the same time: the last one holds.
     assert "another price comes before" in rows[0][0] and rows[1][0] == "<b>"
+    assert rows[0][0].count("in this file") == 4 and rows[0][0].endswith("2 more are not shown.")
+    assert [one.attributes["href"] for one in page.one("table", class_="rows prices").all("a")] == [
+        f"{PRICES}/{later.id}"
+    ] * 7
+    assert [row[0].count("in this file") for row in rows[2:]] == [4, 4, 3, 2, 1, 0]
     fields = {one.attributes["name"]: one.attributes["value"] for one in page.all("input", type="hidden")}
-    done = await ada.post(f"{PRICE_LIST}/store", data=fields)
-    assert done.headers["location"] == "/admin/money?list=own&added=2"
-    assert "2 prices were set." in (await page_at(ada, done.headers["location"])).text
-    kept = {one.pattern: (one.input, one.valid_from) for one in await layer.list_prices()}
-    assert kept.keys() == {"house", "<b>"} and kept["<b>"] == (Decimal(0), fields["now"])
+    for _ in range(2):
+        done = await ada.post(f"{PRICE_LIST}/store", data=fields)
+        assert done.headers["location"] == "/admin/money?list=own&added=8"
+    assert "8 prices were set." in (await page_at(ada, done.headers["location"])).text
+    kept = {one.pattern: (one.input, one.output, one.valid_from) for one in reversed(await layer.list_prices())}
+    assert len(await layer.list_prices()) == 9, "stored once"
+    assert kept.keys() == {"house", "<b>", "hou.*"} and kept["<b>"] == (Decimal(0), Decimal(0), fields["now"])
+    assert kept["hou.*"][1] == Decimal(5), "the last row"
     for changes in ({"content": "!"}, {"content": ""}, {"now": "soon"}, {"name": "p.exe"}):
         assert (await ada.post(f"{PRICE_LIST}/store", data=fields | changes)).status_code == 400, changes
     audit = table(await page_at(ada, "/review/audit"), "audit")
-    assert audit[0][1] == "ada"
+    assert (audit[0][1], audit[0][3]) == ("ada", "house, <b>, hou.* and 5 more")
+    assert len([row for row in audit if row[2] == "added a price"]) == 2

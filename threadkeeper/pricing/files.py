@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import hashlib
 import io
 import json
 import uuid
@@ -13,13 +14,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from datalayer.billing.cleaning import clean_price
-from datalayer.cleaning import clean_time
+from datalayer.cleaning import clean_text, clean_time
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import Price
 
 _NEEDED = ("model", "input", "output")
 COLUMNS = (*_NEEDED, "cached", "image", "provider", "valid_from")
 """The columns of a CSV file, or the keys of a JSON object. The first three are needed."""
+MOST_PRICES = 2_000
+"""Of one file."""
 
 
 class PriceFileError(Exception):
@@ -31,7 +34,7 @@ class PriceFileError(Exception):
 
 
 def read_prices(name: str, content: bytes, now: str, zone: str) -> list[Price]:
-    """The prices in a file.
+    """The prices in a file. Each has the same id whenever the same content is read with the same `now`.
 
     Args:
         name: of the file, which ends with `.csv` or `.json`.
@@ -40,17 +43,21 @@ def read_prices(name: str, content: bytes, now: str, zone: str) -> list[Price]:
         zone: the time zone of dates.
 
     Raises:
-        PriceFileError: the file cannot be read, is empty, or contains an invalid price.
+        PriceFileError: the file cannot be read, is empty, has more than `MOST_PRICES`, or contains an invalid price.
     """
     problems: list[str] = []
     prices: list[Price] = []
+    digest = hashlib.sha256(content).hexdigest()
     try:
-        for where, values in _entries(name, content):
+        for number, (where, values) in enumerate(_entries(name, content), 1):
+            if number > MOST_PRICES:
+                raise PriceFileError([f"{name} contains more than {MOST_PRICES:,} prices: divide it."])
+            price_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{now}\n{digest}\n{number}"))
             try:
-                prices.append(_price(values, now, zone))
+                prices.append(_price(price_id, values, now, zone))
             except (InvalidRecord, ValueError) as error:
                 problems.append(f"{where}: {error}.")
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, csv.Error, RecursionError) as error:
         raise PriceFileError([f"Cannot read {name}: {error}."]) from None
     if not prices and not problems:
         problems.append(f"{name} contains no prices.")
@@ -84,7 +91,8 @@ def _entries(name: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]
     is_utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     if kind == ".json":
-        read = json.loads(text)
+        # As text: Python refuses to convert an integer of more than 4,300 digits.
+        read = json.loads(text, parse_int=str)
         if not isinstance(read, list):
             raise PriceFileError([f"{name} must contain a list of objects."])
         for number, entry in enumerate(read, 1):
@@ -105,19 +113,19 @@ def _entries(name: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]
         yield f"line {reader.line_num}", entry
 
 
-def _price(values: Mapping[str, Any], now: str, zone: str) -> Price:
+def _price(price_id: str, values: Mapping[str, Any], now: str, zone: str) -> Price:
     """Raises ValueError and InvalidRecord."""
     # If a CSV line has more values than the header, the reader puts the rest under None.
     for name in values:
         if name not in COLUMNS:
-            raise ValueError(f"unknown column {name}" if name else "there are more values than columns")
+            raise ValueError(f"unknown column {clean_text(name)}" if name else "there are more values than columns")
     given = {name: str(value).strip() for name, value in values.items() if value not in (None, "")}
     for name in _NEEDED:
         if not given.get(name):
             raise ValueError(f"{name} is missing")
     return clean_price(
         Price(
-            id=str(uuid.uuid4()),
+            id=price_id,
             pattern=given["model"],
             valid_from=time_in(given["valid_from"], zone) if given.get("valid_from") else now,
             input=_amount(given, "input"),

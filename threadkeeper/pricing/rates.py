@@ -154,7 +154,7 @@ def names_of(model: str, answered_by: str | None) -> list[str]:
 
 def is_for(price: Price, names: Sequence[str], provider: str | None) -> bool:
     """Whether the operator's price is for calls of this provider to a model with one of these names."""
-    pattern = _compiled(price.pattern) if price.provider in (None, provider) else None
+    pattern = compiled(price.pattern) if price.provider in (None, provider) else None
     return pattern is not None and any(len(name) <= LONGEST_NAME and pattern.fullmatch(name) for name in names)
 
 
@@ -189,8 +189,9 @@ def load_published() -> None:
     _published("gpt-4o-mini", "openai", None, datetime.now(UTC), 0, tier=None)
 
 
-@lru_cache(maxsize=1_000)
-def _compiled(pattern: str) -> Any:
+@lru_cache(maxsize=10_000)
+def compiled(pattern: str) -> re.Pattern[str] | None:
+    """The compiled pattern of a price; None if it is not valid. It is cached: each call looks through all prices."""
     try:
         return compile_pattern(pattern)
     except InvalidRecord as error:

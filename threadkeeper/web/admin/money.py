@@ -64,7 +64,7 @@ async def read_prices(
         used = await used_models(request, layer, server)
         rows = [one for one in used if _has(words, *one.names, one.provider)]
     elif chosen == "own":
-        rows = [(one, state_of(one, own)) for one in own if _has(words, one.pattern, one.provider, one.id)]
+        rows = [one for one in own if _has(words, one.pattern, one.provider, one.id)]
     else:
         rows = [one for one in published_prices(datetime.now(UTC)) if _has(words, one.model, one.provider_name)]
     page = _page_number(request)
@@ -72,6 +72,8 @@ async def read_prices(
     if chosen == "used":
         # Of the page alone, and not in the event loop: a look into the table of published prices takes a millisecond.
         shown = await asyncio.to_thread(lambda: [_with_price(one, own, server) for one in shown])
+    elif chosen == "own":
+        shown = [(one, state_of(one, own)) for one in shown]
     values = {
         "chosen": chosen,
         "lists": LISTS,

@@ -3,6 +3,7 @@
 The act leaves a row in the audit.
 """
 
+import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Sequence
@@ -29,6 +30,7 @@ LARGEST_KILOBYTES = 300
 """The page carries the file to the confirmation, in a form of at most a megabyte."""
 PROBLEMS_SHOWN = 50
 ROWS_SHOWN = 500
+LATER_SHOWN = 5
 _LARGEST_FORM = LARGEST_KILOBYTES * 1024 + 10_000
 _LONGEST_CONTENT = LARGEST_KILOBYTES * 1024 * 2
 _LONGEST_NAME = 255
@@ -60,28 +62,40 @@ async def show_list(
     name, content, now = (file.filename or "")[-_LONGEST_NAME:], await file.read(), utc_now()
     values = _values(zone) | {"name": name}
     try:
-        prices = read_prices(name, content, now, zone.key)
+        prices = await asyncio.to_thread(read_prices, name, content, now, zone.key)
     except PriceFileError as error:
         values |= {"problems": error.problems[:PROBLEMS_SHOWN], "problem_count": len(error.problems)}
         return pages.page(request, "admin/price_list.html", values, person=person, zone=zone, status=400)
     own = await layer.list_prices()
-    rows: Sequence[tuple[Price, list[Price]]] = [(one, later_than(one, own)) for one in prices[:ROWS_SHOWN]]
+    rows = await asyncio.to_thread(_with_later, prices, own)
     values |= {"rows": rows, "count": len(prices), "content": base64.b64encode(content).decode(), "now": now}
+    values |= {"stored": {one.id for one in own}, "later_shown": LATER_SHOWN}
     return pages.page(request, "admin/price_list.html", values, person=person, zone=zone)
 
 
 @router.post(f"{ADDRESS}/store")
 async def store_list(person: Admin, form: Form, layer: Layer, zone: Zone) -> Response:
-    """Store what was shown: the page sends the file and the moment again, and both are read as before."""
+    """Store what was shown: the page sends the file and the moment again, and both are read as before.
+
+    A second click sends the same moment, so that the prices have the ids that are stored, and nothing is added.
+    """
     name, content = form.one("name", longest=_LONGEST_NAME), form.one("content", longest=_LONGEST_CONTENT)
     try:
         now = clean_time(form.one("now", longest=40), "now") or utc_now()
-        prices = read_prices(name, base64.b64decode(content, validate=True), now, zone.key)
+        read = base64.b64decode(content, validate=True)
+        prices = await asyncio.to_thread(read_prices, name, read, now, zone.key)
     except (binascii.Error, InvalidRecord, PriceFileError):
         raise InvalidInput("bad_form") from None
     with acting_as(SYSTEM):
         await layer.add_prices(prices, by=person.identifier)
     return redirect_to(f"/admin/money?list=own&added={len(prices)}")
+
+
+def _with_later(prices: Sequence[Price], own: Sequence[Price]) -> list[tuple[Price, list[Price]]]:
+    """The prices of the file that are shown, each with those that override it: stored ones, and others of the file."""
+    # As they will be listed: of the same time, the last row comes first, and then what is stored already.
+    newest_first = sorted([*reversed(prices), *own], key=lambda one: one.valid_from, reverse=True)
+    return [(one, later_than(one, newest_first)) for one in prices[:ROWS_SHOWN]]
 
 
 def _values(zone: Zone) -> dict[str, Any]:

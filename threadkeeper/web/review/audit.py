@@ -15,6 +15,7 @@ from threadkeeper.web.pages.zone import Zone
 
 ROWS_A_PAGE = 100
 _LONGEST = 300
+_MODELS_SHOWN = 3
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -62,5 +63,8 @@ def _details_of(entry: AuditEntry, say: Say) -> str:
         return say(f"admin_limit_{details['period']}", amount=shown)
     found = [details.get(name) for name in ("model", "slug", "role", "prefix")]
     models = details.get("models")
-    named = [*models, *found] if isinstance(models, list) else found
-    return ", ".join(one for one in named if isinstance(one, str))
+    named = [*models[:_MODELS_SHOWN], *found] if isinstance(models, list) else found
+    shown = ", ".join(one for one in named if isinstance(one, str))
+    # Of a long list of prices, the audit has the names of the first, and the count of all.
+    more = details.get("count", len(models)) - _MODELS_SHOWN if isinstance(models, list) else 0
+    return say("audit_more", names=shown, count=more) if more > 0 else shown
