@@ -106,6 +106,12 @@ async def used(visitor: Visitor, address: str) -> None:
         f"{ROOT}/",
     }
     await page.goto(f"{address}{ROOT}/me")
+    await page.locator("#confirm").fill("somebody else")
+    with visitor.watch.expecting("status of 400"):
+        await page.locator("#confirm").press("Enter")
+        await expect(page.locator("#confirm-problem")).to_be_visible()
+    # Not that of the form, which nobody can open.
+    await expect(page).to_have_url(f"{address}{ROOT}/me")
     with visitor.watch.expecting("401", "Unauthorized"):
         await page.locator(f'form[action="{ROOT}/me/log-out"] button').click()
         await page.wait_for_url(f"{address}{ROOT}/login")

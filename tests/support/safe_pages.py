@@ -32,7 +32,7 @@ def runs_nothing(page: Element) -> None:
                 assert element.attributes["src"].startswith("/"), "a picture from elsewhere"
 
 
-async def posted(browser: httpx.AsyncClient, page: Element, address: str, **fields: Any) -> httpx.Response:
+async def posted(browser: httpx.AsyncClient, page: Element, address: str, /, **fields: Any) -> httpx.Response:
     """The response to a form that is sent with the token of the page's forms."""
     token = page.all("input", name="form_token")[0].attributes["value"]
     return await browser.post(address, data={"form_token": token, **fields})

@@ -151,6 +151,13 @@ async def test_each_file_that_is_not_taken_is_told_and_the_others_are_stored(
     assert "contains no text" in told[2]
     assert "cannot be read" in told[3]
     assert told[4] == "ok.txt : added."
+    again = await upload(ada, ("a.pdf", picture), kind="pairs")
+    page = read_page(again.text)
+    assert page.one("html").attributes["data-page"] == HERE, "the address that can be opened, and asked for progress"
+    form = page.one("form", action=f"{HERE}/files")
+    assert [one.attributes["value"] for one in form.all("input", type="radio") if "checked" in one.attributes] == [
+        "pairs"
+    ]
     assert [one.title for one in await layer.list_sources("travel")] == ["ok.txt"]
     chinese = await ada.post(
         f"{HERE}/files",

@@ -78,7 +78,15 @@ class TestWithAPurpose:
         with acting_as("uma"):
             assert not (await layer.who_looked()).entries, "it was not opened"
         assert (await posted(rita, asked, f"{address}/open", purpose="  ")).status_code == 400
-        assert (await posted(rita, asked, f"{address}/open", purpose="x" * 501)).status_code == 400
+        going = {"answer": "x", "queue": "1", "page": "2", "back": "thumb=down"}
+        refused = await posted(rita, asked, f"{address}/open", purpose="x" * 501, **going)
+        assert refused.status_code == 400
+        shown = read_page(refused.text)
+        assert {one.attributes["name"]: one.attributes["value"] for one in shown.all("input")}.items() > going.items()
+        assert (shown.one("textarea").text, shown.one("p", class_="back").one("a").attributes["href"]) == (
+            "x" * 501,
+            "/review?thumb=down",
+        )
         opened = await posted(rita, asked, f"{address}/open", purpose="A complaint", answer="x", queue="1")
         assert opened.headers["location"] == f"{address}?queue=1&answer=x#answer-x", "where one was going"
         opened = await posted(rita, asked, f"{address}/open", purpose="A complaint 投诉 <b>")

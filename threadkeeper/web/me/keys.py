@@ -35,7 +35,7 @@ def offered(person: Person) -> list[KeyScope]:
 async def make_key(
     *, request: Request, person: LoggedIn, form: Form, layer: Layer, pages: Pages, zone: Zone
 ) -> Response:
-    name = form.one("name", longest=LONGEST_NAME).strip()
+    name = form.one("name", longest=LONGEST_NAME, shown_at="key-name").strip()
     if not name:
         raise InvalidField("key-name", "me_key_no_name")
     scopes = [scope for scope in offered(person) if scope in form.all("scope")]

@@ -32,13 +32,15 @@ async def put_prompt(_person: LoggedIn, form: Form, layer: Layer) -> Response:
     prompt_id = form.one("prompt", longest=40) or None
     if prompt_id is not None and known_id(prompt_id) is None:
         raise HTTPException(404)
-    name, text = form.one("name", longest=LONGEST_NAME), form.one("text", longest=LONGEST_TEXT)
+    at = prompt_id or "new"
+    name = form.one("name", longest=LONGEST_NAME, shown_at=f"name-{at}")
+    text = form.one("text", longest=LONGEST_TEXT, shown_at=f"text-{at}")
     try:
         await layer.put_prompt(name.removeprefix("/"), text, is_shared=form.has("is_shared"), prompt_id=prompt_id)
     except AlreadyExists:
-        raise InvalidField(f"name-{prompt_id or 'new'}", "prompt_exists", name=name) from None
+        raise InvalidField(f"name-{at}", "prompt_exists", name=name) from None
     except InvalidRecord:
-        raise InvalidField(f"name-{prompt_id or 'new'}", "prompt_refused") from None
+        raise InvalidField(f"name-{at}", "prompt_refused") from None
     return redirect_to(ADDRESS)
 
 

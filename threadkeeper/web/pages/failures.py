@@ -66,7 +66,7 @@ class PageRoute(APIRoute):
                 path, query = getattr(request.state, "form_page", ("", ""))
                 if isinstance(error, InvalidField) and path:
                     refuse(request, error)
-                    return _PageOfForm(path, request.state.refused.text(query))
+                    return _page_of_form(request, path, request.state.refused.text(query))
                 return _failure(request, error.status, reason)
             except DataLayerError as error:
                 status = status_of(error)
@@ -80,7 +80,15 @@ class PageRoute(APIRoute):
 def refuse(request: Request, error: InvalidField) -> None:
     """Have the page that answers this request show the form with what was typed, and the sentence at the field."""
     problems = {error.field: speaker(request)(error.sentence, **error.values)}
-    request.state.refused = Filled(getattr(request.state, "typed", {}), problems)
+    typed: dict[str, list[str]] = getattr(request.state, "typed", {})
+    request.state.refused = Filled({name: texts[-1] for name, texts in typed.items()}, problems, typed)
+
+
+def _page_of_form(request: Request, path: str, query: str) -> Response:
+    own = path.format(**{name: quote(value, safe="") for name, value in request.path_params.items()})
+    # The request that posted the form has an address that nobody can open.
+    request.state.page_address = f"{own}?{query}" if query else own
+    return _PageOfForm(root_path() + own, query)
 
 
 class _PageOfForm(Response):
@@ -91,9 +99,12 @@ class _PageOfForm(Response):
         self._path, self._query = path, query
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        values = {name: quote(value, safe="") for name, value in scope["path_params"].items()}
-        path = root_path() + self._path.format(**values)
-        page = {"method": "GET", "path": unquote(path), "raw_path": path.encode(), "query_string": self._query.encode()}
+        page = {
+            "method": "GET",
+            "path": unquote(self._path),
+            "raw_path": self._path.encode(),
+            "query_string": self._query.encode(),
+        }
         await scope["app"].router({**scope, **page}, receive, send)
 
 

@@ -36,24 +36,32 @@ class Posted:
         return next((value for name, value in self._fields if name == TOKEN_FIELD), "")
 
     @property
-    def typed(self) -> dict[str, str]:
-        """The text of each field, as it is shown again."""
-        return dict(self._fields)
+    def typed(self) -> dict[str, list[str]]:
+        """The texts of all fields of each name, as they are shown again."""
+        texts: dict[str, list[str]] = {}
+        for name, text in self._fields:
+            texts.setdefault(name, []).append(text)
+        return texts
 
     def has(self, name: str) -> bool:
         """Whether the form has this field."""
         return any(found == name for found, _ in self._fields)
 
-    def one(self, name: str, *, longest: int = 2_000) -> str:
+    def one(self, name: str, *, longest: int = 2_000, shown_at: str = "") -> str:
         """The text of a field, or "" without one; the last one if it was sent several times.
+
+        Args:
+            name: of the field.
+            longest: the most characters. A line break is one, as for `maxlength`, although browsers send two.
+            shown_at: the id of the field on its page, where it differs from the name.
 
         Raises:
             InvalidField: it is too long.
         """
-        value = next((value for found, value in reversed(self._fields) if found == name), "")
+        value = _cleaned(next((value for found, value in reversed(self._fields) if found == name), ""))
         if len(value) > longest:
-            raise InvalidField(name, "bad_length", most=longest)
-        return clean_text(value).replace("\r\n", "\n")
+            raise InvalidField(shown_at or name, "bad_length", most=longest)
+        return value
 
     def secret(self, name: str, *, longest: int) -> str:
         """The text of a field, every character as it was typed; "" without one.
@@ -72,7 +80,7 @@ class Posted:
         Raises:
             InvalidInput: there are too many, or one is too long.
         """
-        values = [clean_text(value) for found, value in self._fields if found == name and value.strip()]
+        values = [_cleaned(value) for found, value in self._fields if found == name and value.strip()]
         if len(values) > most or any(len(value) > longest for value in values):
             raise InvalidField(name, "bad_length", most=longest)
         return tuple(dict.fromkeys(values))
@@ -83,10 +91,10 @@ class Posted:
         Raises:
             InvalidInput: one is too long.
         """
-        values = [value for found, value in self._fields if found == name]
+        values = [_cleaned(value) for found, value in self._fields if found == name]
         if any(len(value) > longest for value in values):
             raise InvalidField(name, "bad_length", most=longest)
-        return [clean_text(value).replace("\r\n", "\n") for value in values]
+        return values
 
     def number(self, name: str, *, least: float, most: float) -> float:
         """The number in a field of the type `number`, of which browsers send 1234.5 in every language.
@@ -114,6 +122,10 @@ class Posted:
             return parsed(text, language)
         except ValueError:
             raise InvalidField(name, "bad_decimal", value=text, example=f"1234{separators(language)[0]}5") from None
+
+
+def _cleaned(text: str) -> str:
+    return clean_text(text).replace("\r\n", "\n")
 
 
 async def read_form(request: Request, *, most_bytes: int = LARGEST_FORM, most_fields: int = _MOST_FIELDS) -> Posted:

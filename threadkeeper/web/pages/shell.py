@@ -75,6 +75,7 @@ class PageWriter:
         draws: bool = False,
         judges: bool = False,
         saves: bool = False,
+        page_address: str = "",
     ) -> Response:
         """Render a template as a response.
 
@@ -88,11 +89,12 @@ class PageWriter:
             draws: whether the page has charts. The plotting library sets `style` attributes, which is allowed then.
             judges: whether the page has answers with keyboard shortcuts.
             saves: whether the page has a receipt for `receipt.js`.
+            page_address: of the page, with its query, if the request posted a form to another.
         """
         say = speaker(request)
         root = root_path()
         refused: Filled = getattr(request.state, "refused", EMPTY)
-        if refused.problems:
+        if refused.problems and status == HTTPStatus.OK:
             status = HTTPStatus.BAD_REQUEST
         form: Filled = values.get("form", EMPTY)
         html = self._environment.get_template(template).render(
@@ -107,6 +109,7 @@ class PageWriter:
             judges=judges,
             saves=saves,
             path=own_path(request.scope),
+            page_address=page_address or getattr(request.state, "page_address", ""),
             root=root,
             form_token=form_token(request),
             may_review=person is not None and may_review(person),

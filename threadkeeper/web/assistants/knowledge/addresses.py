@@ -26,7 +26,7 @@ async def add_address(form: Form, desk: Desk) -> Response:
     kind = form.one("kind")
     if kind not in FETCHED_KINDS:
         raise InvalidInput("knowledge_bad_kind")
-    await _put(desk, kind, form, title=form.one("title", longest=200))
+    await _put(desk, kind, form, title=form.one("title", longest=200, shown_at="address-title"))
     return redirect_to(f"{desk.here}?stored=1#sources")
 
 
@@ -56,9 +56,12 @@ async def _put(desk: AssistantDesk, kind: Any, form: Posted, **named: Any) -> No
 
 
 def _options(kind: str, form: Posted) -> Mapping[str, Any]:
-    options: dict[str, Any] = {name: form.one(name, longest=_LONGEST).strip() for name in ("address", "header")}
+    def text(name: str, longest: int) -> str:
+        return form.one(name, longest=longest, shown_at=f"address-{name}").strip()
+
+    options: dict[str, Any] = {name: text(name, _LONGEST) for name in ("address", "header")}
     if kind == "api":
-        fields = {name: form.one(name, longest=_LONGEST_FIELD).strip() for name in API_FIELDS}
+        fields = {name: text(name, _LONGEST_FIELD) for name in API_FIELDS}
         options["title"] = fields.pop("title_field")
         options |= fields
         options["columns"] = [one.strip() for one in fields["columns"].split(",") if one.strip()]

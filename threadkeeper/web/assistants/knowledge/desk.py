@@ -57,10 +57,16 @@ class AssistantDesk:
         """The address of the page of the knowledge."""
         return f"/assistants/{quote(self.slug)}/knowledge"
 
-    def page(self, template: str, values: dict[str, Any], status: int = 200) -> Response:
+    def page(self, template: str, values: dict[str, Any], status: int = 200, page_address: str = "") -> Response:
         values = {"assistant": self.assistant, "here": self.here, **values}
         return self.pages.page(
-            self.request, f"assistants/knowledge/{template}", values, person=self.person, zone=self.zone, status=status
+            self.request,
+            f"assistants/knowledge/{template}",
+            values,
+            person=self.person,
+            zone=self.zone,
+            status=status,
+            page_address=page_address,
         )
 
     def refused(self, refusal: LoadRefused, name: str) -> str:

@@ -17,6 +17,7 @@ from threadkeeper.web.assistants.knowledge.files import MOST_FILES, UPLOADED_KIN
 from threadkeeper.web.assistants.knowledge.states import in_words, source_row, states_of
 from threadkeeper.web.assistants.knowledge.trainings import SOURCES_A_PAGE
 from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
+from threadkeeper.web.pages.filled import EMPTY, Filled
 from threadkeeper.web.pages.forms import page_of_form, redirect_to
 
 TRAININGS_SHOWN = 10
@@ -61,7 +62,9 @@ async def add_files(form: FilesForm, desk: Desk) -> Response:
         await acts.train_after_change(desk.layer, desk.slug, desk.person.id)
     if any(one.said for one in outcomes):
         is_bad = any(one.done == "refused" for one in outcomes)
-        return await _overview(desk, outcomes, status=400 if is_bad else 200)
+        return await _overview(
+            desk, outcomes, status=400 if is_bad else 200, form=Filled({"kind": kind}), page_address=desk.here
+        )
     if kind == "datasheet" and len(outcomes) == 1 and last is not None:
         return redirect_to(f"{desk.here}/sources/{last.source.id}/columns")
     return redirect_to(f"{desk.here}?stored={len(outcomes)}#sources")
@@ -73,7 +76,14 @@ def _outcome(desk: AssistantDesk, change: SourceChange) -> Outcome:
     return Outcome(title, change.done, said)
 
 
-async def _overview(desk: AssistantDesk, outcomes: Sequence[Outcome] = (), status: int = 200) -> Response:
+async def _overview(
+    desk: AssistantDesk,
+    outcomes: Sequence[Outcome] = (),
+    *,
+    status: int = 200,
+    form: Filled = EMPTY,
+    page_address: str = "",
+) -> Response:
     layer, slug, asked = desk.layer, desk.slug, desk.request.query_params
     title, after = asked.get("title", "").strip()[:_LONGEST_PART], asked.get("after")
     listed = await acts.list_trainings(layer, slug, TRAININGS_SHOWN)
@@ -93,6 +103,7 @@ async def _overview(desk: AssistantDesk, outcomes: Sequence[Outcome] = (), statu
         "failed": say_failure(listed[0], desk.say.language) if listed and listed[0].state == "failed" else "",
         "running": next((one for one in listed if one.state in RUNNING), None),
         "names": await desk.names(listed),
+        "form": form,
         "outcomes": outcomes,
         "stored": asked.get("stored", "") if not outcomes else "",
         "kinds": UPLOADED_KINDS,
@@ -103,7 +114,7 @@ async def _overview(desk: AssistantDesk, outcomes: Sequence[Outcome] = (), statu
         "megabytes": f"{desk.limits.megabytes:g}",
         "together": f"{most_megabytes(desk.limits):g}",
     }
-    return desk.page("overview.html", values, status)
+    return desk.page("overview.html", values, status, page_address)
 
 
 for part in (sources, addresses, pairs, columns, trainings):

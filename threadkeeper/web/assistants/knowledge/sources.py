@@ -83,7 +83,8 @@ async def replace_source(form: FilesForm, desk: Desk, source_id: str) -> Respons
             started_by=desk.person.id,
         )
     except LoadRefused as refused:
-        return await _page(desk, source, desk.refused(refused, name), 400)
+        own = f"{desk.here}/sources/{source.id}"
+        return await _page(desk, source, desk.refused(refused, name), status=400, page_address=own)
     return redirect_to(f"{desk.here}/sources/{source.id}?done={change.done}")
 
 
@@ -94,7 +95,9 @@ async def delete_source(_form: Form, desk: Desk, source_id: str) -> Response:
     return redirect_to(f"{desk.here}#sources")
 
 
-async def _page(desk: AssistantDesk, source: DataSource, problem: str = "", status: int = 200) -> Response:
+async def _page(
+    desk: AssistantDesk, source: DataSource, problem: str = "", *, status: int = 200, page_address: str = ""
+) -> Response:
     with acting_as(SYSTEM):
         current = await desk.layer.current_training(desk.slug)
         listed = await desk.layer.listed_source(desk.slug, source.id)
@@ -112,4 +115,4 @@ async def _page(desk: AssistantDesk, source: DataSource, problem: str = "", stat
         "origins": desk.places.origins,
         "done": done if done in ("renamed", "replaced", "unchanged", "columns", "address") else "",
     }
-    return desk.page("source.html", values, status)
+    return desk.page("source.html", values, status, page_address)

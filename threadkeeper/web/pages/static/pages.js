@@ -14,6 +14,9 @@
     if (told() && root.dataset.zone && root.dataset.zone !== zone) location.reload();
   }
 
+  // A form that was refused: its page was posted to an address that only takes forms. A reload would post it again.
+  if (root.dataset.page) history.replaceState(history.state, "", root.dataset.page);
+
   // A section that shows work in progress is loaded again until the work is done; then those with `data-made` too.
   const again = async () => {
     const shown = document.querySelector("section[data-again]");
