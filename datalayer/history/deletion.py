@@ -105,8 +105,12 @@ async def remove_threads(connection: AsyncConnection, chosen: ColumnElement[bool
 
 
 async def _locked(connection: AsyncConnection, chosen: ColumnElement[bool]) -> list[str]:
-    """Lock the threads; gives their ids. Writes of other replicas wait, and then find no thread."""
-    return list((await connection.execute(select(threads.c.id).where(chosen).with_for_update())).scalars())
+    """Lock the threads; gives their ids. Writes of other replicas wait, and then find no thread.
+
+    In the order of `threads.hold`: with two orders, each would wait for the other.
+    """
+    locked = select(threads.c.id).where(chosen).order_by(threads.c.id).with_for_update()
+    return list((await connection.execute(locked)).scalars())
 
 
 async def _copies(connection: AsyncConnection, originals: Select[Any] | Sequence[str]) -> list[str]:
