@@ -12,6 +12,13 @@ from tests.support.patience import until
 from tests.support.records import new_id
 from threadkeeper.conversation import claims
 from threadkeeper.conversation.claims import Claims
+from threadkeeper.conversation.turn_order import Turns
+
+
+class Page:
+    """A session of a thread."""
+
+    thread_id: str
 
 
 async def test_a_claim_that_comes_too_late_for_its_turn_holds_up_no_other(
@@ -57,6 +64,15 @@ async def test_a_turn_is_stopped_by_another_process(
                 raise
 
     running = asyncio.create_task(turn())
+    await until(lambda: held._held)
+    behind, turns, page = asyncio.create_task(turn()), Turns(held), Page()
+    page.thread_id = thread_id
+    turns.of(page).running.append(behind)  # type: ignore[arg-type]
+    await until(lambda: held.is_waiting(behind))
+    assert turns.stop_answering(thread_id) == [], "a question that waits is answered"
+    behind.cancel()
+    await asyncio.wait([behind])
+    assert not held.is_waiting(behind)
     holder = await until(lambda: other.stop_turn(thread_id))
     await asyncio.wait([running])
     assert (running.cancelled(), cancels) == (True, 1)

@@ -8,6 +8,7 @@ import pytest
 
 from datalayer import CallFilter, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.schema.turns import turn_claims
 from tests.support.model_server import ModelServer
 from tests.support.patience import until
 from tests.support.records import new_id
@@ -181,7 +182,7 @@ async def test_an_answer_in_progress_is_stopped_and_keeps_its_text(
         rest = [line async for line in lines if line.startswith("data:")]
     kept = stopped.json()["answer"]
     assert (stopped.json()["is_answering"], kept["status"]) == (False, "stopped")
-    assert kept["content"].startswith("word-1 ")
+    assert kept["content"].startswith("word-1")
     assert json.loads(rest[-1].removeprefix("data:"))["answer"] == kept, "the program that asked"
     (_, last) = (await program.get(f"/threads/{thread_id}/messages")).json()["data"]
     assert last == kept
@@ -211,6 +212,23 @@ async def test_an_answer_in_progress_is_stopped_and_keeps_its_text(
     await until(lambda: any(one.model == "hang:0" for one in model_server.requests))
     assert (await program.post(stop)).json() == {"is_answering": False, "answer": None}
     assert problem(await begun) == (409, "answer-stopped")
+
+
+async def test_an_answer_without_its_claim_is_stopped(
+    program_of: Program,
+    layer: ChainlitLayer,
+    model_server: ModelServer,  # noqa: F811
+) -> None:
+    """As after the database was away for longer than a claim lasts."""
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    asking = asyncio.create_task(asked(program, thread_id, "Hang", model="hang:0"))
+    await until(lambda: model_server.requests)
+    async with layer.database.write() as connection:
+        await connection.execute(turn_claims.delete())
+    stopped = await program.post(f"/threads/{thread_id}/stop")
+    assert stopped.json() == {"is_answering": False, "answer": None}
+    assert problem(await asyncio.wait_for(asking, 30)) == (409, "answer-stopped")
 
 
 async def test_a_turn_of_another_process_is_asked_to_stop(

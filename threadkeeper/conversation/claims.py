@@ -31,6 +31,7 @@ class Claims:
         # Each with its task, which is known a moment after the claim.
         self._held: dict[str, asyncio.Task[Any] | None] = {}
         self._stopped: set[str] = set()
+        self._waiting: set[asyncio.Task[Any] | None] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -63,6 +64,10 @@ class Claims:
             task.cancel()
         return task
 
+    def is_waiting(self, task: "asyncio.Task[Any]") -> bool:
+        """Whether the turn of this task waits until its thread is free."""
+        return task in self._waiting
+
     def release(self, holder: str) -> None:
         """End the claim, in the background."""
         self._forget(holder)
@@ -79,9 +84,14 @@ class Claims:
                 thread claims it, and does not wait for the claim.
         """
         if waits:
-            holder = await self._wait(thread_id)
+            task = asyncio.current_task()
+            self._waiting.add(task)
+            try:
+                holder = await self._wait(thread_id)
+            finally:
+                self._waiting.discard(task)
             if holder is not None:
-                self.run_by(holder, asyncio.current_task())
+                self.run_by(holder, task)
             try:
                 yield
             finally:

@@ -230,7 +230,9 @@ class Programs:
         """As `threadkeeper.program_turns.AskThread.stop`."""
         holder = await self._layer.stop_turn(thread_id)
         if holder is None:
-            return True
+            # While the database is away, a turn may begin without its claim, or lose it.
+            running = self._turns.stop_answering(thread_id)
+            return not running or not (await asyncio.wait(running, timeout=_STOP_SECONDS))[1]
         task = self._turns.claims.stop_turn(holder)
         try:
             async with asyncio.timeout(_STOP_SECONDS):

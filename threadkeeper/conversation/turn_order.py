@@ -111,6 +111,18 @@ class Turns:
         sessions = [session for session in list(self._sessions) if session.thread_id == thread_id]
         return list(dict.fromkeys(task for session in sessions for task in self.running(session)))
 
+    def stop_answering(self, thread_id: str) -> list[Task]:
+        """Stop the turns of the thread that do not wait, whether they have a claim or not; gives their tasks."""
+        sessions = [session for session in list(self._sessions) if session.thread_id == thread_id]
+        # Later ones of a session wait for its oldest one.
+        oldest = dict.fromkeys(task for session in sessions for task in self.running(session)[:1])
+        answering = [task for task in oldest if not self.claims.is_waiting(task)]
+        for task in answering:
+            if not task.cancelling():
+                # Once: a turn that ends stores its text so far.
+                task.cancel()
+        return answering
+
     def running(self, session: BaseSession) -> list[Task]:
         """The running tasks of the session, oldest first."""
         return [task for task in self.of(session).running if not task.done()]
