@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from threadkeeper.chat.providers.demo import DemoModel
 from threadkeeper.chat.wording import say
 from threadkeeper.conversation.claims import Claims
 from threadkeeper.conversation.notices import notice
+from threadkeeper.conversation.offers import offer, prompt_buttons, remove_offers
+from threadkeeper.conversation.opening import open_again
 from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.turn_order import Turns
 from threadkeeper.conversation.watching import Watch, change_of
@@ -186,6 +189,31 @@ async def test_a_question_of_a_thread_that_cannot_be_read_is_not_said_to_be_lost
     said = [data["output"] for event, data in page.got if event == "new_message"]
     assert said == [say("question_not_answered", "en")]
     assert [data["payload"]["question_id"] for event, data in page.got if event == "action"] == [asked.id]
+
+
+@pytest.mark.parametrize("comes_first", ["the opening", "the question"])
+async def test_a_first_question_while_the_opening_is_sent_again_leaves_no_button(
+    conversations: Conversations, open_page: Open, monkeypatch: pytest.MonkeyPatch, comes_first: str
+) -> None:
+    page, (turns, answering) = open_page(None), conversations.parts
+    init_ws_context(page)
+    await offer(turns, page, prompt_buttons(["One", "Two"], new_id(), "en"), new_id())
+    page.got.clear()
+    both: list[Callable[[], Awaitable[None]]] = [
+        partial(open_again, turns, answering.default, "en", read_seconds=60),
+        partial(remove_offers, turns.of(page)),
+    ]
+    begin, then = both if comes_first == "the opening" else both[::-1]
+    meanwhile = [then]
+
+    async def emitted(event: str, data: Any) -> None:
+        page.got.append((event, data))
+        if event == "remove_action" and meanwhile:
+            await meanwhile.pop()()
+
+    monkeypatch.setattr(page, "emit", emitted)
+    await begin()
+    assert (page.of("action"), meanwhile, len({*page.of("remove_action")})) == ([], [], 2)
 
 
 async def test_the_context_of_a_turn_that_begins_meanwhile_is_kept(

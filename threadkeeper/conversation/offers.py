@@ -134,9 +134,11 @@ async def offer(turns: Turns, session: Any, buttons: Sequence[cl.Action], for_id
 
 async def remove_offers(turns: SessionTurns) -> None:
     """Remove the buttons, because the conversation continues."""
-    for button in turns.offers:
-        await button.remove()
+    removed = list(turns.offers)
+    # At once: what sends the buttons again meanwhile must not find one that is removed already.
     turns.offers.clear()
+    for button in removed:
+        await button.remove()
 
 
 async def say_error_with_button(

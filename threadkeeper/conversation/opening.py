@@ -72,10 +72,12 @@ async def open_again(turns: Turns, default: Choices, language: str, *, read_seco
         # The page shows no step whose parent it does not have, and may not have this run.
         shown: Any = {**step, "parentId": None}
         await emitter.send_step(shown)
-    for button in of_page.offers:
+    for button in list(of_page.offers):
         # The page would show a button twice that it has already.
         await button.remove()
-        await button.send(for_id=button.forId or "")
+        # The first question, which removes the buttons, may have come meanwhile.
+        if button in of_page.offers:
+            await button.send(for_id=button.forId or "")
 
 
 def open_on_any_socket(server: socketio.AsyncServer, again: Callable[[float], Awaitable[None]]) -> None:
