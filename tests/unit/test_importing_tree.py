@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,10 +15,12 @@ from tests.support.exports import PNG, chatgpt, gemini, zipped
 from threadkeeper.conversation.versions import Version, versions_of
 from threadkeeper.importing.arranging import Ids, arrange
 from threadkeeper.importing.detection import reader_of
-from threadkeeper.importing.model import Attachment, Conversation, Kind, Message
+from threadkeeper.importing.model import Attachment, Conversation, Kind, Message, Source
 from threadkeeper.importing.package import Package
+from threadkeeper.importing.readers import open_webui
 from threadkeeper.importing.readers.chatgpt import ChatGPT
 from threadkeeper.importing.readers.gemini import common_words
+from threadkeeper.importing.sources import with_links
 
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -103,6 +106,38 @@ def test_the_chat_pages_through_the_other_branches() -> None:
     assert [own[text][17:19] for text in ("first", "second", "third", "fourth", "more")] == [
         *("01", "05", "11", "12", "20"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "is_linked"),
+    [
+        ("See [it](https://x.org/docs).", True),
+        ("See https://x.org/docs, and more", True),
+        ("**https://x.org/docs**.", True),
+        ("https://x.org/docs", True),
+        ("See https://x.org/docs/a", False),
+        ("See https://x.org/docs.html.", False),
+        ("See https://web.org/at/https://x.org/docs", False),
+        ("See https://x.org/docs/a, then https://x.org/docs", True),
+        ("Nothing", False),
+    ],
+)
+def test_a_cited_page_is_listed_unless_the_answer_links_exactly_it(said: str, is_linked: bool) -> None:
+    added = "\n\n1. [Docs](<https://x.org/docs>)"
+    assert with_links(said, [Source("https://x.org/docs", "Docs")]) == said + ("" if is_linked else added)
+
+
+def test_a_value_of_a_tool_that_cannot_be_read_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = '<details type="tool_calls" name="search" arguments="{}" result="&quot;&quot;">\n</details>'
+    (tool,) = open_webui._of_content(said)
+    assert (tool.input, tool.text) == ("{}", ""), "an empty text"
+
+    def too_deep(_value: str) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr("threadkeeper.importing.readers.open_webui.json.loads", too_deep)
+    (tool,) = open_webui._of_content(said)
+    assert (tool.input, tool.text) == ("{}", '""')
 
 
 def test_who_went_back_to_an_older_branch_has_it_with_the_newer_one_as_its_version() -> None:

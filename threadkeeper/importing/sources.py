@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from threadkeeper.importing.model import Source
 
+_GOES_ON = r"[\w/?#%&=~+@$(-]|[.,:;!'*]+[\w/?#%&=~+@$-]"
+"""What follows a URL that is longer. A mark of the sentence behind it is no part of it."""
+
 
 def link(page: Source) -> str:
     return f"[{re.sub(r'[][]', '', page.title) or page.url}](<{_escaped(page.url)}>)"
@@ -12,9 +15,14 @@ def link(page: Source) -> str:
 
 def with_links(said: str, sources: Sequence[Source]) -> str:
     """The text, followed by a list of those pages that it does not link itself."""
-    pages = {page.url: page for page in sources if page.url not in said and _escaped(page.url) not in said}
+    pages = {page.url: page for page in sources if not (_has(said, page.url) or _has(said, _escaped(page.url)))}
     lines = [f"{at}. {link(page)}" for at, page in enumerate(pages.values(), 1)]
     return "\n\n".join(filter(None, (said.rstrip() if lines else said, "\n".join(lines))))
+
+
+def _has(said: str, url: str) -> bool:
+    """Whether the text has this URL, and not only a longer one that contains it."""
+    return re.search(rf"(?<![/=]){re.escape(url)}(?!{_GOES_ON})", said) is not None
 
 
 def _escaped(url: str) -> str:

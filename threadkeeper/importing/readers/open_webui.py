@@ -136,9 +136,11 @@ def _of_content(said: str) -> Iterator[Message]:
 def _plain(value: str) -> str:
     """A value of an attribute: text is a JSON string there, in quotes."""
     try:
-        return text(json.loads(value)) or value
-    except ValueError:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        # It is no JSON, or JSON that is nested too deeply.
         return value
+    return found if isinstance(found, str) else value
 
 
 def _texts(content: Any) -> str:
