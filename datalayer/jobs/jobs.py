@@ -85,7 +85,14 @@ class Jobs(DataStore):
         await self.stop_jobs(min(_STOP_SECONDS, deadline_seconds / 2))
         await super().close(deadline_seconds)
 
-    async def start_job(self, kind: str, arguments: Mapping[str, Any] | None = None, *, key: str | None = None) -> Job:
+    async def start_job(
+        self,
+        kind: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        format: int | None = None,  # noqa: A002  the name of the column
+    ) -> Job:
         """Start a job of the acting user or the system; returns as soon as it is stored.
 
         Args:
@@ -93,22 +100,25 @@ class Jobs(DataStore):
             arguments: JSON for the function of the kind.
             key: what the job is for. While a job of this kind and key is not finished, that job is returned, and no
                 other one is started.
+            format: of the arguments. The newest by default, for which a process of an older version does not look.
 
         Raises:
-            ConfigurationError: the kind is not registered.
+            ConfigurationError: the kind is not registered, or not in this format.
             Forbidden: a visitor acts.
             NotFound: the acting user does not exist.
         """
         formats = [number for name, number in self._job_kinds if name == kind]
         if not formats:
             raise ConfigurationError(f"the kind of job {kind!r} is not registered")
+        if format is not None and format not in formats:
+            raise ConfigurationError(f"the kind of job {kind!r} is not registered in format {format}")
         actor = acting_user.get()
         if actor is None:
             raise Forbidden("a job needs a user")
         job = Job(
             id=str(uuid.uuid4()),
             kind=kind,
-            format=max(formats),
+            format=max(formats) if format is None else format,
             state="waiting",
             created_at=utc_now(),
             key=None if key is None else clean_text(key),

@@ -34,6 +34,9 @@ IN_PROGRESS = "in_progress"
 INTERRUPTED = "interrupted"
 """The `error_kind` of a call whose process ended before the call."""
 
+EMBEDDED_PROVIDER = "embedded"
+"""The provider of a model that runs on this machine. It costs nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class LlmCall:

@@ -14,7 +14,7 @@ from sqlalchemy import and_, exists, func, select, true
 
 from datalayer.database import Database
 from datalayer.history.deletion import detach_calls
-from datalayer.records.usage import LlmCall, UsageTotals
+from datalayer.records.usage import EMBEDDED_PROVIDER, LlmCall, UsageTotals
 from datalayer.schema.chat import threads, users
 from datalayer.schema.usage import llm_calls
 from datalayer.usage import calls as usage_calls
@@ -138,8 +138,8 @@ def token_problem(call: LlmCall) -> UsageProblem | None:
     prompt, completion = call.prompt_tokens, call.completion_tokens
     if prompt is None and completion is None:
         return None
-    # The embedding model of this machine counts no tokens and costs nothing.
-    is_uncounted = call.kind == "embedding" and prompt == 0 and call.total_cost == 0
+    # The embedding model of this machine counts no tokens.
+    is_uncounted = call.kind == "embedding" and call.provider == EMBEDDED_PROVIDER and prompt == 0
     contradictions = [
         (completion is not None and (call.reasoning_tokens or 0) > completion,
          f"{call.reasoning_tokens} reasoning tokens are more than the {completion} output tokens that contain them"),

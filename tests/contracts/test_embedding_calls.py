@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.records.usage import CallFilter, Limit
+from datalayer.records.usage import EMBEDDED_PROVIDER, CallFilter, Limit
 from tests.support.model_server import API_KEY, ModelServer
 from tests.support.records import new_id
 from threadkeeper.chat.embeddings import EmbeddingRequest, OnlyEmbeds
@@ -20,7 +20,6 @@ from threadkeeper.chat.model import Completion, Finish, Model, ModelRequest, Sou
 from threadkeeper.chat.providers import create_model
 from threadkeeper.knowledge.embedding.base import EmbeddingError, EmbeddingModel, EmbeddingPurpose
 from threadkeeper.knowledge.embedding.embedder import Embedder
-from threadkeeper.pricing.rates import EMBEDDED_PROVIDER
 
 PURPOSE = EmbeddingPurpose(assistant="librarian")
 

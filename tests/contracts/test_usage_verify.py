@@ -86,6 +86,13 @@ async def test_a_changed_cost_is_reported(layer: ChainlitLayer, change: dict[str
 
 NO_TOKENS = {"promptTokens": 0, "completionTokens": 0, "cachedTokens": None, "reasoningTokens": None}
 COSTS_NOTHING = dict.fromkeys(("inputCost", "outputCost", "totalCost"), Decimal(0))
+NO_EMBEDDING_TOKENS: dict[str, Any] = {
+    "kind": "embedding",
+    **NO_TOKENS,
+    "queryCharacters": 7,
+    "price": None,
+    **COSTS_NOTHING,
+}
 
 
 @pytest.mark.parametrize(
@@ -99,8 +106,9 @@ COSTS_NOTHING = dict.fromkeys(("inputCost", "outputCost", "totalCost"), Decimal(
             {"promptTokens": 0, "cachedTokens": 0, "queryCharacters": 7, "price": None},
             ["no input tokens for a question"],
         ),
-        # As the embedding model of this machine, which counts none and costs nothing.
-        ({"kind": "embedding", **NO_TOKENS, "queryCharacters": 7, "price": None, **COSTS_NOTHING}, []),
+        # The embedding model of this machine counts none; a server that counts none does not report them.
+        ({**NO_EMBEDDING_TOKENS, "provider": "embedded"}, []),
+        ({**NO_EMBEDDING_TOKENS, "provider": "ollama"}, ["no input tokens for a question"]),
         ({"promptTokens": None, "completionTokens": None, "responseCharacters": 7, "price": None}, []),
         ({"completionTokens": 0, "price": None}, []),
         ({"completionTokens": 10, "reasoningTokens": 94}, ["94 reasoning tokens", "the output cost is 0.006"]),

@@ -265,7 +265,9 @@ def test_check_reports_the_state_of_the_schema(cli: CommandLine, empty_database_
         assert "searched by NumPy in each process, because SQLite has no index of vectors" in after
 
 
-async def test_check_reports_how_many_texts_the_search_index_lacks(cli: CommandLine, empty_database_url: str) -> None:
+async def test_check_reports_what_the_search_index_lacks_and_refused_secrets(
+    cli: CommandLine, empty_database_url: str
+) -> None:
     cli("migrate", DATABASE_URL=empty_database_url)
     layer = datalayer.create_data_layer(empty_database_url)
     for texts in ("1 text is left; it is", "2 texts are left; they are"):
@@ -275,6 +277,13 @@ async def test_check_reports_how_many_texts_the_search_index_lacks(cli: CommandL
             await connection.execute(insert(threads).values(**title))
         found = " ".join((await asyncio.to_thread(cli, "check", DATABASE_URL=empty_database_url)).stdout.split())
         assert f"search index: {texts} indexed while the server runs" in found
+    # As an older version allowed.
+    providers = tuple(
+        datalayer.Provider(slug, slug, secret=name) for slug, name in (("a", "OPENAI_API_KEY"), ("b", "B"))
+    )
+    await layer.put_project(datalayer.Project(new_id(), "The lab", "lab", providers=providers))
+    found = " ".join((await asyncio.to_thread(cli, "check", DATABASE_URL=empty_database_url)).stdout.split())
+    assert "variables of this server: OPENAI_API_KEY of lab/a. Give" in found
     await layer.close()
 
 

@@ -12,7 +12,16 @@ SECRETS = [name.upper() for name, field in Settings.model_fields.items() if Secr
 
 
 @pytest.mark.parametrize(
-    "name", [*SECRETS, "DATABASE_URL", "DATABASE_READ_URL", "BLOB_URL", "OAUTH_GITHUB_CLIENT_SECRET"]
+    "name",
+    [
+        *SECRETS,
+        "DATABASE_URL",
+        "DATABASE_READ_URL",
+        "BLOB_URL",
+        "OAUTH_GITHUB_CLIENT_SECRET",
+        "HTTPS_PROXY",
+        "all_proxy",
+    ],
 )
 def test_a_secret_of_the_server_is_its_own(name: str) -> None:
     assert is_own_variable(name)

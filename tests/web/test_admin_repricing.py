@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from datalayer import InvalidRecord, JobFailed, Price, acting_as
+from datalayer import InvalidRecord, JobFailed, Price, StorageUnavailable, acting_as
 from datalayer.billing import repricing
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter, plain_amount
@@ -207,8 +207,8 @@ async def test_prices_that_change_while_it_is_interrupted_stop_it(
     assert await costs(layer) == [Decimal("2.5"), Decimal("2.5") if changes == "nothing" else 1]
 
 
-async def test_what_was_done_before_it_was_cancelled_is_in_the_audit(
-    layer: ChainlitLayer, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+async def test_what_was_done_before_it_was_cancelled_is_in_the_audit_or_the_log(
+    layer: ChainlitLayer, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for minute in range(4):
         at = f"2026-03-10T12:0{minute}:00.000000Z"
@@ -234,6 +234,35 @@ async def test_what_was_done_before_it_was_cancelled_is_in_the_audit(
             ("cancelled", str(number), plain_amount(number * Decimal("2.5"))) for number in range(times, 0, -1)
         ]
     assert (await costs(layer)).count(None) == 2
+
+    # Another process has the job, and each heartbeat cancels it here; then the database is away.
+    note, noting, goes_on = layer.note_admin_act, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*args: Any, **details: Any) -> None:
+        noting.set()
+        await goes_on.wait()
+        await note(*args, **details)
+
+    async def away(*_args: Any, **_details: Any) -> None:
+        raise StorageUnavailable("the database is away")
+
+    monkeypatch.setattr(layer, "note_admin_act", slowly)
+    job.cancelled = False
+    running = asyncio.ensure_future(work(job))
+    await noting.wait()
+    for _ in range(2):
+        running.cancel()
+        await asyncio.wait([running], timeout=0)
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [one["changed"] for one in await noted(layer)] == ["3", "2", "1"]
+    monkeypatch.setattr(layer, "note_admin_act", away)
+    job.cancelled = False
+    with pytest.raises(asyncio.CancelledError):
+        await work(job)
+    (told,) = [one for one in caplog.records if "not in the audit" in one.message]
+    assert ("'changed': '4'" in told.message, vars(told)["job_id"]) == (True, job.job_id)
 
 
 async def test_costs_without_a_price_become_unknown_if_that_is_chosen(

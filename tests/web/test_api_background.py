@@ -105,6 +105,9 @@ async def test_questions_are_answered_in_the_background_one_after_another(
     thread_id = (await made(program))["id"]
     first = await started(program, thread_id, content="One", model="slow:20:0.05")
     assert (first["answer_id"], first["error"], first["webhook"]) == (None, None, None)
+    job = await layer.get_job(first["id"])
+    assert job is not None
+    assert job.format == 1, "an older version answers it, too"
     address, body = f"/threads/{thread_id}/messages", {"content": "Two", "model": "context-echo"}
     once = {"Prefer": "wait=5, respond-async", "Idempotency-Key": "two"}
     second = await program.post(address, json=body, headers=once)
@@ -156,6 +159,9 @@ async def test_an_incomplete_answer_is_continued_in_the_background_once(
     accepted = await program.post(go_on, json={}, headers=once)
     assert accepted.status_code == 202, accepted.text
     assert (await program.post(go_on, json={}, headers=once)).json() == accepted.json()
+    stored_job = await layer.get_job(accepted.json()["id"])
+    assert stored_job is not None
+    assert stored_job.format == 2
     job = await ended(program, accepted.json())
     assert (job["answer_id"], job["question_id"]) == (turn["answer"]["id"], turn["question"]["id"])
     longer = (await messages(program, thread_id))[-1]

@@ -11,16 +11,18 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from datalayer import ConfigurationError, DataLayerError, StorageUnavailable
-from datalayer.accounts.accounts import Accounts
 from datalayer.adoption.adopt import is_to_be_adopted
+from datalayer.billing.billing import Billing
 from datalayer.database import Database
 from datalayer.history.user_names import words_about
 from datalayer.knowledge.passage_search import PassageSearch
 from datalayer.read_replica import ReadReplica
 from datalayer.store import DataStore
 from threadkeeper.chat.providers.listing import ListFailed, models_of
+from threadkeeper.commands.database import UsageStore
 from threadkeeper.factories import chat_server, open_blobs
 from threadkeeper.settings.cookie_secret import FILE_NAME, cookie_secret
+from threadkeeper.settings.own_variables import is_own_variable
 from threadkeeper.settings.settings import Settings, SettingsError
 from threadkeeper.settings.urls import sqlite_file
 from threadkeeper.tracing.environment import problem as telemetry_problem
@@ -60,7 +62,7 @@ async def _database(settings: Settings) -> str:
     url = settings.resolved_database_url
     if (file := sqlite_file(url)) and (later := _made_later(file)):
         return later
-    accounts = Accounts(Database(url), None)
+    accounts = UsageStore(Database(url), None)
     try:
         if await accounts.database.is_read_only():
             raise _Wrong("reachable, but read-only, as a standby is: nothing can be stored")
@@ -78,9 +80,24 @@ async def _database(settings: Settings) -> str:
             raise _Doubtful(f"reachable; nobody is an admin: run `threadkeeper user role NAME admin`; {search}")
         if alike := await accounts.names_alike():
             raise _Doubtful(f"reachable, but {'; '.join(map(words_about, alike))}; {search}")
+        if refused := await _refused_secrets(accounts):
+            raise _Doubtful(
+                f"reachable, but the gateway refuses to send variables of this server: {refused}. Give the key of each "
+                f"provider a variable of its own, and name it with `threadkeeper projects set`; {search}"
+            )
     finally:
         await accounts.close()
     return f"reachable; the schema is up to date; {search}"
+
+
+async def _refused_secrets(billing: Billing) -> str:
+    """The providers whose key is a variable of this server, each with its project."""
+    return ", ".join(
+        f"{provider.secret} of {project.slug}/{provider.slug}"
+        for project in await billing.list_projects()
+        for provider in project.providers
+        if provider.secret is not None and is_own_variable(provider.secret)
+    )
 
 
 async def _read_replica(database: Database, url: str) -> str:

@@ -5,6 +5,7 @@ next one finds the answer if it is stored, and asks the model again only for one
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from datalayer import ApiKey, JobContext, JobFailed
@@ -25,11 +26,16 @@ CONTINUED, TEXT_PRINT = "continued", "text_print"
 """Keys of the arguments. AFTER is the job of the question before, if that one waited for its answer. TRACE, which is
 there while telemetry is on, names the request that asked. CONTINUED is the answer that is to be continued, and
 TEXT_PRINT what its text was."""
-_FORMATS = (1, 2)
-"""Since 2, a job can continue an answer."""
+_ANSWERS, _CONTINUES = 1, 2
+"""The formats of the kind. A version before 2 cannot continue an answer, and answers all other questions."""
 ANSWERS_AT_ONCE = 32
 _LOOK_EVERY_SECONDS = 0.2
 _SELDOM_SECONDS = 2.0
+
+
+def format_of(arguments: Mapping[str, Any]) -> int:
+    """The oldest format that can do what these arguments say."""
+    return _CONTINUES if CONTINUED in arguments else _ANSWERS
 
 
 def register_answers(layer: "ChainlitLayer", turns: BackgroundTurns) -> None:
@@ -50,7 +56,7 @@ def register_answers(layer: "ChainlitLayer", turns: BackgroundTurns) -> None:
         await start_webhook(layer, context)
         return {"answer": result.answer_id}
 
-    for number in _FORMATS:
+    for number in (_ANSWERS, _CONTINUES):
         layer.register_job(ANSWER, answer, format=number, at_once=ANSWERS_AT_ONCE)
 
 

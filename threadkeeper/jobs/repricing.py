@@ -1,12 +1,15 @@
 """The job that recalculates the costs of stored calls, first as a dry run; then it changes exactly what that has shown.
 
-What it has done is in the audit, once, and the part that was done when it was cancelled, interrupted or failed. If
-prices have changed while it was interrupted, it changes no further call, and tells which part was done.
+What it has done is in the audit, once, and the part that was done when it was cancelled, interrupted or failed; if the
+database is away then, that part is in the log. If prices have changed while it was interrupted, it changes no further
+call, and tells which part was done.
 
 The arguments and the result are JSON: times, names of models, counts, and amounts as texts.
 """
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from decimal import Decimal
@@ -23,6 +26,8 @@ from threadkeeper.pricing.repricing import Progressed, digest_of_published, repr
 if TYPE_CHECKING:
     # The pages use the name of the kind, and do not wait for Chainlit.
     from datalayer.chainlit_layer import ChainlitLayer
+
+logger = logging.getLogger(__name__)
 
 REPRICE = "reprice"
 SINCE, UNTIL, MODEL, FORGET, PLAN, OF, BY = "since", "until", "model", "forget", "plan", "of", "by"
@@ -110,9 +115,21 @@ class _Run:
             is_interrupted = isinstance(error, StorageUnavailable | asyncio.CancelledError)
             ended = "cancelled" if self._context.cancelled else "interrupted" if is_interrupted else "failed"
             part = self._figures(_sum(before, now))
-            # Not `job`: it may go on, and its end is noted too.
-            await self._note("at", at=utc_now(), part_of=self._context.job_id, ended=ended, **part)
+            await self._note_part(ended=ended, **part)
             raise
+
+    async def _note_part(self, **figures: str) -> None:
+        # Not `job`: it may go on, and its end is noted too.
+        job_id = self._context.job_id
+        noting = asyncio.ensure_future(self._note("at", at=utc_now(), part_of=job_id, **figures))
+        while not noting.done():
+            # Each heartbeat cancels a job that another process has taken over.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([noting])
+        error = "the server stops" if noting.cancelled() else noting.exception()
+        if error is not None:
+            told = "this part of a recalculation of costs is done, and not in the audit: %s: %s"
+            logger.error(told, figures, error, extra={"job_id": job_id})
 
     async def _reprice(
         self, own: Sequence[Price], *, dry_run: bool, progressed: Progressed = lambda _done: None

@@ -20,15 +20,12 @@ from urllib.parse import urlsplit
 
 from datalayer.billing.prices import LONGEST_NAME, compile_pattern
 from datalayer.errors import InvalidRecord
-from datalayer.records.usage import LlmCall, Price, plain_amount
+from datalayer.records.usage import EMBEDDED_PROVIDER, LlmCall, Price, plain_amount
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, TieredPrices
 
 logger = logging.getLogger(__name__)
-
-EMBEDDED_PROVIDER = "embedded"
-"""The provider of a model that runs on this machine. It costs nothing."""
 
 _MILLION = Decimal(1_000_000)
 _SMALLEST = Decimal("1E-12")

@@ -21,4 +21,6 @@ _OF_AZURE = frozenset({"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD
 
 def is_own_variable(name: str) -> bool:
     """Whether this variable has a secret of the server, or of a library that it uses."""
-    return name in _SETTINGS or name in _OF_AZURE or name.startswith(_OF_LIBRARIES)
+    # The address of a proxy may have a password. These names are valid in small letters too.
+    is_proxy = name.upper().endswith("_PROXY")
+    return is_proxy or name in _SETTINGS or name in _OF_AZURE or name.startswith(_OF_LIBRARIES)

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 
+from datalayer.records.usage import EMBEDDED_PROVIDER
 from threadkeeper.chat.embeddings import EmbeddingRequest, OnlyEmbeds, texts_of
 from threadkeeper.chat.model import Completion, Finish, ModelError, ModelRequest, Source, TokenUsage
 from threadkeeper.knowledge.worker_process import EmbeddingWorker, WorkerFailed
-from threadkeeper.pricing.rates import EMBEDDED_PROVIDER
 
 MODEL = "use-multilingual-3"
 DIMENSIONS = 512

@@ -9,7 +9,17 @@ from fastapi.responses import JSONResponse
 
 from datalayer import ApiKey
 from datalayer.chainlit_layer import ChainlitLayer
-from threadkeeper.jobs.answers import AFTER, ANSWER, KEY, QUESTION, THREAD, TRACE, WEBHOOK_URL, last_answer_of
+from threadkeeper.jobs.answers import (
+    AFTER,
+    ANSWER,
+    KEY,
+    QUESTION,
+    THREAD,
+    TRACE,
+    WEBHOOK_URL,
+    format_of,
+    last_answer_of,
+)
 from threadkeeper.knowledge.fetching.base import FetchFailed
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.program_turns import TurnRefused
@@ -109,7 +119,8 @@ async def answer_later(
     }
     if (trace := hooks.traceparent()) is not None:
         arguments[TRACE] = trace
-    job = await layer.start_job(ANSWER, arguments, key=id_for(request) if is_again else question_id)
+    key = id_for(request) if is_again else question_id
+    job = await layer.start_job(ANSWER, arguments, key=key, format=format_of(arguments))
     # Not earlier: without a job, a repetition stores the same question, and starts it.
     note_done(request, thread_id)
     shown = await shown_job(layer, job)
