@@ -2,12 +2,14 @@
 
 import os
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 _ATTEMPTS = 30
+_NEEDS_REGION = "IllegalLocationConstraintException"
 
 
 def main() -> None:
@@ -18,7 +20,7 @@ def main() -> None:
     for attempts_left in reversed(range(_ATTEMPTS)):
         try:
             if bucket not in [one["Name"] for one in client.list_buckets()["Buckets"]]:
-                client.create_bucket(Bucket=bucket)
+                _make(client, bucket)
         except (BotoCoreError, ClientError):
             # The store is still starting.
             if not attempts_left:
@@ -26,6 +28,17 @@ def main() -> None:
             time.sleep(1)
         else:
             return
+
+
+def _make(client: Any, bucket: str) -> None:
+    try:
+        client.create_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != _NEEDS_REGION:
+            raise
+        # Amazon's regions, but for the first one, want to be named. Some stores of one's own refuse any name.
+        region = {"LocationConstraint": client.meta.region_name}
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration=region)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ SYSTEM_PROMPT = "system_prompt"
 """The setting of a thread with its own system prompt."""
 TEMPORARY_SECONDS = 24 * 3600.0
 """So long after its beginning, a temporary thread is deleted."""
+REPEATED_SECONDS = 23 * 3600.0
+"""What is younger may be of a lost attempt of the same request. Answers to an `Idempotency-Key` are kept for a day,
+from a moment before what they made is dated."""
 LONGEST_SYSTEM_PROMPT = 20_000
 
 EventKind = Literal["question", "text", "taken_back", "notice", "answer", "failure"]
@@ -39,7 +42,7 @@ class TurnEvent:
 class TurnResult:
     """How a turn ended. Without an answer, `failure` is a sentence and `failure_kind` its name for programs.
 
-    `was_stopped` is whether somebody stopped it, or the server stopped.
+    `was_stopped` is whether somebody stopped it, or the server, which `is_shutdown` then says.
     """
 
     question_id: str
@@ -47,6 +50,7 @@ class TurnResult:
     failure: str = ""
     failure_kind: str = ""
     was_stopped: bool = False
+    is_shutdown: bool = False
     notices: list[str] = field(default_factory=list)
 
 

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from datalayer import CallFilter, acting_as
+from datalayer import CallFilter, LlmCall, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.schema.turns import turn_claims
 from tests.support.model_server import ModelServer
@@ -186,8 +186,14 @@ async def test_an_answer_in_progress_is_stopped_and_keeps_its_text(
     assert json.loads(rest[-1].removeprefix("data:"))["answer"] == kept, "the program that asked"
     (_, last) = (await program.get(f"/threads/{thread_id}/messages")).json()["data"]
     assert last == kept
-    (call,) = [row.call for row in (await layer.list_calls(CallFilter(kinds=("chat",)))).rows]
-    assert (call.finish_reason, call.step_id) == ("stopped", kept["id"])
+
+    async def ended_calls() -> list[LlmCall]:
+        rows = (await layer.list_calls(CallFilter(kinds=("chat",)))).rows
+        return [row.call for row in rows if row.call.finish_reason == "stopped"]
+
+    # Its tokens are counted and its row is stored beside the turn.
+    (call,) = await until(ended_calls)
+    assert call.step_id == kept["id"]
     assert call.completion_tokens
     again = await program.post(stop, headers=once)
     assert (again.json(), again.headers["idempotency-replayed"]) == (stopped.json(), "true")
@@ -231,9 +237,28 @@ async def test_an_answer_without_its_claim_is_stopped(
     assert problem(await asyncio.wait_for(asking, 30)) == (409, "answer-stopped")
 
 
-async def test_a_turn_of_another_process_is_asked_to_stop(
-    program_of: Program, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+async def test_an_answer_that_the_server_stops_is_not_the_fault_of_anybody(
+    program_of: Program,
+    ask_thread: Programs,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    program, reading = await program_of(), asyncio.Event()
+    thread_id = (await made(program))["id"]
+
+    async def never(*_args: object) -> None:
+        reading.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ask_thread._answering.questions, "read", never)
+    begun = asyncio.create_task(asked(program, thread_id, "Go"))
+    await reading.wait()
+    await ask_thread._conversations.stop()
+    assert problem(await begun) == (503, "server-stopped")
+    assert (await begun).headers["retry-after"]
+    assert await texts(program, thread_id) == ["Go"]
+
+
+async def test_a_turn_of_another_process_is_asked_to_stop(program_of: Program, layer: ChainlitLayer) -> None:
     program, holder = await program_of(), new_id()
     thread_id = (await made(program))["id"]
     assert await layer.claim_turn(thread_id, holder, 60)
@@ -245,9 +270,18 @@ async def test_a_turn_of_another_process_is_asked_to_stop(
     await until(is_asked)
     await layer.release_turn(holder)
     assert (await stopping).json() == {"is_answering": False, "answer": None}
-    monkeypatch.setattr(programs, "_STOP_SECONDS", 0.01)
     assert await layer.claim_turn(thread_id, holder, 60)
-    assert (await program.post(f"/threads/{thread_id}/stop")).json() == {"is_answering": True, "answer": None}
+    once = {"Idempotency-Key": "stop"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs, "_STOP_SECONDS", 0.01)
+        stopped = await program.post(f"/threads/{thread_id}/stop", headers=once)
+    assert stopped.json() == {"is_answering": True, "answer": None}
+    await layer.release_turn(holder)
+    # The same request is sent again until the answer has ended.
+    for is_replayed in (False, True):
+        again = await program.post(f"/threads/{thread_id}/stop", headers=once)
+        assert again.json() == {"is_answering": False, "answer": None}
+        assert ("idempotency-replayed" in again.headers) is is_replayed
 
 
 async def test_messages_are_marked_as_favourites(program_of: Program) -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from sqlalchemy import delete, update
 
-from datalayer import StorageUnavailable, acting_as
+from datalayer import Job, StorageUnavailable, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.jobs.runner import Times
@@ -369,6 +369,45 @@ async def test_a_repetition_starts_the_job_that_was_not_stored(
     await layer.stop_jobs()
     answer = (await messages(program, thread_id))[-1]
     assert (answer["id"], answer["content"]) == (done["answer_id"], f"You said: {text}")
+
+
+@pytest.mark.parametrize("act", ["edit", "regenerate", "continue"])
+async def test_a_repetition_finds_the_job_whose_first_response_was_lost(
+    program_of: Program, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    program = await program_of()
+    thread_id = (await made(program))["id"]
+    address = f"/threads/{thread_id}/messages"
+    first = (await program.post(address, json={"content": "One", "model": "length"})).json()
+    path = f"{address}/{first['question' if act == 'edit' else 'answer']['id']}/{act}"
+    body = {"background": True} | ({"content": "Two"} if act == "edit" else {})
+    once, start, stored = {"Idempotency-Key": "once"}, layer.start_job, list[Job]()
+
+    async def is_lost(*args: Any, **kwargs: Any) -> Any:
+        stored.append(await start(*args, **kwargs))
+        raise StorageUnavailable("the connection is lost")
+
+    monkeypatch.setattr(layer, "start_job", is_lost)
+    assert problem(await program.post(path, json=body, headers=once))[0] == 503
+    monkeypatch.setattr(layer, "start_job", start)
+    layer.run_jobs(Times(look=0.05, beat=0.05, away=0.05))
+    done = await ended(program, {"id": stored[0].id})
+    await layer.stop_jobs()
+    answered = await messages(program, thread_id)
+    # The thread answers another question now.
+    holder = new_id()
+    await until(lambda: layer.claim_turn(thread_id, holder, 60))
+    again = await program.post(path, json=body, headers=once)
+    assert (again.status_code, again.json()) == (202, done), again.text
+    await layer.release_turn(holder)
+    assert await messages(program, thread_id) == answered
+
+    # A key that is used again after more than a day.
+    async with layer.database.write() as connection:
+        for table in (api_replies, jobs):
+            await connection.execute(update(table).values(createdAt=utc_in(-25 * 3_600)))
+    later = await program.post(path, json=body, headers=once)
+    assert later.json().get("id") != done["id"]
 
 
 async def test_an_answer_anew_in_the_background_survives_a_crash(

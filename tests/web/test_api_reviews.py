@@ -70,7 +70,13 @@ async def test_a_reviewer_finds_reads_judges_and_exports(
     assert await audited(layer) == [("read", "rita", "quality"), ("export", "rita", "training")]
     table = await rita.get("/reviews/exports/conversations", params={"format": "csv", "user": "uma"})
     assert (table.headers["content-type"], len(table.text.splitlines())) == ("text/csv; charset=utf-8", 2)
+    assert "x-threadkeeper-texts-left" not in table.headers
     assert problem(await rita.get("/reviews/exports/pairs", params={"user": "ada"})) == (404, "export-empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer.search_indexer, "all_left", AsyncMock(return_value=12_000))
+        for words, status in (("capital", 200), ("nowhere", 404)):
+            found = await rita.get("/reviews/exports/pairs", params={"words": words, "purpose": "training"})
+            assert (found.status_code, found.headers["x-threadkeeper-texts-left"]) == (status, "12000")
     assert problem(await rita.get("/reviews/exports/everything")) == (422, "invalid")
 
     assert problem(await rita.post("/reviews/queue/next")) == (404, "queue-empty")

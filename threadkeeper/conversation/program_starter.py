@@ -192,7 +192,7 @@ class ProgramStarter:
     def _end(self, turn: Turn, claim: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._turns.claims.release(claim)
-        turn.end(task)
+        turn.end(task, is_shutdown=self._answering.is_stopping)
         cleaning = asyncio.get_running_loop().create_task(end_session(cast(HTTPSession, turn.session)))
         self._tasks.add(cleaning)
         cleaning.add_done_callback(self._tasks.discard)

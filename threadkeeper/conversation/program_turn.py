@@ -147,11 +147,12 @@ class Turn(ChainlitEmitter):
         if self.task is not None:
             self.task.cancel()
 
-    def end(self, task: "asyncio.Task[None]") -> None:
-        """The turn has ended, with its task."""
+    def end(self, task: "asyncio.Task[None]", *, is_shutdown: bool) -> None:
+        """The turn has ended, with its task. `is_shutdown`: the server stops."""
         error = None if task.cancelled() else task.exception()
         self._result.failure_kind = self.failure_kind
         self._result.was_stopped = task.cancelled()
+        self._result.is_shutdown = task.cancelled() and is_shutdown
         if self._continued is not None and not self._result.failure and self._result.answer_id is None:
             # Nothing was appended, which a notice explains.
             self._result.answer_id = self._continued["id"]

@@ -31,6 +31,7 @@ from threadkeeper.conversation.session import Conversations
 from threadkeeper.conversation.uploads import release_files, show_files, take_file
 from threadkeeper.conversation.versions import versions_of_message
 from threadkeeper.program_turns import (
+    REPEATED_SECONDS,
     AnswerVersion,
     AnswerVersions,
     TurnEvent,
@@ -42,8 +43,6 @@ from threadkeeper.program_turns import (
 _ENGLISH = "en"
 _STOP_SECONDS = 10.0
 _LOOK_EVERY_SECONDS = 0.3
-# Answers are kept for a day, from a moment before their questions are dated.
-_REPEATED_SECONDS = 23 * 3_600.0
 _TOO_LATE = "Only the last answer of a thread can be written anew, and only an incomplete one continued."
 
 
@@ -263,7 +262,7 @@ class Programs:
         else:
             thread = await self._starter.own(await self._layer.get_thread(thread_id), key)
             known = next((step for step in thread["steps"] if step["id"] == question_id), None)
-            if known is not None and known["createdAt"] < utc_in(-_REPEATED_SECONDS):
+            if known is not None and known["createdAt"] < utc_in(-REPEATED_SECONDS):
                 # Of an `Idempotency-Key` that was forgotten since. A younger one is of a lost attempt of the request.
                 question_id = None
         question = question_step(thread_id, key.owner, text, model=model, question_id=question_id)

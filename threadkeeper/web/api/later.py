@@ -7,8 +7,9 @@ from typing import Annotated, Any, Protocol
 from fastapi import Header, Request, Response
 from fastapi.responses import JSONResponse
 
-from datalayer import ApiKey
+from datalayer import ApiKey, Job
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_in
 from threadkeeper.jobs.answers import (
     AFTER,
     ANSWER,
@@ -22,7 +23,7 @@ from threadkeeper.jobs.answers import (
 )
 from threadkeeper.knowledge.fetching.base import FetchFailed
 from threadkeeper.knowledge.fetching.places import Places
-from threadkeeper.program_turns import TurnRefused
+from threadkeeper.program_turns import REPEATED_SECONDS, TurnRefused
 from threadkeeper.tracing import hooks
 from threadkeeper.web.api.access import Caller
 from threadkeeper.web.api.jobs import address_of, shown_job
@@ -105,26 +106,37 @@ async def answer_later(
         Problem: the question is refused.
     """
     assert caller.key is not None
-    try:
-        question_id = await store(caller.key)
-    except TurnRefused as refused:
-        raise refusal(refused) from None
-    arguments = {
-        THREAD: thread_id,
-        QUESTION: question_id,
-        KEY: caller.key.id,
-        WEBHOOK_URL: webhook,
-        AFTER: await last_answer_of(layer, thread_id),
-        **(more or {}),
-    }
-    if (trace := hooks.traceparent()) is not None:
-        arguments[TRACE] = trace
-    key = id_for(request) if is_again else question_id
-    job = await layer.start_job(ANSWER, arguments, key=key, format=format_of(arguments))
+    key = id_for(request) if is_again else None
+    # Before anything is stored: that would be refused while the job answers, and delete its answer afterwards.
+    job = None if key is None else await _job_of_lost_attempt(layer, key)
+    if job is None:
+        try:
+            question_id = await store(caller.key)
+        except TurnRefused as refused:
+            raise refusal(refused) from None
+        arguments = {
+            THREAD: thread_id,
+            QUESTION: question_id,
+            KEY: caller.key.id,
+            WEBHOOK_URL: webhook,
+            AFTER: await last_answer_of(layer, thread_id),
+            **(more or {}),
+        }
+        if (trace := hooks.traceparent()) is not None:
+            arguments[TRACE] = trace
+        key = key if is_again else question_id
+        job = await layer.start_job(ANSWER, arguments, key=key, format=format_of(arguments))
     # Not earlier: without a job, a repetition stores the same question, and starts it.
     note_done(request, thread_id)
     shown = await shown_job(layer, job)
     return JSONResponse(shown.model_dump(), 202, headers={"Location": address_of(job)})
+
+
+async def _job_of_lost_attempt(layer: ChainlitLayer, key: str) -> Job | None:
+    """The job of this key that an attempt of the same request started whose response was lost."""
+    found = (await layer.list_jobs(kinds=[ANSWER], key=key, limit=1)).jobs
+    # An older one is of an `Idempotency-Key` that was forgotten since.
+    return found[0] if found and found[0].created_at >= utc_in(-REPEATED_SECONDS) else None
 
 
 def refusal(refused: TurnRefused, field: str = "body.elements") -> Problem:

@@ -13,7 +13,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused, TurnResult
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.later import LATER, Prefer, answer_later, is_for_later, refusal
-from threadkeeper.web.api.once import Once, id_for, note_done
+from threadkeeper.web.api.once import Once, id_for, note_done, note_unfinished
 from threadkeeper.web.api.paging import Limit, page_of
 from threadkeeper.web.api.problems import Problem, invalid, not_found, problem_of
 from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute
@@ -162,7 +162,10 @@ async def stop_answer(*, request: Request, caller: Writer, layer: Layer, thread_
     own_id = await demand_own_thread(layer, caller, thread_id)
     asks: AskThread = request.state.ask_thread
     has_ended = await asks.stop(own_id)
-    note_done(request, own_id)
+    if has_ended:
+        note_done(request, own_id)
+    else:
+        note_unfinished(request)
     await layer.settled(own_id)
     # Questions that wait stand behind it; a notice is in place of an answer without text.
     said = [one for one in messages_of(await own_whole_thread(layer, caller, own_id)) if one.role == "assistant"]
@@ -246,6 +249,9 @@ async def end_of(turn: ProgramTurn | TurnResult, layer: ChainlitLayer, thread_id
 
 
 def _failure(result: TurnResult) -> Problem:
+    if result.is_shutdown and not result.failure:
+        sentence = "The server stopped before the first word of the answer. The question is in the thread."
+        return Problem(503, "server-stopped", sentence, headers={"Retry-After": "5"})
     if result.was_stopped and not result.failure:
         return Problem(409, "answer-stopped", "The answer was stopped before its first word.")
     status = 429 if result.failure_kind in _OF_LIMITS else 502

@@ -17,6 +17,7 @@ from threadkeeper.web.auth.keys import carried_secret
 LONGEST_KEY = 200
 _STATE = "threadkeeper.once"
 _DONE = "threadkeeper.done"
+_UNFINISHED = "threadkeeper.unfinished"
 _INSTEAD = "threadkeeper.kept_instead"
 Begun = tuple[str, str, str]
 """The id of an API key, an `Idempotency-Key`, and the digest of its request."""
@@ -107,6 +108,16 @@ def note_done(request: Request, thread_id: str | None = None) -> None:
 def is_done(request: Request) -> bool:
     """Whether the request has stored something."""
     return _DONE in request.scope
+
+
+def note_unfinished(request: Request) -> None:
+    """The request is to be sent again: this answer is not kept, and a repetition is carried out."""
+    request.scope[_UNFINISHED] = True
+
+
+def is_unfinished(request: Request) -> bool:
+    """Whether the request is to be sent again."""
+    return _UNFINISHED in request.scope
 
 
 def keep_instead(request: Request, problem: Problem) -> None:

@@ -46,6 +46,7 @@ Purpose = Annotated[
     Query(max_length=LONGEST_PURPOSE, description="Why; its owner sees it. Some servers require it."),
 ]
 _FILE = {"schema": {"type": "string", "format": "binary"}}
+TEXTS_LEFT = "X-Threadkeeper-Texts-Left"
 
 
 @router.get("/reviews/answers")
@@ -167,7 +168,8 @@ async def unmark(_caller: ReviewCaller, layer: Layer, thread_id: str, kind: Mark
                 "application/jsonl": _FILE,
                 "text/csv": _FILE,
                 "application/vnd.apache.parquet": _FILE,
-            }
+            },
+            "headers": {TEXTS_LEFT: {"schema": {"type": "integer"}, "description": "As `texts_left` of the list."}},
         }
     },
 )
@@ -190,7 +192,10 @@ async def export(
         raise invalid("query.purpose", "this server requires it")
     if format not in writers():
         raise invalid("query.format", f"this server cannot write it: {INSTALL['command']}")
+    # Counted before: 0 means that the words, which are looked up later, find everything.
+    left = {TEXTS_LEFT: str(await layer.search_indexer.all_left())} if which.words else {}
     download = await export_of(layer, policy, which, kind, format, purpose=purpose)
     if download is None:
-        raise Problem(404, "export-empty", "No answer that matches the filters gives a record.")
+        raise Problem(404, "export-empty", "No answer that matches the filters gives a record.", headers=left)
+    download.headers.update(left)
     return download

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive
 
 from datalayer import DataLayerError
 from threadkeeper.settings.root_path import root_path, under_root
-from threadkeeper.web.api.once import Begun, Replayed, begun, drop, is_done, keep, kept_instead
+from threadkeeper.web.api.once import Begun, Replayed, begun, drop, is_done, is_unfinished, keep, kept_instead
 from threadkeeper.web.api.problems import Problem, problem_of
 from threadkeeper.web.auth.keys import rate_headers, rate_of
 
@@ -41,6 +41,7 @@ class ApiRoute(APIRoute):
             is_kept = True
             try:
                 response = await handle(Request(request.scope, _bounded(request, self.most_bytes)))
+                is_kept = not is_unfinished(request)
             except Replayed as again:
                 response = again.response
             except Exception as error:  # noqa: BLE001  every error becomes a problem; unforeseen ones are logged

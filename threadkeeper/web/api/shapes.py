@@ -196,7 +196,7 @@ class Turn(BaseModel):
 class StoppedAnswer(BaseModel):
     """How a thread is after Stop."""
 
-    is_answering: bool = Field(description="Whether its answer has not ended yet, so that Stop is to be sent again.")
+    is_answering: bool = Field(description="Whether its answer has not ended yet: send Stop again.")
     answer: Message | None = Field(description="The last answer, if it was stopped.")
 
 
