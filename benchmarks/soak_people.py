@@ -64,6 +64,7 @@ class Person:
         self._texts: dict[str, str] = {}
         self._error = ""
         self._ended = asyncio.Event()
+        self._has_answer = False
         self._random = random.Random(name)
 
     async def live(self) -> None:
@@ -131,7 +132,7 @@ class Person:
                 asked.end, asked.said = "refused", "the upload was refused"
                 return
             files, asked.content = [{"id": file_id}], content
-        self._texts, self._error = {}, ""
+        self._texts, self._error, self._has_answer = {}, "", False
         self._ended.clear()
         message = {
             "id": asked.step_id,
@@ -150,7 +151,9 @@ class Person:
             return
         # Behind files, and behind questions that had no answer.
         whole = [text for text in self._texts.values() if text.endswith(asked.text)]
-        if self._ended.is_set() and whole:
+        # All of a text can be shown before its turn has ended. If the connection ends in between, nobody said that it is
+        # stored.
+        if self._has_answer and whole:
             asked.end, asked.answer = "answered", whole[-1]
         else:
             asked.said = f"connected: {self.is_connected}; shown: {list(self._texts.values())}"
@@ -189,4 +192,5 @@ class Person:
                 self._texts[data["id"]] = before + data["token"]
             case "task_end" if self._texts or self._error:
                 # The start of the chat ends as well, and can end after the question was sent.
+                self._has_answer = True
                 self._ended.set()
