@@ -151,8 +151,7 @@ class Person:
             return
         # Behind files, and behind questions that had no answer.
         whole = [text for text in self._texts.values() if text.endswith(asked.text)]
-        # All of a text can be shown before its turn has ended. If the connection ends in between, nobody said that it is
-        # stored.
+        # All of a text can be shown before its turn has ended. If the connection ends in between, it may not be stored.
         if self._has_answer and whole:
             asked.end, asked.answer = "answered", whole[-1]
         else:
