@@ -5,6 +5,7 @@ import hashlib
 import hmac
 from typing import Any
 
+from threadkeeper.conversation.cutting import steps_of_earlier_questions
 from threadkeeper.conversation.program_turn import answer_of
 from threadkeeper.jobs import webhooks
 
@@ -36,3 +37,16 @@ def test_an_answer_that_was_cut_is_no_answer() -> None:
     ):
         assert answer_of([run, cut], "q") == (None, [cut, run])
     assert answer_of([run, said()], "another") == (None, [])
+
+
+def test_an_answer_belongs_to_the_question_before_also_if_its_run_began_before_the_next_one_came() -> None:
+    def one(step_id: str, of: str | None = None, type_: str = "assistant_message") -> Json:
+        return {"id": step_id, "type": type_, "parentId": of}
+
+    first, second = one("q1", type_="user_message"), one("q2", type_="user_message")
+    run, thought, answer = one("r", "q1", "run"), one("t", "r", "llm"), one("a", "r")
+    later = [one("q3", type_="user_message"), one("r2", "q2", "run")]
+    whole = [first, run, thought, answer]
+    for before in range(1, 5):
+        steps = [*whole[:before], second, *whole[before:], *later]
+        assert steps_of_earlier_questions(steps, "q2") == whole, before

@@ -103,6 +103,7 @@ async def test_questions_are_answered_in_the_background_one_after_another(
 ) -> None:
     program = await program_of()
     thread_id = (await made(program))["id"]
+    answer_first = model_server.hold_answers()
     first = await started(program, thread_id, content="One", model="slow:20:0.05")
     assert (first["answer_id"], first["error"], first["webhook"]) == (None, None, None)
     address, body = f"/threads/{thread_id}/messages", {"content": "Two", "model": "context-echo"}
@@ -113,6 +114,7 @@ async def test_questions_are_answered_in_the_background_one_after_another(
     assert (again.json(), again.headers["location"]) == (second.json(), second.headers["location"])
     stored = await messages(program, thread_id)
     assert [one["content"] for one in stored if one["role"] == "user"] == ["One", "Two"], "at once"
+    answer_first.set()
     done = await ended(program, second.json())
     assert (await ended(program, first))["ended_at"] <= done["ended_at"]
     job = await layer.get_job(first["id"])

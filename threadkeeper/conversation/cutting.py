@@ -34,18 +34,25 @@ def steps_before(thread: dict[str, Any], message: cl.Message) -> list[dict[str, 
     steps: list[dict[str, Any]] = thread["steps"]
     program = asking_program.get()
     if program is not None and program.is_stored:
-        steps = _steps_of_earlier_questions(steps, message.id)
+        steps = steps_of_earlier_questions(steps, message.id)
     return [step for step in steps if step["id"] not in own]
 
 
-def _steps_of_earlier_questions(steps: list[dict[str, Any]], question_id: str) -> list[dict[str, Any]]:
-    """The steps before a stored question. Answers that came behind it stand after their own, earlier questions."""
+def steps_of_earlier_questions(steps: list[dict[str, Any]], question_id: str) -> list[dict[str, Any]]:
+    """The steps before a stored question. Those that came behind it stand after the others of their question."""
     at = next((at for at, step in enumerate(steps) if step["id"] == question_id), len(steps))
-    asked = {step["id"]: step["id"] for step in steps[:at] if step["type"] == "user_message"}
+    # Each step of a question, with its question. A run is a step of its question, and an answer one of its run; the run
+    # may have begun before the stored question came, and its answer behind it.
+    asked: dict[str, str] = {}
+    newest: dict[str, str] = {}
+    for step in steps[:at]:
+        question = step["id"] if step["type"] == "user_message" else asked.get(step.get("parentId") or "")
+        if question is not None:
+            asked[step["id"]] = question
+            newest[question] = step["id"]
     late: dict[str, list[dict[str, Any]]] = {}
     for step in steps[at + 1 :]:
-        # A run is a step of its question, and an answer one of its run.
         if (question := asked.get(step.get("parentId") or "")) is not None:
             asked[step["id"]] = question
-            late.setdefault(question, []).append(step)
+            late.setdefault(newest[question], []).append(step)
     return [one for step in steps[:at] for one in (step, *late.get(step["id"], ()))]
