@@ -389,3 +389,12 @@ def test_wrong_names_on_a_page_are_found(tmp_path: Path) -> None:
 def test_a_takeout_beside_the_code_is_not_committed_by_mistake(name: str) -> None:
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert any(fnmatch(name, pattern) for pattern in ignored if pattern and not pattern.startswith("#"))
+
+
+def test_each_number_of_an_adr_is_a_decision_or_is_said_not_to_be_used() -> None:
+    decisions = sorted((ROOT / "docs/adr").glob("*.md"))
+    used = [int(page.name[:4]) for page in decisions]
+    assert len(set(used)) == len(used)
+    skipped = {number for number in range(1, used[-1]) if number not in used}
+    not_used = (ROOT / "docs/adr/0005-not-used.md").read_text()
+    assert skipped == {int(number) for number in re.findall(r"\b\d{4}\b", not_used.partition("numbers")[2])} - {5}
