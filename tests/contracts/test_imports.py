@@ -129,13 +129,13 @@ async def test_an_interrupted_import_goes_on(layer: ChainlitLayer, ada: User, tm
     with pytest.raises(KeyboardInterrupt):
         await imported(layer, ada, path, progressed=die)
     report = await imported(layer, ada, path)
-    assert (report.new, report.existing) == (1, 2)
+    assert (report.new, report.existing) == (2, 2)
     # A thread that its user has deleted comes back.
     (first, *_) = await of_user(layer, ada)
     with acting_as("ada"):
         await layer.delete_thread(first)
     assert (await imported(layer, ada, path)).new == 1
-    assert len(await of_user(layer, ada)) == 3
+    assert len(await of_user(layer, ada)) == 4
 
 
 async def test_only_the_own_history_is_imported(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ async def test_what_is_not_safe_or_not_known_is_refused(
 async def test_threads_that_are_too_old_to_stay_are_counted(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
     path = chatgpt.EXPORT.write(tmp_path)
     report = await imported(layer, ada, path, dry_run=True, expired_before="2025-03-01T10:20:00.000000Z")
-    assert (report.conversations, report.expiring) == (3, 1)
+    assert (report.conversations, report.expiring) == (4, 1)
 
 
 async def test_the_end_of_a_cut_file_is_named(
@@ -237,9 +237,9 @@ async def test_the_own_takeout_is_read_like_any_other_export(layer: ChainlitLaye
     await export_user(layer.database, layer.blobs, "ada", path)
     # Who has the threads still gets no copies of them.
     report = await imported(layer, ada, path)
-    assert (report.source, report.new, report.existing, report.failed) == ("threadkeeper", 0, 3, 0)
+    assert (report.source, report.new, report.existing, report.failed) == ("threadkeeper", 0, 4, 0)
     other = User(await user_id(layer, "eve"), "eve", {}, None)
-    assert (await imported(layer, other, path)).new == 3
+    assert (await imported(layer, other, path)).new == 4
     for thread_id, wanted in zip(await of_user(layer, other), chatgpt.EXPORT.threads, strict=True):
         await compare(layer, other, thread_id, wanted)
-    assert (await imported(layer, other, path)).existing == 3
+    assert (await imported(layer, other, path)).existing == 4

@@ -30,13 +30,13 @@ async def test_a_json_export_comes_back_as_it_was(layer: ChainlitLayer, ada: Use
     path = tmp_path / "threads.json"
     path.write_text(await exported(layer, ada, "json"))
     assert "objectKey" not in path.read_text()
-    assert (await imported(layer, ada, path)).existing == 3, "she has them still"
+    assert (await imported(layer, ada, path)).existing == 4, "she has them still"
     eve = User(await user_id(layer, "eve"), "eve", {}, None)
     report = await imported(layer, eve, path)
-    assert (report.new, report.failed, report.left_out) == (3, 0, {})
+    assert (report.new, report.failed, report.left_out) == (4, 0, {})
     for thread_id, wanted in zip(await of_user(layer, eve), chatgpt.EXPORT.threads, strict=True):
         await compare(layer, eve, thread_id, wanted)
-    assert (await imported(layer, eve, path)).existing == 3, "twice is once"
+    assert (await imported(layer, eve, path)).existing == 4, "twice is once"
 
 
 async def test_a_thread_that_goes_on_during_the_export_is_in_it(
@@ -78,7 +78,7 @@ async def test_each_format_has_the_thread_and_runs_nothing(
     page = read_page(whole["html"])
     assert [one.tag for one in page.all("script")] == []
     links = [one.attributes.get("href", "") for one in page.all("a")]
-    assert {*links} == {"https://example.org/quokka", "https://example.org/p.png"}
+    assert {*links} == {f"https://example.org/{name}" for name in ("quokka", "p.png", "site", "f")}
     (picture,) = page.all("img")
     assert picture.attributes["src"].startswith("data:image/png;base64,iVBOR")
     assert "default-src 'none'" in whole["html"]

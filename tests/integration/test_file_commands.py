@@ -261,8 +261,8 @@ def test_the_history_of_another_chat_is_counted_and_imported(tmp_path: Path, mig
     assert cli("user", "add", "ada", "--generate").returncode == 0
     counted = cli("import", path, "--user", "ada", "--dry-run")
     assert counted.stdout.splitlines() == [
-        "claude: 2 conversations with 5 messages, 3 messages of other branches, as earlier versions, 1 thoughts, "
-        "1 tool runs, 1 files.",
+        "claude: 2 conversations with 6 messages, 3 messages of other branches, as earlier versions, 2 thoughts, "
+        "2 tool runs, 1 files.",
         "From 2025-03-01 to 2025-03-01.",
         "Would import 2 threads. 0 exist already.",
         "Left out: 1 files that the export does not have.",

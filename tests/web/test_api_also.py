@@ -72,7 +72,7 @@ async def test_an_export_of_another_chat_is_looked_through_and_imported(
         return found if found["state"] == "done" else None
 
     looked = await until(lambda: done(here))
-    assert (looked["is_check"], looked["name"], looked["report"]["new"]) == (True, "chats.zip", 3)
+    assert (looked["is_check"], looked["name"], looked["report"]["new"]) == (True, "chats.zip", 4)
     again = await program.post("/me/imports", params={"name": "chats.zip"}, content=content, headers=once)
     assert (again.json(), again.headers["idempotency-replayed"]) == (looking.json(), "true")
     for method, path in (("GET", here), ("POST", f"{here}/start"), ("POST", f"{here}/cancel")):
@@ -80,8 +80,8 @@ async def test_an_export_of_another_chat_is_looked_through_and_imported(
     begun = await program.post(f"{here}/start")
     assert begun.status_code == 202, begun.text
     imported = await until(lambda: done(f"/me/imports/{begun.json()['id']}"))
-    assert (imported["is_check"], imported["report"]["new"]) == (False, 3)
-    assert len((await program.get("/threads")).json()["data"]) == 3
+    assert (imported["is_check"], imported["report"]["new"]) == (False, 4)
+    assert len((await program.get("/threads")).json()["data"]) == 4
     assert (await program.post(f"{here}/start")).json()["id"] == begun.json()["id"], "once"
     (newest, oldest) = (await program.get("/me/imports")).json()["data"]
     assert [newest["id"], oldest["id"]] == [begun.json()["id"], looking.json()["id"]]

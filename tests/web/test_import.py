@@ -57,9 +57,9 @@ async def test_a_history_is_looked_through_and_imported(
     looked = await state(uma, "what is in it")
     rows = {row.one("th").text: row.one("td").text for row in looked.one("table").all("tr")}
     assert rows["Format"] == "ChatGPT"
-    assert (rows["Conversations"], rows["New threads"], rows["There already"]) == ("3", "3", "0")
+    assert (rows["Conversations"], rows["New threads"], rows["There already"]) == ("4", "4", "0")
     assert (rows["Could not be read"], rows["From – to"]) == ("1", "2025-03-01 – 2025-03-01")
-    assert (rows["Messages"], rows["Thoughts"], rows["Files and pictures"], rows["Votes"]) == ("7", "1", "1", "2")
+    assert (rows["Messages"], rows["Thoughts"], rows["Files and pictures"], rows["Votes"]) == ("12", "2", "1", "2")
     assert "Files that the export does not have: 1" in looked.text
     assert "Broken It has no id, or no list of messages." in looked.one("details").text
     german = await page_at(uma, ADDRESS, language="de")

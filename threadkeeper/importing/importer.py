@@ -20,7 +20,7 @@ from datalayer.thought import THOUGHT_TYPE
 from threadkeeper.importing.arranging import Ids, arrange
 from threadkeeper.importing.detection import reader_of
 from threadkeeper.importing.files import Opener, opener_of
-from threadkeeper.importing.model import Conversation, Read, Unreadable
+from threadkeeper.importing.model import Conversation, Message, Read, Unreadable
 from threadkeeper.importing.package import BadPackage, Package
 from threadkeeper.importing.reasons import Reason
 from threadkeeper.importing.values import LONGEST_SHOWN_NAME, UNKNOWN_FORM, unknown_form
@@ -142,7 +142,7 @@ class _Import:
         if isinstance(one, Unreadable):
             self.report.fail(one)
             return
-        if all(message.kind == "hidden" for message in one.messages):
+        if not any(map(_is_shown, one.messages)):
             self.report.left_out.update(one.left_out)
             return
         thread_id = Ids(self.report.source, self._user.id, one.id).thread
@@ -217,6 +217,11 @@ class _Import:
         report.oldest = min(filter(None, (report.oldest, begun)), default=None)
         report.newest = max(filter(None, (report.newest, ended)), default=None)
         report.expiring += bool(self.expired_before and ended and ended < self.expired_before)
+
+
+def _is_shown(message: Message) -> bool:
+    """Whether there is something to see: of a conversation that was deleted, exports have messages without words."""
+    return message.kind != "hidden" and bool(message.text.strip() or message.input or message.files)
 
 
 class _Conversations:

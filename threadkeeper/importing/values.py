@@ -34,9 +34,12 @@ def number(value: Any) -> float | None:
 
 
 def moment(value: Any) -> datetime | None:
-    """The time of a number of seconds or milliseconds, or of an ISO 8601 text (without a zone it is UTC)."""
+    """The time of a number of seconds or milliseconds, or of an ISO 8601 text (without a zone it is UTC). Exports write
+    0 where they have no time."""
     try:
         seconds = float(value) if isinstance(value, str) and value.replace(".", "", 1).isdecimal() else number(value)
+        if seconds is not None and seconds <= 0:
+            return None
         if seconds is not None:
             return datetime.fromtimestamp(seconds / 1000 if abs(seconds) >= _MOST_SECONDS else seconds, UTC)
         found = datetime.fromisoformat(text(value))

@@ -1,5 +1,6 @@
 """An export of ChatGPT with shards, `.dat` files, votes, hidden nodes, tools and an edited question."""
 
+import json
 from typing import Any
 
 from tests.support.exports import PNG, Export, Thread, second, zipped
@@ -50,6 +51,49 @@ def conversation(key: str, title: str, at: float, mapping: Any, current: str | N
 
 PICTURE = "file-AbCdEf123456"
 MARK = "\ue200cite\ue202turn0search0\ue201"
+PERSON = '\ue200entity\ue202["people","Ada Lovelace","mathematician"]\ue201'
+SITE = "\ue200url\ue202the site\ue202https://example.org/site\ue201"
+FILE = "\ue200filecite\ue202turn0file0\ue201"
+PICTURES = '\ue200image_group\ue202{"query":["quokka"]}\ue201'
+REPORT = {"status": "completed", "report_message": {"content": {"parts": ["# Quokkas\n\nA report."]}}}
+# What is beside the chat: a search, marks with words in them, a canvas, and the report of a research.
+BESIDE = _linked(
+    node("b1", None, "user", "Find all about quokkas", 2001),
+    node("b2", "b1", "assistant", {"content_type": "thoughts", "thoughts": [{"content": "Let me search."}]}, 2002),
+    node("b3", "b2", "assistant", {"content_type": "code", "text": "search()"}, 2003, recipient="web.run"),
+    node(
+        "b4",
+        "b3",
+        "tool",
+        {"content_type": "text", "parts": [""]},
+        2004,
+        name="web.run",
+        search_result_groups=[{"entries": [{"url": "https://example.org/q", "title": "All"}]}],
+    ),
+    node("b5", "b4", "assistant", {"content_type": "reasoning_recap"}, 2005, finished_duration_sec=7),
+    node(
+        "b6",
+        "b5",
+        "assistant",
+        f"{PERSON} knew. See {SITE}{MARK}, {FILE} and \ue203this\ue204.{PICTURES}",
+        2006,
+        content_references=[
+            {"matched_text": FILE, "type": "file", "name": "notes.pdf"},
+            {"matched_text": " ", "type": "sources_footnote", "sources": [{"url": "https://example.org/f"}]},
+        ],
+    ),
+    node("b7", "b6", "user", "Write it down", 2010),
+    node(
+        "b8",
+        "b7",
+        "assistant",
+        {"content_type": "code", "text": '{"name": "Notes", "type": "document", "content": "# Ears\\n\\nRound."}'},
+        2011,
+        recipient="canmore.create_textdoc",
+    ),
+    node("b9", "b8", "tool", "Successfully created", 2012, name="canmore.create_textdoc"),
+    node("b10", "b9", "tool", "Done.", 2013, name="api_tool", chatgpt_sdk={"widget_state": json.dumps(REPORT)}),
+)
 EDITED = _linked(
     {"root": {"id": "root", "message": None, "parent": None, "children": []}},
     node("sys", "root", "system", "", 0, is_visually_hidden_from_conversation=True),
@@ -154,6 +198,8 @@ EXPORT = Export(
                     ),
                     "z",
                 ),
+                conversation("c-5", "Beside", 2000, BESIDE, "b10"),
+                conversation("c-6", "Deleted", 3000, _linked(node("x", None, "user", "", 3001)), "x"),
             ],
             "message_feedback.json": [
                 {
@@ -194,6 +240,24 @@ EXPORT = Export(
         Thread("Just a numbat", (("user_message", "Just a numbat\nhere", 901),)),
         Thread(
             "Bilbies", (("user_message", "A bilby?", 1001), ("assistant_message", "A bilby!", 1002)), (), ("gpt-4o",)
+        ),
+        Thread(
+            "Beside",
+            (
+                ("user_message", "Find all about quokkas", 2001),
+                ("llm", "Let me search.", 2002),
+                ("tool", "All https://example.org/q", 2003),
+                (
+                    "assistant_message",
+                    "Ada Lovelace knew. See [the site](<https://example.org/site>), (`notes.pdf`) and this.\n\n"
+                    "1. [https://example.org/f](<https://example.org/f>)",
+                    2006,
+                ),
+                ("user_message", "Write it down", 2010),
+                ("assistant_message", "**Notes**\n\n# Ears\n\nRound.", 2011),
+                ("assistant_message", "# Quokkas\n\nA report.", 2013),
+            ),
+            models=("gpt-4o", "gpt-4o", "gpt-4o"),
         ),
     ),
     "rottnest",

@@ -17,6 +17,8 @@ def said(words: str, **fields: Any) -> dict[str, Any]:
     return {"type": "text", "text": words, "citations": [], **fields}
 
 
+WRITTEN = {"command": "create", "type": "text/html", "title": "Burrow", "content": "<p>deep</p>\n"}
+FOUND = {"type": "knowledge", "title": "Wombat", "url": "https://example.org/w", "text": "It digs."}
 CONVERSATIONS = [
     {
         "uuid": "k-1",
@@ -60,6 +62,11 @@ CONVERSATIONS = [
                     {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "1 m"}]},
                     {"type": "injected_prompt_block", "text": "never shown"},
                     {"type": "hologram", "data": "?"},
+                    {"type": "thinking", "thinking": "", "summaries": [{"summary": "Weighing."}]},
+                    {"type": "tool_use", "id": None, "name": "artifacts", "input": WRITTEN},
+                    {"type": "tool_result", "tool_use_id": None, "content": [{"type": "text", "text": "OK"}]},
+                    {"type": "tool_use", "id": "t2", "name": "web_search", "input": {}},
+                    {"type": "tool_result", "tool_use_id": "t2", "content": [FOUND]},
                     said("A metre long."),
                 ],
                 15,
@@ -67,6 +74,13 @@ CONVERSATIONS = [
         ],
     },
     {"uuid": "k-2", "name": "Empty", "created_at": iso(600), "updated_at": iso(600), "chat_messages": []},
+    # As of a conversation that was deleted.
+    {
+        "uuid": "k-5",
+        "name": "",
+        "created_at": iso(650),
+        "chat_messages": [message("d", ROOT, "human", [said("")], 650)],
+    },
     {"uuid": "k-3", "name": "Bad", "chat_messages": "?"},
     {
         "uuid": "k-4",
@@ -98,14 +112,17 @@ EXPORT = Export(
                 ("llm", "About a metre.", 11),
                 ("assistant_message", "Let me look.", 15),
                 ("tool", "1 m", 15 + 1e-6),
-                ("assistant_message", "A metre long.", 15 + 2e-6),
+                ("llm", "Weighing.", 15 + 2e-6),
+                ("assistant_message", "**Burrow**\n\n```html\n<p>deep</p>\n```", 15 + 3e-6),
+                ("tool", "Wombat https://example.org/w\nIt digs.", 15 + 4e-6),
+                ("assistant_message", "A metre long.", 15 + 5e-6),
             ),
             (
                 ("edited", "user_message", "How big is a wombat?"),
                 ("removed", "assistant_message", "Small."),
                 ("removed", "user_message", "Are you sure?"),
             ),
-            (None, None),
+            (None, None, None),
             files={"notes.docx.txt": b"burrow notes"},
         ),
         Thread(

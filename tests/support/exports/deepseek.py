@@ -19,6 +19,8 @@ def said(kind: str, words: str) -> dict[str, str]:
     return {"type": kind, "content": words}
 
 
+FILE = {"type": "FILE", "files": [{"file_id": "f", "file_name": "lost.pdf", "file_size": 3}]}
+FOUND = {"title": "A", "url": "https://example.org/a", "cite_index": 1}
 EXPORT = Export(
     "deepseek",
     zipped(
@@ -32,13 +34,19 @@ EXPORT = Export(
                     "updated_at": china(50),
                     "mapping": {
                         **node("root", None, ["1"]),
-                        **node("1", "root", ["2", "3"], [said("REQUEST", "袋熊的粪便是什么形状？")], 1),
+                        **node("1", "root", ["2", "3"], [FILE, said("REQUEST", "袋熊的粪便是什么形状？")], 1),
                         **node("2", "1", [], [said("RESPONSE", "圆的。")], 2),
                         **node(
                             "3",
                             "1",
                             ["4"],
-                            [said("THINK", "它们是立方体。"), said("RESPONSE", "立方体。"), said("SONG", "la")],
+                            [
+                                said("THINK", "它们是立方体。"),
+                                {"type": "SEARCH", "results": [FOUND, {"title": "B", "cite_index": None}]},
+                                {"type": "TOOL_OPEN"},
+                                said("RESPONSE", "立方体 [citation:1][citation:9]。"),
+                                said("SONG", "la"),
+                            ],
                             3,
                         ),
                         **node("4", "3", [], [said("REQUEST", "为什么？")], 4),
@@ -54,7 +62,8 @@ EXPORT = Export(
             (
                 ("user_message", "袋熊的粪便是什么形状？", 1),
                 ("llm", "它们是立方体。", 3),
-                ("assistant_message", "立方体。", 3 + 1e-6),
+                ("tool", "A https://example.org/a\nB", 3 + 1e-6),
+                ("assistant_message", "立方体 ([A](<https://example.org/a>))[citation:9]。", 3 + 2e-6),
                 ("user_message", "为什么？", 4),
             ),
             (("removed", "assistant_message", "圆的。"),),
@@ -63,5 +72,5 @@ EXPORT = Export(
     ),
     "粪便",
     ("Bad",),
-    {"other_content": 1},
+    {"other_content": 1, "missing_files": 1},
 )

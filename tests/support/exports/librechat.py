@@ -7,6 +7,11 @@ from tests.support.exports import Export, Thread, iso, zipped
 ROOT = "00000000-0000-0000-0000-000000000000"
 
 
+ANCHOR = "\ue202turn0search0"
+FOUND = {"turn": 0, "organic": [{"title": "Dingo", "link": "https://example.org/d"}]}
+ANSWER = "Nearly ([Dingo](<https://example.org/d>))."
+
+
 def message(key: str, parent: str, said: str, at: float | None, **fields: Any) -> dict[str, Any]:
     about = {"messageId": key, "parentMessageId": parent, "text": said, "isCreatedByUser": "model" not in fields}
     return about | ({} if at is None else {"createdAt": iso(at)}) | fields
@@ -35,7 +40,9 @@ EXPORT = Export(
                         "m1",
                         "",
                         3,
-                        model="claude-4",
+                        model="agent_1",
+                        sender="claude-4",
+                        attachments=[{"type": "web_search", "web_search": FOUND}],
                         feedback={"rating": "thumbsUp"},
                         content=[
                             {"type": "think", "think": "Taxonomists disagree."},
@@ -43,7 +50,8 @@ EXPORT = Export(
                                 "type": "tool_call",
                                 "tool_call": {"name": "wiki", "args": {"q": "dingo"}, "output": "Canis"},
                             },
-                            {"type": "text", "text": {"value": "Nearly."}},
+                            {"type": "text", "text": {"value": f"Nearly{ANCHOR} \\ue202turn0news0."}},
+                            {"type": "agent_update", "agent_update": {}},
                             {"type": "mystery"},
                         ],
                     ),
@@ -89,11 +97,11 @@ EXPORT = Export(
                 ("user_message", "Is a dingo a dog?", 1),
                 ("llm", "Taxonomists disagree.", 3),
                 ("tool", "Canis", 3 + 1e-6),
-                ("assistant_message", "Nearly.", 3 + 2e-6),
+                ("assistant_message", ANSWER, 3 + 2e-6),
             ),
             (("removed", "assistant_message", "Yes."),),
             ("claude-4",),
-            {"Nearly.": 1, "Yes.": 0},
+            {ANSWER: 1, "Yes.": 0},
             {"dog.txt": b"woof"},
         ),
         Thread(

@@ -51,6 +51,7 @@ EXPORT = Export(
                         files=[
                             {"type": "image", "url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"},
                             {"type": "file", "id": "f1", "name": "lost.pdf"},
+                            {"type": "collection", "id": "k1", "name": "All leaves"},
                         ],
                     ),
                     **message(
@@ -99,7 +100,7 @@ EXPORT = Export(
                 "w-3",
                 "Older",
                 100,
-                "r",
+                "r2",
                 {
                     **message("u", None, "user", "And pandas?", 101),
                     **message(
@@ -109,10 +110,24 @@ EXPORT = Export(
                         '<details type="reasoning" done="true" duration="4">\n<summary>Thought</summary>\n'
                         "&gt; Bamboo &amp; more.\n</details>\n"
                         '<details type="tool_calls" name="search" arguments="&quot;a&quot;" result="&quot;b&quot;">'
-                        "\n<summary>Tool Executed</summary>\n</details>\nBamboo.",
+                        "\n<summary>Tool Executed</summary>\n</details>\nBamboo."
+                        '\n<details type="reasoning" done="true">\n&gt; Or fish?\n</details>\nNo fish.',
                         102,
                         model="llama",
+                        statusHistory=[
+                            {"action": "web_search_queries_generated", "queries": ["panda food"]},
+                            {"action": "web_search", "urls": ["https://example.org/p"], "done": True},
+                        ],
+                        sources=[
+                            {
+                                "source": {"name": "panda food", "urls": ["https://example.org/p"]},
+                                "metadata": [{"source": "https://example.org/p", "title": "Pandas"}],
+                            },
+                        ],
+                        code_executions=[{"name": "sum", "code": "1+1", "result": {"output": "2"}}],
                     ),
+                    **message("u2", "r", "user", "More", 103),
+                    **message("r2", "u2", "assistant", "", 104, model="llama", error={"content": "No such model"}),
                 },
                 pinned=True,
             ),
@@ -137,11 +152,17 @@ EXPORT = Export(
             "Older",
             (
                 ("user_message", "And pandas?", 101),
-                ("llm", "Bamboo & more.", 102),
-                ("tool", "b", 102 + 1e-6),
-                ("assistant_message", "Bamboo.", 102 + 2e-6),
+                ("tool", "https://example.org/p", 102),
+                ("llm", "Bamboo & more.", 102 + 1e-6),
+                ("tool", "b", 102 + 2e-6),
+                ("assistant_message", "Bamboo.", 102 + 3e-6),
+                ("llm", "Or fish?", 102 + 4e-6),
+                ("assistant_message", "No fish.\n\n1. [Pandas](<https://example.org/p>)", 102 + 5e-6),
+                ("tool", "2", 102 + 6e-6),
+                ("user_message", "More", 103),
+                ("assistant_message", "No such model", 104),
             ),
-            models=("llama",),
+            models=("llama", "llama", "llama"),
             pinned=True,
         ),
     ),

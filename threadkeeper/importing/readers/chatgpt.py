@@ -17,11 +17,15 @@ from threadkeeper.importing.files import entry_attachment
 from threadkeeper.importing.model import Attachment, BadConversation, Conversation, Message, Read, Vote
 from threadkeeper.importing.package import BadPackage, Package, Shape
 from threadkeeper.importing.readers.chatgpt_citations import cited
+from threadkeeper.importing.readers.chatgpt_documents import canvas, report, search_results
 from threadkeeper.importing.values import each, items, mapping, moment, number, text
 
 _NAMES, _FEEDBACK = "conversation_asset_file_names.json", "message_feedback.json"
 _NOT_SHOWN = {"user_editable_context", "model_editable_context", "reasoning_recap"}
 _ASSET_ID = re.compile(r"(file[-_][A-Za-z0-9]+)")
+_CANVAS = "canmore."
+# Thoughts and their end have the searches between them.
+_MOST_BETWEEN = 100
 
 
 class ChatGPT:
@@ -130,12 +134,17 @@ class _Walk:
         for key, one in made.items():
             before = made.get(one.parent or "")
             about = mapping(nodes[key].get("message"))
-            if before is None or before.kind not in ("tool", "thought"):
+            if before is None:
                 continue
-            if before.kind == "thought" and _content(about).get("content_type") == "reasoning_recap":
-                before.seconds = before.seconds or number(mapping(about.get("metadata")).get("finished_duration_sec"))
+            if _content(about).get("content_type") == "reasoning_recap":
+                _time_thought(made, before, number(mapping(about.get("metadata")).get("finished_duration_sec")))
             is_result = mapping(about.get("author")).get("role") == "tool" and one.kind == "tool"
-            if is_result and before.input and not before.text and before.name == one.name:
+            if is_result and before.kind == "answer" and one.name.startswith(_CANVAS):
+                # It says only that the canvas was written.
+                one.kind = "hidden"
+            elif before.kind != "tool":
+                continue
+            elif is_result and before.input and not before.text and before.name == one.name:
                 # The call and its result are one run of a tool.
                 before.text, before.is_error, one.kind = one.text, one.is_error, "hidden"
             elif before.input and not before.text and key in self.printed:
@@ -159,6 +168,10 @@ class _Walk:
             return one
         said, one.files = self._said(content, metadata)
         recipient = text(about.get("recipient")) or "all"
+        if role == "tool" and (written := report(metadata)):
+            one.kind, (one.text, one.sources), one.model = "answer", written, self._model(metadata)
+            return one
+        said = said if said.strip() or role != "tool" else search_results(metadata)
         if not said.strip() and not one.files:
             if kind and kind not in ("text", "code", "multimodal_text", "tether_browsing_display"):
                 self.left_out["other_content"] += 1
@@ -173,13 +186,18 @@ class _Walk:
             one.text = ""
             if kind == "execution_output":
                 self.printed[key] = said
+        elif recipient.startswith(_CANVAS) and (document := canvas(said)):
+            one.text = document
         elif recipient != "all":
             one.kind, one.name, one.input, one.text = "tool", recipient, said, ""
         if one.kind == "answer":
             one.text, one.sources = cited(one.text, metadata)
-            one.model = text(metadata.get("model_slug")) or text(self.record.get("default_model_slug")) or None
+            one.model = self._model(metadata)
             one.vote = self.export.votes.get(text(about.get("id")) or key)
         return one
+
+    def _model(self, metadata: Mapping[str, Any]) -> str | None:
+        return text(metadata.get("model_slug")) or text(self.record.get("default_model_slug")) or None
 
     def _said(self, content: Mapping[str, Any], metadata: Mapping[str, Any]) -> tuple[str, tuple[Attachment, ...]]:
         """The text of a message, and its files."""
@@ -204,6 +222,16 @@ class _Walk:
             for file_id in _pointers({"asset_pointer": picture.get("image_url")}):
                 files.setdefault(file_id, self.export.file(file_id))
         return "\n".join(filter(None, parts)), tuple(files.values())
+
+
+def _time_thought(made: Mapping[str, Message], before: Message | None, seconds: float | None) -> None:
+    """How long the thought took that ends below this message."""
+    for _ in range(_MOST_BETWEEN):
+        if before is None or before.kind not in ("tool", "hidden"):
+            break
+        before = made.get(before.parent or "")
+    if before is not None and before.kind == "thought":
+        before.seconds = before.seconds or seconds
 
 
 def _content(about: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,19 +1,23 @@
 """Citations in the texts of ChatGPT as links.
 
 The text has marks between characters of the private use area, or as in 【11†source】; the metadata says which pages
-each mark stands for.
+each mark stands for. Some marks have words in them, which the chat shows.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from threadkeeper.importing.model import Source
 from threadkeeper.importing.sources import link
 from threadkeeper.importing.values import items, mapping, text
 
-_MARK = re.compile("\ue200[^\ue201]*\ue201")
+_MARK = re.compile("\ue200([^\ue201]*)\ue201")
 _MARKED = re.compile("[\ue200\u3010]")
+_PARTS = "\ue202"
+# Ends of marks without a beginning, and what encloses the words that a mark is about.
+_STRAY = re.compile("[\ue200-\ue206]")
 
 
 def cited(said: str, metadata: Mapping[str, Any]) -> tuple[str, tuple[Source, ...]]:
@@ -21,11 +25,11 @@ def cited(said: str, metadata: Mapping[str, Any]) -> tuple[str, tuple[Source, ..
     sources: dict[str, Source] = {}
     for reference in map(mapping, items(metadata.get("content_references"))):
         mark = text(reference.get("matched_text"))
-        pages = [page for one in items(reference.get("items")) or [reference] if (page := _page(mapping(one)))]
-        for page in pages:
-            sources.setdefault(page.url, page)
-        if _MARKED.search(mark):
-            said = said.replace(mark, _links(pages))
+        pages = [*_pages(reference)]
+        for found in pages:
+            sources.setdefault(found.url, found)
+        if _MARKED.search(mark) and (pages or reference.get("type") == "file"):
+            said = _put(said, mark, _links(pages) or _named(reference))
     for citation in map(mapping, items(metadata.get("citations"))):
         about = mapping(citation.get("metadata"))
         mark = text(mapping(about.get("extra")).get("cited_message_id")) and text(about.get("matched_text"))
@@ -33,8 +37,21 @@ def cited(said: str, metadata: Mapping[str, Any]) -> tuple[str, tuple[Source, ..
         if page is not None:
             sources.setdefault(page.url, page)
             if mark:
-                said = said.replace(mark, _links([page]))
-    return _MARK.sub("", said), tuple(sources.values())
+                said = _put(said, mark, _links([page]))
+    return _STRAY.sub("", _MARK.sub(_words, said)), tuple(sources.values())
+
+
+def _put(said: str, mark: str, words: str) -> str:
+    """The text with these words, which begin with a space, in place of each such mark."""
+    return said.replace(f" {mark}", words).replace(mark, words)
+
+
+def _pages(reference: Mapping[str, Any]) -> Iterator[Source]:
+    listed = (*items(reference.get("items")), *items(reference.get("sources"))) or (reference,)
+    for one in map(mapping, listed):
+        for about in (one, *map(mapping, items(one.get("supporting_websites")))):
+            if (page := _page(about)) is not None:
+                yield page
 
 
 def _page(about: Mapping[str, Any]) -> Source | None:
@@ -45,3 +62,24 @@ def _page(about: Mapping[str, Any]) -> Source | None:
 def _links(pages: list[Source]) -> str:
     found = ", ".join(map(link, pages))
     return f" ({found})" if found else ""
+
+
+def _named(reference: Mapping[str, Any]) -> str:
+    """The name of a cited file."""
+    name = text(reference.get("name")).replace("`", "")
+    return f" (`{name}`)" if name else ""
+
+
+def _words(mark: re.Match[str]) -> str:
+    """What the chat shows for a mark without a page: the name of a person or place, or the words of a link."""
+    kind, *parts = mark[1].split(_PARTS)
+    if kind == "url" and parts:
+        named = _page({"url": parts[-1], "title": parts[0]})
+        return link(named) if named else parts[0]
+    if kind == "entity" and parts:
+        try:
+            found = items(json.loads(parts[0]))
+        except (ValueError, RecursionError):
+            return ""
+        return text(found[1]) if len(found) > 1 else ""
+    return ""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from threadkeeper.importing.documents import document
 from threadkeeper.importing.files import entry_attachment
 from threadkeeper.importing.model import Attachment, BadConversation, Conversation, Message, Read, Source
 from threadkeeper.importing.package import Package, Shape
@@ -16,6 +17,9 @@ from threadkeeper.importing.values import chain, each, items, mapping, moment, t
 
 # Parts that the chat does not show, or that repeat others.
 _NOT_SHOWN = {"injected_prompt_block", "token_budget", "flag"}
+# Whose words are in `text`.
+_SAID = ("text", "voice_note")
+_MARKDOWN = "text/markdown"
 
 
 class Claude:
@@ -63,7 +67,7 @@ def _conversation(package: Package, record: Mapping[str, Any]) -> Conversation |
 
 def _question(one: Mapping[str, Any], files: tuple[Attachment, ...]) -> list[Message]:
     blocks = map(mapping, items(one.get("content")))
-    said = "\n\n".join(filter(None, (text(block.get("text")) for block in blocks if block.get("type") == "text")))
+    said = "\n\n".join(filter(None, (text(block.get("text")) for block in blocks if block.get("type") in _SAID)))
     return [Message("", None, "question", said or text(one.get("text")), moment(one.get("created_at")), files=files)]
 
 
@@ -75,13 +79,17 @@ def _answer(found: Conversation, one: Mapping[str, Any], files: tuple[Attachment
     for block in blocks:
         begun = moment(block.get("start_timestamp")) or at
         match block.get("type"):
-            case "text" if text(block.get("text")).strip():
+            case "text" | "voice_note" if text(block.get("text")).strip():
                 sources = tuple(_sources(block))
                 parts.append(Message("", None, "answer", text(block["text"]), begun, sources=sources))
-            case "thinking" if text(block.get("thinking")).strip():
+            case "thinking" if thought := _thought(block):
                 ended = moment(block.get("stop_timestamp"))
                 seconds = (ended - begun).total_seconds() if ended and begun and ended >= begun else None
-                parts.append(Message("", None, "thought", text(block["thinking"]), begun, seconds=seconds))
+                parts.append(Message("", None, "thought", thought, begun, seconds=seconds))
+            case "tool_use" if written := _artifact(mapping(block.get("input"))):
+                parts.append(Message("", None, "answer", written, begun))
+                # Its result says only that it was written.
+                calls[text(block.get("id"))] = Message("", None, "hidden")
             case "tool_use":
                 call = Message(
                     "", None, "tool", "", begun, name=text(block.get("name")), input=_shown(block.get("input"))
@@ -90,7 +98,7 @@ def _answer(found: Conversation, one: Mapping[str, Any], files: tuple[Attachment
                 parts.append(call)
             case "tool_result":
                 _put_result(parts, calls, block, begun)
-            case "text" | "thinking":
+            case "text" | "thinking" | "voice_note":
                 pass
             case kind if kind not in _NOT_SHOWN:
                 found.left_out["other_content"] += 1
@@ -101,9 +109,24 @@ def _answer(found: Conversation, one: Mapping[str, Any], files: tuple[Attachment
     return parts or [Message("", None, "answer", at=at)]
 
 
+def _thought(block: Mapping[str, Any]) -> str:
+    """The thought; where the export has not its words, what the chat shows of it."""
+    summaries = (text(mapping(one).get("summary")) for one in items(block.get("summaries")))
+    return text(block.get("thinking")).strip() or "\n\n".join(filter(None, summaries))
+
+
+def _artifact(given: Mapping[str, Any]) -> str:
+    """The document that a call writes as a whole; "" for another call."""
+    content, kind = text(given.get("content")), text(given.get("type"))
+    if given.get("command") not in ("create", "rewrite") or not content.strip():
+        return ""
+    language = text(given.get("language")) or ("" if "html" not in kind else "html")
+    return document(text(given.get("title")), content, None if kind == _MARKDOWN else language)
+
+
 def _put_result(parts: list[Message], calls: dict[str, Message], block: Mapping[str, Any], at: Any) -> None:
     content = block.get("content")
-    said = [_shown(piece.get("text", piece)) for piece in map(mapping, items(content))]
+    said = [_result(piece) for piece in map(mapping, items(content))]
     output = "\n\n".join(filter(None, said)) or _shown(content)
     call = calls.pop(text(block.get("tool_use_id")), None)
     if call is None:
@@ -111,6 +134,13 @@ def _put_result(parts: list[Message], calls: dict[str, Message], block: Mapping[
         call = Message("", None, "tool", "", at, name=text(block.get("name")))
         parts.append(call)
     call.text, call.is_error = output, block.get("is_error") is True
+
+
+def _result(piece: Mapping[str, Any]) -> str:
+    """A piece of a result: text, or a page that was found, with its title and address."""
+    if url := text(piece.get("url")):
+        return "\n".join(filter(None, (f"{text(piece.get('title'))} {url}".strip(), text(piece.get("text")))))
+    return _shown(piece.get("text", piece))
 
 
 def _sources(block: Mapping[str, Any]) -> Iterator[Source]:

@@ -3,14 +3,17 @@
 No node is marked as the current one: it is the last child at each fork.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from threadkeeper.importing.model import Attachment, BadConversation, Conversation, Kind, Message, Read, Source
 from threadkeeper.importing.package import Package, Shape
-from threadkeeper.importing.values import chain, each, items, mapping, moment, text
+from threadkeeper.importing.sources import link
+from threadkeeper.importing.values import chain, each, items, mapping, moment, number, text
 
 _KINDS: dict[str, Kind] = {"REQUEST": "question", "RESPONSE": "answer", "THINK": "thought"}
+_CITATION = re.compile(r" ?\[citation:(\d+)\]")
 
 
 class DeepSeek:
@@ -45,18 +48,24 @@ def _conversation(record: Mapping[str, Any]) -> Conversation:
 
 def _parts(found: Conversation, about: Mapping[str, Any]) -> list[Message]:
     at, model = moment(about.get("inserted_at")), text(about.get("model")) or None
-    files = [Attachment(str(number), _name(file)) for number, file in enumerate(items(about.get("files")))]
+    listed = [*items(about.get("files"))]
     parts: list[Message] = []
+    pages: dict[int, Source] = {}
     for fragment in map(mapping, items(about.get("fragments"))):
         kind, said = text(fragment.get("type")), text(fragment.get("content"))
         if kind in _KINDS and said:
-            parts.append(Message("", None, _KINDS[kind], said, at))
+            part = Message("", None, _KINDS[kind], said, at)
+            if part.kind == "answer":
+                part.text, part.sources = _cited(said, pages)
+            parts.append(part)
         elif kind == "SEARCH":
             results = [mapping(one) for one in items(fragment.get("results"))]
+            pages |= _numbered(results)
             shown = "\n".join(f"{text(one.get('title'))} {text(one.get('url'))}".strip() for one in results)
-            sources = tuple(Source(url) for one in results if (url := text(one.get("url"))).startswith("http"))
-            parts.append(Message("", None, "tool", shown, at, name="search", sources=sources))
-        elif kind not in _KINDS:
+            parts.append(Message("", None, "tool", shown, at, name="search"))
+        elif kind == "FILE":
+            listed += items(fragment.get("files"))
+        elif kind not in _KINDS and said:
             found.left_out["other_content"] += 1
     if not parts and text(about.get("content")):
         # As in older exports.
@@ -67,8 +76,31 @@ def _parts(found: Conversation, about: Mapping[str, Any]) -> list[Message]:
     for part in parts:
         part.model = model if part.kind == "answer" else None
     if parts:
-        parts[-1].files = tuple(files)
+        # A file of a question stands both there and in its fragments.
+        names = dict.fromkeys(map(_name, listed))
+        parts[-1].files = tuple(Attachment(str(number), name) for number, name in enumerate(names))
     return parts or [Message("", None, "hidden")]
+
+
+def _numbered(results: list[Mapping[str, Any]]) -> dict[int, Source]:
+    """The pages of a search by the numbers with which an answer cites them."""
+    pages = {}
+    for one in results:
+        at, url = number(one.get("cite_index")), text(one.get("url"))
+        if at is not None and url.startswith(("http://", "https://")):
+            pages[int(at)] = Source(url, text(one.get("title")))
+    return pages
+
+
+def _cited(said: str, pages: Mapping[int, Source]) -> tuple[str, tuple[Source, ...]]:
+    """The answer with links in place of its marks, and the pages that it cites."""
+    cited = [page for mark in _CITATION.finditer(said) if (page := pages.get(int(mark[1])))]
+
+    def shown(mark: re.Match[str]) -> str:
+        page = pages.get(int(mark[1]))
+        return f" ({link(page)})" if page else mark[0]
+
+    return _CITATION.sub(shown, said), tuple(dict.fromkeys(cited))
 
 
 def _last(nodes: Mapping[str, Mapping[str, Any]], parents: Mapping[str, str | None]) -> str | None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+from threadkeeper.importing.documents import document
 from threadkeeper.importing.files import entry_attachment
 from threadkeeper.importing.model import Attachment, Conversation, Message, Read, Source, Unreadable, Vote
 from threadkeeper.importing.package import BadPackage, Package, Shape
@@ -60,6 +61,7 @@ def _parts(found: Conversation, package: Package, stem: str, message: Mapping[st
         return [Message("", None, "question", whole, at, files=files)]
     if len(rest) == len(parts):
         parts.append(Message("", None, "answer", said))
+    parts += _canvases(message)
     for part in parts:
         part.at = at
     answer = next(part for part in reversed(parts) if part.kind == "answer")
@@ -87,14 +89,31 @@ def _of_chunks(found: Conversation, chunks: Sequence[Any]) -> list[Message]:
                 said = text(given) or "".join(text(mapping(piece).get("text")) for piece in items(given))
                 parts.append(Message("", None, "thought", said))
             case "tool_call" | "tool":
-                given, result = chunk.get("arguments"), chunk.get("result", chunk.get("output"))
-                shown = [value if isinstance(value, str) else json.dumps(value) for value in (given, result)]
-                tool = Message("", None, "tool", shown[1] if result else "", name=text(chunk.get("name")))
-                tool.input = shown[0] if given else ""
-                parts.append(tool)
+                parts.append(_tool(chunk))
+            case "custom_element":
+                # A card of the page, which repeats what the text says.
+                pass
             case _:
                 found.left_out["other_content"] += 1
     return parts
+
+
+def _tool(chunk: Mapping[str, Any]) -> Message:
+    given = chunk.get("publicArguments", chunk.get("arguments"))
+    result = next((found for key in ("publicResult", "result", "output") if (found := chunk.get(key))), None)
+    shown = [
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value else ""
+        for value in (given, result)
+    ]
+    is_error = chunk.get("success") is False
+    return Message("", None, "tool", shown[1], name=text(chunk.get("name")), input=shown[0], is_error=is_error)
+
+
+def _canvases(message: Mapping[str, Any]) -> Iterator[Message]:
+    """The documents beside the chat that this answer wrote."""
+    for canvas in map(mapping, items(message.get("canvas"))):
+        if content := text(canvas.get("content")).strip():
+            yield Message("", None, "answer", document(text(canvas.get("title")), content))
 
 
 def _files(package: Package, stem: str, message: Mapping[str, Any]) -> Iterator[Attachment]:

@@ -11,9 +11,13 @@ from typing import Any
 from threadkeeper.importing.files import entry_attachment
 from threadkeeper.importing.model import Attachment, BadConversation, Conversation, Message, Read, Vote
 from threadkeeper.importing.package import Package, Shape
+from threadkeeper.importing.readers.librechat_citations import SEARCH, cited, found_pages
 from threadkeeper.importing.values import chain, each, items, mapping, moment, text
 
 _SHAPE = {"conversationId", "messages"}
+# What the chat does not show either, and files, which `_files` gives.
+_NOT_SHOWN = {"agent_update", "image_file", "image_url"}
+_AGENTS = ("agent_", "asst_")
 
 
 class LibreChat:
@@ -69,16 +73,24 @@ def _parts(found: Conversation, package: Package, one: Mapping[str, Any]) -> Seq
     parts = [*_of_content(found, items(one.get("content")))]
     if not any(part.kind == "answer" for part in parts) and (said or not parts):
         parts.append(Message("", None, "answer", said))
+    pages = found_pages(items(one.get("attachments")))
     for part in parts:
         part.at = at
         if part.kind == "answer":
-            part.model = text(one.get("model")) or None
+            part.text, part.sources = cited(part.text, pages)
+            part.model = _model(one)
             part.vote = _vote(mapping(one.get("feedback")))
     if len(answers := [part for part in parts if part.kind == "answer"]) > 1:
         for part in answers[:-1]:
             part.vote = None
     parts[-1].files = files
     return parts
+
+
+def _model(one: Mapping[str, Any]) -> str | None:
+    """The name of the model; of an agent that has an id in its place, its own name."""
+    model = text(one.get("model"))
+    return (text(one.get("sender")) if model.startswith(_AGENTS) else "") or model or None
 
 
 def _of_content(found: Conversation, content: Sequence[Any]) -> Iterator[Message]:
@@ -104,13 +116,17 @@ def _of_content(found: Conversation, content: Sequence[Any]) -> Iterator[Message
                 given = part.get("error")
                 said = text(given) or text(mapping(part.get("text")).get("value"))
                 yield Message("", None, "answer", said, is_error=True)
-            case _:
+            case kind if kind not in _NOT_SHOWN:
                 found.left_out["other_content"] += 1
 
 
 def _files(package: Package, one: Mapping[str, Any]) -> Iterator[Attachment]:
-    listed = (*items(one.get("files")), *items(one.get("attachments")))
+    drawn = (mapping(part).get("image_file") for part in items(one.get("content")))
+    listed = (*items(one.get("files")), *items(one.get("attachments")), *filter(None, drawn))
     for at, file in enumerate(map(mapping, listed)):
+        if file.get("type") in (SEARCH, "file_search", "ui_resources", "memory"):
+            # Not a file, but what a tool has found.
+            continue
         name = text(file.get("filename")) or "file"
         file_id = text(file.get("file_id")) or f"{one.get('messageId')}/{at}"
         entry = package.by_base_name.get(name)

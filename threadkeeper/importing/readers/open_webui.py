@@ -18,12 +18,14 @@ from threadkeeper.importing.package import Package, Shape
 from threadkeeper.importing.values import chain, each, items, mapping, moment, number, text
 
 _DETAILS = re.compile(
-    r'\s*<details type="(reasoning|tool_calls|code_interpreter)"([^>]*)>'
+    r'<details type="(reasoning|tool_calls|code_interpreter)"([^>]*)>'
     r"(?:\s*<summary>[^<]*</summary>)?(.*?)</details>",
     re.DOTALL,
 )
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 _QUOTED = re.compile(r"^&gt; ?|^> ?", re.MULTILINE)
+# What a question was asked of, in the list of its files.
+_NO_FILES = {"collection", "web_search", "web_search_results", "note", "chat", "folder"}
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
 
 
@@ -42,7 +44,8 @@ def _conversation(record: Mapping[str, Any]) -> Conversation | None:
     chat = mapping(record.get("chat"))
     history = mapping(chat.get("history"))
     listed: Sequence[Any] = [*mapping(history.get("messages")).values()] or items(chat.get("messages"))
-    own_id = text(record.get("id")) or text(chat.get("id"))
+    # A chat that was exported alone may have no id; its first message has one.
+    own_id = text(record.get("id")) or text(chat.get("id")) or next(iter(mapping(history.get("messages"))), "")
     if not chat or not own_id:
         raise BadConversation("import_reason_no_messages")
     if not listed:
@@ -72,6 +75,9 @@ def _parts(found: Conversation, one: Mapping[str, Any]) -> list[Message]:
     if one.get("role") != "assistant":
         return [Message("", None, "question" if one.get("role") == "user" else "hidden", said, at, files=files)]
     parts = _of_output(found, items(one.get("output"))) or [*_of_content(said)]
+    parts = [*_searches(one), *parts, *_executions(one)]
+    if failure := text(one.get("error")) or text(mapping(one.get("error")).get("content")):
+        parts.append(Message("", None, "answer", failure, is_error=True))
     for part in parts:
         part.at = at
     answer = next((part for part in reversed(parts) if part.kind == "answer"), None)
@@ -115,9 +121,12 @@ def _of_output(found: Conversation, output: Sequence[Any]) -> list[Message]:
 
 
 def _of_content(said: str) -> Iterator[Message]:
-    """The parts of a text that begins with `<details>`."""
+    """The parts of a text that has `<details>` before, between and behind its words."""
     begin = 0
-    while match := _DETAILS.match(said, begin):
+    for match in _DETAILS.finditer(said):
+        if before := said[begin : match.start()].strip():
+            yield Message("", None, "answer", before)
+        begin = match.end()
         kind, given, within = match.groups()
         about = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(given)}
         if kind == "reasoning":
@@ -128,9 +137,30 @@ def _of_content(said: str) -> Iterator[Message]:
             output = about.get("result") or about.get("output") or html.unescape(within.strip())
             given = _plain(about.get("arguments", ""))
             yield Message("", None, "tool", _plain(output), name=about.get("name", kind), input=given)
-        begin = match.end()
     if rest := said[begin:].strip():
         yield Message("", None, "answer", rest)
+
+
+def _searches(one: Mapping[str, Any]) -> Iterator[Message]:
+    """The searches before an answer, of which its status tells."""
+    asked: list[str] = []
+    for status in map(mapping, items(one.get("statusHistory"))):
+        asked += (query for query in items(status.get("queries")) if isinstance(query, str))
+        found = [text(mapping(item).get("link")) for item in items(status.get("items"))]
+        found = list(filter(None, (*map(text, items(status.get("urls"))), *found)))
+        if status.get("action") == "web_search" and found:
+            given = "\n".join(asked) or text(status.get("query"))
+            yield Message("", None, "tool", "\n".join(dict.fromkeys(found)), name="web_search", input=given)
+            asked = []
+
+
+def _executions(one: Mapping[str, Any]) -> Iterator[Message]:
+    for run in map(mapping, items(one.get("code_executions"))):
+        result = mapping(run.get("result"))
+        failure = text(result.get("error"))
+        shown = "\n".join(filter(None, (text(result.get("output")), failure)))
+        name = text(run.get("name")) or "code_interpreter"
+        yield Message("", None, "tool", shown, name=name, input=text(run.get("code")), is_error=bool(failure))
 
 
 def _plain(value: str) -> str:
@@ -151,6 +181,8 @@ def _texts(content: Any) -> str:
 
 def _files(one: Mapping[str, Any]) -> Iterator[Attachment]:
     for at, file in enumerate(map(mapping, items(one.get("files")))):
+        if file.get("type") in _NO_FILES:
+            continue
         within = mapping(file.get("file"))
         name = text(file.get("name")) or text(within.get("filename"))
         url, content = text(file.get("url")), text(mapping(within.get("data")).get("content"))
@@ -182,6 +214,11 @@ def _vote(one: Mapping[str, Any]) -> Vote | None:
 def _sources(one: Mapping[str, Any]) -> Iterator[Source]:
     for cited in map(mapping, items(one.get("sources")) or items(one.get("citations"))):
         about = mapping(cited.get("source"))
-        url = text(about.get("url")) or text(about.get("id"))
-        if url.startswith(("http://", "https://")):
-            yield Source(url, text(about.get("name")))
+        documents = [mapping(found) for found in items(cited.get("metadata"))]
+        # Pages of a search have their own addresses, and the source only what was searched.
+        for document in documents or [{}]:
+            given = (document.get("source_url"), document.get("source"), about.get("url"), about.get("id"))
+            url = next((one for one in map(text, given) if one.startswith(("http://", "https://"))), "")
+            if url:
+                named = text(document.get("title")) or text(document.get("name")) or text(about.get("name"))
+                yield Source(url, named)
