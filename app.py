@@ -180,7 +180,6 @@ mount(
         ),
         chat_server=server_of(model),
     ),
-    gateway_router(gateway),
     gate=gate,
     headers=SecurityHeaders(
         file_link=(lambda: blobs.signed_url("any", 60)) if settings.files_redirect_seconds else None,
@@ -188,6 +187,7 @@ mount(
         served_over_https=(settings.chainlit_url or "").lower().startswith("https:"),
     ),
     traces=traced if telemetry is not None else None,
+    programs=gateway_router(gateway),
 )
 send_directly(chainlit.server.sio)
 resume_on_any_socket(chainlit.server.sio)

@@ -239,8 +239,8 @@ def whole_app(
         try_assistant=try_assistant,
         **model_pages,
     )
-    routers = (*ours, gateway_router(gateway), *extra_routers)
-    mount(chainlit_app, *routers, gate=Gate(layer, remember_seconds=0))
+    gate = Gate(layer, remember_seconds=0)
+    mount(chainlit_app, *ours, *extra_routers, gate=gate, programs=gateway_router(gateway))
     return chainlit_app
 
 

@@ -189,6 +189,28 @@ async def test_our_compression_leaves_an_answer_alone(rig: Rig) -> None:
     assert int(answer.headers["content-length"]) == len(passed)
 
 
+async def test_what_stands_before_pages_does_not_see_a_request_of_a_program(rig: Rig) -> None:
+    asked = {"Accept-Language": "fr", "Cookie": "reader_language=de"}
+    own = await rig.post("chat/completions", chat(), **asked)
+    assert rig.model_server.requests[0].headers["accept-language"] == "fr"
+    assert own.headers.get_list("vary") == ["Origin"]
+    assert (own.headers["referrer-policy"], own.headers["x-content-type-options"]) == ("same-origin", "nosniff")
+    assert "access-control-allow-origin" not in own.headers
+    # Programs in browsers are those of other origins.
+    origin = {"Origin": "https://other.example"}
+    other = await rig.post("chat/completions", chat(), **origin)
+    assert other.headers["access-control-allow-origin"] == origin["Origin"]
+    assert other.headers["vary"] == "Origin"
+    wanted = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    allowed = await rig.client.options(rig.url("openai", "chat/completions"), headers=wanted)
+    assert (allowed.status_code, allowed.headers["access-control-allow-headers"]) == (200, "x-api-key")
+    refused = await rig.client.post(rig.url("openai", "chat/completions"), json=chat(), headers=origin)
+    assert (refused.status_code, refused.headers["referrer-policy"]) == (401, "same-origin")
+    assert refused.headers["access-control-allow-origin"] == origin["Origin"]
+    # Methods that no provider has are answered by the application.
+    assert (await rig.client.request("TRACE", rig.url("openai", "chat/completions"))).status_code == 405
+
+
 async def test_a_page_is_no_page_of_ours_and_what_is_not_read_is_unknown(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -36,7 +36,6 @@ from threadkeeper.gateway.targets import Target, target_of
 from threadkeeper.gateway.upstream import Upstream
 from threadkeeper.gateway.usage_frames import with_usage
 from threadkeeper.web.auth.bearer import bearer_token
-from threadkeeper.web.untouched import ACCEPTED
 
 logger = logging.getLogger(__name__)
 
@@ -172,13 +171,14 @@ class Gateway:
 
         secret = place.secret()
         is_read = asking is not None or asked.changes.rewrites
+        accepted = request.headers.getlist("accept-encoding")
         passed = request_headers(
             request.scope["headers"],
             key=secret,
             style=endpoint.key_style,
             passes_key=place.provider.passes_key,
             # Plain bytes alone can be changed.
-            accept_encoding="identity" if is_read else request.scope.get(ACCEPTED),
+            accept_encoding="identity" if is_read else ", ".join(accepted) if accepted else None,
         )
         if body is None and asked.upload.length:
             # Some servers refuse an upload in chunks.

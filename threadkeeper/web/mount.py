@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from datalayer import DataLayerError
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.pages_on_demand import PagesOnDemand
+from threadkeeper.web.programs import ProgramRoutes
 from threadkeeper.web.reader_language import as_chosen
 from threadkeeper.web.root_path import UnderRootPath
 from threadkeeper.web.security import SecurityHeaders
 from threadkeeper.web.statuses import status_of
-from threadkeeper.web.untouched import untouched
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ def mount(
     gate: AsgiMiddleware,
     headers: AsgiMiddleware | None = None,
     traces: AsgiMiddleware | None = None,
+    programs: APIRouter | None = None,
 ) -> None:
     """Add the routers before Chainlit's routes, below the root path, and the gate before everything.
 
@@ -54,6 +55,7 @@ def mount(
         gate: middleware that sets the acting user.
         headers: middleware that sets the security headers.
         traces: middleware that sees the route which took a request.
+        programs: the router of `ProgramRoutes`.
     """
     routes = app.router.routes
     ours: list[Any] = getattr(app.state, "threadkeeper_routes", [])
@@ -64,7 +66,7 @@ def mount(
     ]
     chainlit_routes = routes[:]
     root = root_path()
-    for router in routers:
+    for router in (*routers, *([programs] if programs is not None else [])):
         if isinstance(router, PagesOnDemand):
             routes.append(router)
         else:
@@ -78,7 +80,9 @@ def mount(
         "gate": gate,
         "headers": headers if traces is None else _around(headers, traces),
         "root": UnderRootPath(root),
-        "bytes": untouched,
+        "programs": ProgramRoutes(
+            programs.routes if programs is not None else (), app.user_middleware, _answer, traces
+        ),
         "language": as_chosen,
     }
     app.state.threadkeeper_middleware = middleware
@@ -86,7 +90,7 @@ def mount(
         app.add_middleware(_Replaceable, fastapi=app, name="gate")
         app.add_middleware(_Replaceable, fastapi=app, name="language")
         # The last one added is the first to get a request.
-        app.add_middleware(_Replaceable, fastapi=app, name="bytes")
+        app.add_middleware(_Replaceable, fastapi=app, name="programs")
         app.add_middleware(_Replaceable, fastapi=app, name="root")
         # Innermost, below Chainlit's compression.
         app.user_middleware.append(Middleware(_Replaceable, fastapi=app, name="headers"))
