@@ -132,6 +132,9 @@ class Dialects:
     async def _gemini(self, request: web.Request) -> web.StreamResponse:
         recorded = await self._record(request)
         model, _, method = request.match_info["call"].partition(":")
+        if method == "batchEmbedContents":
+            # It reports no usage.
+            return web.json_response({"embeddings": [{"values": [0.5]} for _ in recorded.body["requests"]]})
         asked = recorded.body["contents"][-1]["parts"][-1]["text"]
         tokens, prompt = self._pieces(f"You said: {asked}"), len(self._pieces(asked))
         self._bill(recorded, model, prompt, len(tokens) + THOUGHT)
@@ -159,7 +162,9 @@ class Dialects:
         upload = form["file"]
         assert isinstance(upload, web.FileField)
         size, model = len(upload.file.read()), str(form["model"])
-        usage = {"type": "tokens", "input_tokens": 14, "output_tokens": 3, "total_tokens": 17}
+        usage: dict[str, Any] = {"type": "tokens", "input_tokens": 14, "output_tokens": 3, "total_tokens": 17}
+        if model == "by-the-minute":
+            usage = {"type": "duration", "seconds": 3}
         return web.json_response({"text": f"{size} bytes for {model}", "usage": usage})
 
     async def _speech(self, request: web.Request) -> web.Response:

@@ -6,7 +6,8 @@ import pytest
 
 from threadkeeper.chat.messages import picture_count
 from threadkeeper.chat.model import PartialUsage, TokenUsage
-from threadkeeper.gateway.answers import Answer, answer_of
+from threadkeeper.gateway.answer import Answer
+from threadkeeper.gateway.answers import answer_of
 from threadkeeper.gateway.dialects import Dialect
 from threadkeeper.gateway.endpoints import endpoint_of
 from threadkeeper.gateway.questions import question_of, question_of_form
@@ -82,13 +83,40 @@ def test_gemini_counts_thought_beside_the_answer() -> None:
     assert read("gemini", blocked).reason == "SAFETY"
 
 
-@pytest.mark.parametrize("dialect", ["openai", "responses", "anthropic", "gemini"])
+def test_the_interactions_of_gemini_are_read_whole_and_streamed() -> None:
+    usage = {"total_input_tokens": 8, "total_output_tokens": 5, "total_thought_tokens": 20, "total_cached_tokens": 2}
+    steps = [
+        {"type": "thought", "summary": [{"type": "text", "text": "Hmm"}]},
+        {"type": "model_output", "content": [{"type": "text", "text": "Hello"}]},
+    ]
+    whole = {"id": "int_1", "model": "g", "status": "completed", "steps": steps, "usage": usage}
+    deltas: list[dict[str, Any]] = [
+        {"type": "thought_summary", "content": {"type": "text", "text": "Hmm"}},
+        {"type": "text", "text": "Hel"},
+        {"type": "text", "text": "lo"},
+    ]
+    events: list[dict[str, Any]] = [
+        {"event_type": "interaction.created", "interaction": {"id": "int_1", "model": "g", "status": "in_progress"}},
+        *({"event_type": "step.delta", "index": 0, "delta": delta} for delta in deltas),
+        {"event_type": "interaction.completed", "interaction": whole},
+    ]
+    for said in ([whole], events):
+        answer = read("interactions", *said)
+        assert (answer.model, answer.id, answer.text, answer.reason) == ("g", "int_1", "Hello", "completed")
+        assert (answer.usage, answer.thought_characters) == (TokenUsage(8, 25, 2, 20), 3)
+    failed = read("interactions", {"event_type": "error", "error": {"code": "RESOURCE_EXHAUSTED", "message": "No"}})
+    assert failed.error is not None
+    assert (failed.error.code, failed.error.message) == ("RESOURCE_EXHAUSTED", "No")
+
+
+@pytest.mark.parametrize("dialect", ["openai", "responses", "anthropic", "gemini", "interactions"])
 @pytest.mark.parametrize(
     "event",
     [None, 1, "text", [], {}, [[]], {"choices": 5}, {"choices": [3]}, {"usage": "many"}, {"type": "message_start"},
      {"type": "message", "content": 3, "usage": {"input_tokens": -1}}, {"candidates": [{"content": "x"}]},
      {"type": "response.completed", "response": {"output": [4]}}, {"usageMetadata": {"promptTokenCount": True}},
      {"usageMetadata": {"promptTokenCount": 10**13, "candidatesTokenCount": 1}},
+     {"steps": [4]}, {"event_type": "step.delta"}, {"event_type": "interaction.completed", "interaction": 7},
      {"type": "message", "usage": {"input_tokens": 10**13, "output_tokens": 10**13}}],
 )  # fmt: skip
 def test_what_cannot_be_read_is_unknown(dialect: Dialect, event: Any) -> None:
@@ -139,6 +167,17 @@ USED = {"type": "tool_use", "id": "t", "name": "find"}
             ],
         ),
         ("gemini", [{"candidates": [{"content": {"parts": [{"functionCall": {"name": "find", "args": {"a": 1}}}]}}]}]),
+        ("interactions", [{"steps": [{"type": "function_call", "name": "find", "arguments": {"a": 1}}]}]),
+        (
+            "interactions",
+            [
+                {"event_type": "step.start", "index": 1, "step": {"type": "function_call", "name": "find"}},
+                *(
+                    {"event_type": "step.delta", "index": 1, "delta": {"type": "arguments_delta", "arguments": part}}
+                    for part in ('{"a"', ":1}")
+                ),
+            ],
+        ),
     ],
 )
 def test_the_tools_of_an_answer_without_words_are_its_last_message(dialect: Dialect, events: list[Any]) -> None:
@@ -213,10 +252,19 @@ def test_questions_are_read_in_every_dialect() -> None:
         "generationConfig": {"maxOutputTokens": 4},
     }
     assert asked("/v1beta/models/g:streamGenerateContent", gemini) == ("g", [("assistant", "Hi")], 4, True)
+    interaction = {"model": "g", "system_instruction": "Be brief", "input": "Hi", "stream": True}
+    limited = interaction | {"generation_config": {"max_output_tokens": 6}}
+    assert asked("/v1beta/interactions", limited) == ("g", [("system", "Be brief"), ("user", "Hi")], 6, True)
+    texts: Any = [{"content": {"parts": [{"text": text}]}} for text in ("a", "b")]
+    assert asked("/v1beta/models/g:batchEmbedContents", {"requests": texts})[1] == [("user", "a"), ("user", "b")]
+    assert asked("/v1beta/models/i:predict", {"instances": [{"prompt": "A cat"}, 3]})[1] == [("user", "A cat")]
     assert asked("/v1/embeddings", {"model": "e", "input": ["a", "b"]})[1] == [("user", "a"), ("user", "b")]
     assert asked("/v1/chat/completions", ["no object"]) == (None, [], None, False)
     form = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--'
     assert question_of_form(endpoint_of("x", "/v1/audio/transcriptions"), form).model == "whisper-1"
+    prompt = form.replace(b"model", b"prompt").replace(b"whisper-1", b"A hat\r\non a cat")
+    found = question_of_form(endpoint_of("x", "/v1/images/edits"), prompt)
+    assert [message["content"] for message in found.messages] == ["A hat\r\non a cat"]
     several = form + form.replace(b"whisper-1", b"gpt-image-1")
     assert question_of_form(endpoint_of("x", "/v1/images/edits"), several).model is None
 

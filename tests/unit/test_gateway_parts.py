@@ -181,6 +181,8 @@ def test_library_and_system_are_read_from_the_headers() -> None:
         ("x", "/v1beta/models/g-2:streamGenerateContent", "chat", "gemini", "x-goog-api-key", "g-2"),
         ("x", "/v1beta/models/g-2:batchEmbedContents", "embedding", "gemini", "x-goog-api-key", "g-2"),
         ("generativelanguage.googleapis.com", "/v1beta/openai/chat/completions", "chat", "openai", "bearer", None),
+        ("x", "/v1beta/interactions", "chat", "interactions", "x-goog-api-key", None),
+        ("x", "/interactions", "other", "openai", "bearer", None),
         ("x", "/v1beta/tunedModels/own-1:generateContent", "chat", "gemini", "x-goog-api-key", "tunedModels/own-1"),
         ("n.openai.azure.com", "/OpenAI/Deployments/My-D/Chat/Completions", "chat", "openai", "api-key", "My-D"),
     ],
@@ -191,6 +193,22 @@ def test_the_path_says_what_is_asked(
     found = endpoint_of(host, path)
     assert (found.kind, found.dialect, found.key_style, found.model) == (kind, dialect, style, model)
     assert endpoint_of(host, path, "GET").kind == "other"
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "style", "dialect"),
+    [
+        ("/v1/models", "x-goog-api-key", "x-goog-api-key", "gemini"),
+        ("/v1/models", "anthropic-version", "x-api-key", "anthropic"),
+        ("/v1/models", "api-key", "api-key", "openai"),
+        ("/v1/models", "x-api-key", "bearer", "openai"),
+        # The path tells more.
+        ("/v1/chat/completions", "api-key", "bearer", "openai"),
+    ],
+)
+def test_the_client_tells_where_a_provider_expects_its_key(path: str, header: str, style: str, dialect: str) -> None:
+    found = endpoint_of("proxy.example.com", path, "GET", {header: "tk_1"})
+    assert (found.kind, found.key_style, found.dialect) == ("other", style, dialect)
 
 
 WHOLE = {

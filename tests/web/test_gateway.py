@@ -158,6 +158,27 @@ async def test_gemini_is_recorded_with_its_thought(rig: Rig, method: str) -> Non
     assert (recorded.headers["x-goog-api-key"], "key" in recorded.query) == (SECRET, False)
 
 
+async def test_without_a_report_texts_are_counted_and_sounds_are_not(rig: Rig) -> None:
+    body = {"requests": [{"content": {"parts": [{"text": text}]}} for text in ("one two", "three")]}
+    headers = {"x-goog-api-key": rig.secret}
+    url = rig.url("gemini", "v1beta/models/gemini-embedding:batchEmbedContents")
+    assert (await rig.client.post(url, json=body, headers=headers)).status_code == 200
+    await rig.openai().audio.transcriptions.create(model="by-the-minute", file=("a.wav", bytes(1000)))
+    embedding, audio = await rig.calls(2)
+    assert (embedding.kind, embedding.is_estimated, embedding.completion_tokens) == ("embedding", True, 0)
+    assert (embedding.prompt_tokens or 0) > 2
+    assert (await rig.payload(embedding)).messages == [
+        {"role": "user", "content": "one two"},
+        {"role": "user", "content": "three"},
+    ]
+    assert (audio.kind, audio.is_estimated, audio.prompt_tokens, audio.completion_tokens) == (
+        "audio",
+        False,
+        None,
+        None,
+    )
+
+
 async def test_bytes_go_through_unchanged_in_both_directions(rig: Rig) -> None:
     body = b' {"model" : "\\u0065cho",\t"n":1.0e0}\n'
     path = "mirror/ab;c=1/%C3%A9?x=%41&tags=t&y=a+b"

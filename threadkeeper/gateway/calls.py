@@ -28,8 +28,8 @@ from threadkeeper.chat.metering.rows import later, priced, with_tokens
 from threadkeeper.chat.model import ModelError, ModelRequest, Purpose, TokenUsage
 from threadkeeper.chat.providers.openai_errors import clean
 from threadkeeper.chat.providers.server_words import meaning_of
+from threadkeeper.gateway.answer import Answer
 from threadkeeper.gateway.answering import Answering, AnsweringStore
-from threadkeeper.gateway.answers import Answer
 from threadkeeper.gateway.copies import Copy
 from threadkeeper.gateway.interruptions import LEASE_SECONDS
 from threadkeeper.gateway.questions import UNKNOWN_MODEL, Question
@@ -46,6 +46,8 @@ _CLOSE_SECONDS = 10.0
 _RENEW_SECONDS = LEASE_SECONDS / 3
 _LONGEST_NAME = 200
 _CHARACTERS_OF_A_TOKEN = 4
+# Sound and pictures have no tokens that can be counted here.
+_NOT_OF_WORDS = ("audio", "image")
 _STATUS_OF = {"limit_unchecked": 503, "unpriced": 403}
 
 
@@ -307,7 +309,8 @@ class CallBook:
         reported, is_estimated = call.copy.answer.usage, False
         if not isinstance(reported, TokenUsage):
             text, thought = call.copy.answer.text, call.copy.answer.thought_characters
-            if call.status is None or call.status >= 400 or not (text or thought or call.stopped):
+            has_words = text or thought or call.stopped or (row.kind == "embedding" and call.question.messages)
+            if call.status is None or call.status >= 400 or row.kind in _NOT_OF_WORDS or not has_words:
                 # The tokens that are not reported stay unknown, and so does the cost.
                 return row if reported is None else with_tokens(row, reported)
             counter = counter_for(row.model)

@@ -15,7 +15,7 @@ from typing import Any
 from threadkeeper.chat.providers.openai_answers import ENDS, parsed_event
 from threadkeeper.chat.providers.reported_errors import named_error
 from threadkeeper.chat.providers.sse import COMMENT, ERROR, STRAY, EventDecoder
-from threadkeeper.gateway.answers import Answer
+from threadkeeper.gateway.answer import Answer
 
 _PARSED_AT_ONCE = 64 * 1024
 _IN_A_THREAD = 256 * 1024

@@ -2,4 +2,4 @@
 
 from typing import Literal
 
-Dialect = Literal["openai", "responses", "anthropic", "gemini"]
+Dialect = Literal["openai", "responses", "anthropic", "gemini", "interactions"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from threadkeeper.gateway.dialects import Dialect
@@ -37,32 +38,53 @@ _KINDS: tuple[tuple[re.Pattern[str], str, Dialect], ...] = (
     (_path(r"/(models|tunedModels)/[^/:]+:(stream)?generateContent$"), "chat", "gemini"),
     (_path(r"/(models|tunedModels)/[^/:]+:(batch)?embedContents?$"), "embedding", "gemini"),
     (_path(r"/(models|tunedModels)/[^/:]+:predict$"), "image", "gemini"),
+    (_path(r"/v1[^/]*/interactions/?$"), "chat", "interactions"),
 )
 _OF_ANTHROPIC = _path(r"/v1/(messages|complete)(/|$)")
 # The name of a tuned model includes its folder.
 _OF_GEMINI = _path(r"/(?:models/|(?=tunedModels/))((?:tunedModels/)?[^/:]+):[a-z]+$")
+_OF_INTERACTIONS = _path(r"/v1[^/]*/interactions(/|$)")
 _DEPLOYMENT = _path(r"/openai/deployments/([^/]+)/")
 _WITH_USAGE = ("chat", "completion")
 
 
-def endpoint_of(host: str, path: str, method: str = "POST") -> Endpoint:
-    """The endpoint of a decoded path at a host. An unknown one is of the kind "other"."""
+def endpoint_of(host: str, path: str, method: str = "POST", sent: Mapping[str, str] | None = None) -> Endpoint:
+    """The endpoint of a decoded path at a host. An unknown one is of the kind "other".
+
+    Args:
+        sent: the headers of the caller. If neither host nor path tells the provider, such as for the models of a server
+            that passes Anthropic's requests on, they tell whose client it is.
+    """
     deployment, gemini = _DEPLOYMENT.search(path), _OF_GEMINI.search(path)
     style: KeyStyle = "bearer"
     if deployment or _is_of(host, "azure.com"):
         style = "api-key"
     elif _OF_ANTHROPIC.search(path) or (_is_of(host, "anthropic.com") and "/chat/completions" not in path):
         style = "x-api-key"
-    elif gemini or (_is_of(host, "generativelanguage.googleapis.com") and "/openai/" not in path):
+    elif gemini or _OF_INTERACTIONS.search(path) or _is_gemini_alone(host, path):
         style = "x-goog-api-key"
+    known = next((one for one in _KINDS if one[0].search(path)), None)
+    if style == "bearer" and known is None:
+        style = _style_of_client(sent or {})
     kind, dialect = "other", _dialect(style)
-    if method == "POST":
-        found = next((one for one in _KINDS if one[0].search(path)), None)
-        if found is not None:
-            _, kind, dialect = found
+    if method == "POST" and known is not None:
+        _, kind, dialect = known
     named = deployment or gemini
     asks_usage = dialect == "openai" and kind in _WITH_USAGE
     return Endpoint(kind, dialect, style, named.group(1) if named else None, asks_usage)
+
+
+def _style_of_client(sent: Mapping[str, str]) -> KeyStyle:
+    if "x-goog-api-key" in sent:
+        return "x-goog-api-key"
+    if "anthropic-version" in sent:
+        return "x-api-key"
+    return "api-key" if "api-key" in sent else "bearer"
+
+
+def _is_gemini_alone(host: str, path: str) -> bool:
+    # Below "/openai/", Gemini takes keys as OpenAI does.
+    return _is_of(host, "generativelanguage.googleapis.com") and "/openai/" not in path
 
 
 def _dialect(style: KeyStyle) -> Dialect:

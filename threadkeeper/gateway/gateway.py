@@ -147,7 +147,7 @@ class Gateway:
             CallerLeft: it did not come whole.
         """
         headers = {name.lower(): value for name, value in request.headers.items()}
-        target, endpoint = self._target(request, place, path)
+        target, endpoint = self._target(request, place, path, headers)
         upload = RequestBody(request.receive, headers, self.most_bytes)
         body, question, value = await _read(upload, headers, endpoint, target)
         self._check_model(key, question, endpoint, request.method)
@@ -197,11 +197,11 @@ class Gateway:
         )
         return sending, self._call(asked, headers, secret)
 
-    def _target(self, request: Request, place: Place, path: str) -> tuple[Target, Endpoint]:
+    def _target(self, request: Request, place: Place, path: str, headers: Mapping[str, str]) -> tuple[Target, Endpoint]:
         query = request.scope["query_string"].decode("latin-1")
         host = urlsplit(place.base_url).hostname or ""
         target = target_of(place.base_url, path, query)
-        endpoint = endpoint_of(host, target.path, request.method)
+        endpoint = endpoint_of(host, target.path, request.method, headers)
         if endpoint.key_style == "x-goog-api-key" and not place.provider.passes_key:
             # Gemini takes keys in the query, too.
             target = target_of(place.base_url, path, query, without=("key",))

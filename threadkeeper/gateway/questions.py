@@ -15,10 +15,13 @@ from threadkeeper.chat.messages import ChatMessage, Part, all_text
 from threadkeeper.gateway.endpoints import Endpoint
 
 UNKNOWN_MODEL = "unknown"
+_PROMPT = re.compile(rb'name="?prompt"?\r\n(?:[^\r\n]+\r\n)*\r\n')
+_END_OF_FIELD = b"\r\n--"
 _FIELD = re.compile(rb'name="?(model|stream)"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,200})\r\n')
 _MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_tokens_to_sample")
 _MOST_TOKENS = 1e9
 _LONGEST_ADDRESS = 200
+_SYSTEM = {"anthropic": "system", "interactions": "system_instruction"}
 _PICTURES = ("image_url", "input_image", "image")
 _FILES = ("input_file", "file", "input_audio", "document", "inlineData", "inline_data", "fileData", "file_data")
 
@@ -56,12 +59,16 @@ def question_of(endpoint: Endpoint, body: Any, *, path: str = "") -> Question:
 
 
 def question_of_form(endpoint: Endpoint, beginning: bytes) -> Question:
-    """The question in the first bytes of a form with files: its model, and whether it asks for a stream."""
+    """The question in the first bytes of a form with files: its model, its prompt, and whether it asks for a stream."""
     fields = [(name, value.decode(errors="replace").strip()) for name, value in _FIELD.findall(beginning)]
     found = {value for name, value in fields if name == b"model"}
     streams = any(name == b"stream" and value.lower() in ("true", "1") for name, value in fields)
+    prompts: tuple[ChatMessage, ...] = ()
+    if (prompt := _PROMPT.search(beginning)) is not None:
+        text = beginning[prompt.end() :].partition(_END_OF_FIELD)[0]
+        prompts = (_message("user", text.decode(errors="replace")),)
     # Which of several the provider reads, is not known.
-    return Question(endpoint.model or (found.pop() if len(found) == 1 else None), is_streaming=streams)
+    return Question(endpoint.model or (found.pop() if len(found) == 1 else None), prompts, is_streaming=streams)
 
 
 def _most_tokens(body: dict[str, Any]) -> int | None:
@@ -86,8 +93,7 @@ def _messages(endpoint: Endpoint, body: dict[str, Any]) -> Iterator[ChatMessage]
     if endpoint.dialect == "gemini":
         yield from _of_gemini(body)
         return
-    system = body.get("system") if endpoint.dialect == "anthropic" else body.get("instructions")
-    if system:
+    if system := body.get(_SYSTEM.get(endpoint.dialect, "instructions")):
         yield _message("system", system)
     for name in ("messages", "input", "prompt"):
         if (value := body.get(name)) is not None:
@@ -108,6 +114,17 @@ def _of_gemini(body: dict[str, Any]) -> Iterator[ChatMessage]:
     if isinstance(system, dict):
         yield _message("system", system.get("parts"))
     contents = body.get("contents") or body.get("content") or ()
+    yield from _of_contents(contents)
+    # Texts to embed come one a request, and prompts of pictures as instances.
+    for name in ("requests", "instances"):
+        for one in body[name] if isinstance(body.get(name), list) else ():
+            if isinstance(one, dict) and isinstance(prompt := one.get("prompt") or one.get("content"), str):
+                yield _message("user", prompt)
+            elif isinstance(one, dict):
+                yield from _of_contents(one.get("content"))
+
+
+def _of_contents(contents: Any) -> Iterator[ChatMessage]:
     for content in contents if isinstance(contents, list) else [contents]:
         if isinstance(content, dict):
             role = "assistant" if content.get("role") == "model" else content.get("role")

@@ -44,7 +44,7 @@ class Refused(Exception):
 
     def body(self, dialect: Dialect = "openai") -> bytes:
         """The body for a client of this dialect."""
-        if dialect == "gemini":
+        if dialect in ("gemini", "interactions"):
             # https://cloud.google.com/apis/design/errors: the code is the status, its name is one of a list.
             name = _GOOGLE_NAMES.get(self.status, "UNKNOWN")
             error = {"code": self.status, "message": self.sentence, "status": name}

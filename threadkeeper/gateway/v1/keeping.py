@@ -11,7 +11,7 @@ from typing import Any
 from datalayer import ApiKey, acting_as
 from datalayer.cleaning import known_id
 from datalayer.records.usage import STOPPED, LlmCall
-from threadkeeper.gateway.answers import Answer
+from threadkeeper.gateway.answer import Answer
 from threadkeeper.gateway.refusals import Refused
 from threadkeeper.gateway.v1.assistants import AssistantQuestion
 from threadkeeper.gateway.v1.conversations import Talk
