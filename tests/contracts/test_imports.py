@@ -20,12 +20,16 @@ from tests.support import exports
 from tests.support.exports import (
     BEGIN,
     Export,
+    chat_ui,
     chatgpt,
     claude,
     deepseek,
     gemini,
+    grok,
+    jan,
     le_chat,
     librechat,
+    lm_studio,
     open_webui,
     own,
     zipped,
@@ -35,7 +39,8 @@ from threadkeeper.importing import package
 from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage
 
-EXPORTS = [one.EXPORT for one in (chatgpt, claude, deepseek, gemini, le_chat, librechat, open_webui, own)]
+FORMATS = (chatgpt, claude, deepseek, gemini, le_chat, librechat, open_webui, own, grok, chat_ui, lm_studio, jan)
+EXPORTS = [one.EXPORT for one in FORMATS]
 
 
 @pytest.fixture
@@ -189,7 +194,7 @@ async def test_an_import_changes_nothing_in_threads_of_others(layer: ChainlitLay
         (zipped({"c.json": b" " * 20_000_000}), "expands too much"),
         (zipped({"a.txt": b"?"}), "known format"),
         (b"PK\x05\x06" + bytes(18), "known format"),
-        (b'{"mapping": 1}', "known format"),
+        (b'{"map": 1}', "known format"),
         (b"", "known format"),
         (zipped({"export.zip": zipped({"conversations.json": []})}), "another ZIP in it: export.zip"),
         (zipped({"conversations.json": []})[:-30], "ZIP without its end"),

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datalayer import User
-from tests.support.exports import gemini, zipped
+from tests.support.exports import chatgpt, gemini, zipped
 from threadkeeper.importing import importer, package
 from threadkeeper.importing.detection import reader_of
 from threadkeeper.importing.importer import Store, run_import
@@ -159,6 +159,51 @@ def test_the_shapes_of_many_shards_are_not_kept(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert (reader.source, len(entries)) == ("chatgpt", 20)
     assert kept < 1_000_000
+
+
+ALONE = chatgpt.conversation("c", "Alone", 0, chatgpt.node("q", None, "user", "Hello", 1), "q")
+TAR = b"conversations.json".ljust(257, b"\0") + b"ustar\0"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xef\xbb\xbfConversation,Time,Author,Message\r\n", "from Microsoft Copilot"),
+        (b"CreatedAt,MessageContent,Author,ChatName\n", "from Microsoft Copilot"),
+        (b'{"user_name": "You", "character_name": "Bot"}\n{"mes": "Hi"}\n', "from SillyTavern"),
+        (b'{"conversations": [{"context_uuid": "x"}]}', "from Perplexity"),
+        (b'{"data": {"chat": {"messagesConnection": {}}}}', "from Poe"),
+        (b'{"sessionId": "s", "parentUuid": null, "message": {}}\n', "from Claude Code"),
+        (b'{"title": "t", "messages": [{"role": "user", "content": "hi"}]}\n', "from OpenAI API"),
+        (zipped({"export/chunks.json": {"chunkedPrompt": {}}}), "from Google AI Studio"),
+        (b"[ ]\n", "no conversations"),
+        (zipped({"conversations.json": [], "chat.html": b"<html>"}), "no conversations"),
+        (json.dumps([ALONE]).encode("utf-16"), "UTF-16"),
+        (zipped({"Takeout/Gemini/gems.html": b"<html>"}), "My Activity"),
+        (b"\x1f\x8b\x08" + bytes(20), "kind gzip"),
+        (TAR, "kind tar"),
+        (b"hello", "Exports of these chats can be read: ChatGPT"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
+    with pytest.raises(BadPackage, match=words):
+        reader_of(opened(tmp_path, content))
+
+
+@pytest.mark.parametrize("kind", ["alone", "lines", "windows", "finder"])
+def test_an_export_is_read_in_the_ways_that_people_have_it(tmp_path: Path, kind: str) -> None:
+    alone = json.dumps(ALONE).encode()
+    content = {
+        "alone": alone,
+        "lines": alone + b"\n" + json.dumps({**ALONE, "id": "d", "conversation_id": "d"}).encode(),
+        # As some programs on Windows write it: with its separators.
+        "windows": zipped({"export/conversations.json": [ALONE]}).replace(b"export/conv", b"export\\conv"),
+        "finder": zipped({"a/c.json": [ALONE], "__MACOSX/a/._c.json": b"\0\5\26\7", "a/.DS_Store": b"\0\0\0\1Bud1"}),
+    }[kind]
+    package_of = opened(tmp_path, content)
+    reader, entries = reader_of(package_of)
+    found = [one.id for one in reader.read(package_of, entries) if isinstance(one, Conversation)]
+    assert (reader.source, found) == ("chatgpt", ["c", "d"] if kind == "lines" else ["c"])
 
 
 async def test_an_import_can_be_cancelled_while_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,25 @@
 
 from collections.abc import Sequence
 
-from threadkeeper.importing.package import BadPackage, Package
+from threadkeeper.importing.package import Package, Shape
 from threadkeeper.importing.reader import Reader
+from threadkeeper.importing.readers.chat_ui import ChatUI
 from threadkeeper.importing.readers.chatgpt import ChatGPT
 from threadkeeper.importing.readers.claude import Claude
 from threadkeeper.importing.readers.deepseek import DeepSeek
 from threadkeeper.importing.readers.gemini import Gemini
+from threadkeeper.importing.readers.grok import Grok
+from threadkeeper.importing.readers.jan import Jan
 from threadkeeper.importing.readers.le_chat import LeChat
 from threadkeeper.importing.readers.librechat import LibreChat
+from threadkeeper.importing.readers.lm_studio import LMStudio
 from threadkeeper.importing.readers.open_webui import OpenWebUI
 from threadkeeper.importing.readers.threadkeeper import Threadkeeper
+from threadkeeper.importing.unknown import unknown
 
 READERS: Sequence[Reader] = (
     *(Threadkeeper(), ChatGPT(), DeepSeek(), Claude(), OpenWebUI(), LibreChat(), LeChat(), Gemini()),
+    *(Grok(), ChatUI(), LMStudio(), Jan()),
 )
 """The first one that recognizes a file reads it."""
 
@@ -32,16 +38,21 @@ def reader_of(package: Package, *, by_day: bool = False) -> tuple[Reader, list[s
     # One shape at a time: that of a ChatGPT shard has the ids of all its messages.
     for name in package.names:
         if shape := package.shape(name):
-            for reader, entries in zip(READERS, recognized, strict=True):
-                if reader.recognizes(shape):
-                    entries.append(name)
+            found = [*_readers_of(shape)]
+            if not found and (found := [*_readers_of(_of_array(shape))]):
+                package.read_as_array(name)
+            for place in found:
+                recognized[place].append(name)
     for reader, entries in zip(READERS, recognized, strict=True):
         if entries:
             return (Gemini(by_day) if isinstance(reader, Gemini) else reader), entries
-    inner = next((name for name in package.names if name.lower().endswith(".zip")), None)
-    if inner is not None:
-        raise BadPackage("import_reason_zip_in_zip", name=inner)
-    if any(name.lower().endswith((".html", ".htm")) for name in package.names) or package.is_markup:
-        # As Google Takeout gives it if nothing else was chosen.
-        raise BadPackage("import_reason_html")
-    raise BadPackage("import_reason_unknown_format")
+    raise unknown(package)
+
+
+def _readers_of(shape: Shape) -> list[int]:
+    return [place for place, reader in enumerate(READERS) if reader.recognizes(shape)]
+
+
+def _of_array(shape: Shape) -> Shape:
+    """The shape that an array of this record has."""
+    return frozenset(f"item.{key}" for key in shape)

@@ -64,6 +64,7 @@ class Package:
         """
         self._archives: list[zipfile.ZipFile] = []
         self._entries: dict[str, Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
+        self._as_arrays: set[str] = set()
         try:
             for path in paths:
                 with readable(path.name):
@@ -132,6 +133,11 @@ class Package:
         with self.open(self.names[0]) as stream:
             return _without_bom(stream.read(1024)).lstrip()[:1] == b"<"
 
+    def read_as_array(self, name: str) -> None:
+        """From now on, `records` gives the values of this entry, one behind another, as those of an array: of a
+        conversation that was exported alone, or of one a line."""
+        self._as_arrays.add(name)
+
     def check_record(self, names: Iterable[str]) -> None:
         """Of one conversation that is in several entries: of those that exist.
 
@@ -147,6 +153,8 @@ class Package:
         Raises:
             BadPackage: the rest of the file cannot be read.
         """
+        if name in self._as_arrays and prefix == "item":
+            prefix, several = "", True
         with self.open(name) as stream:
             counted = _Counted(stream, LARGEST_RECORD)
             for record in ijson.items(counted, prefix, use_float=True, multiple_values=several):
@@ -196,9 +204,10 @@ class Package:
         self._archives.append(archive)
         packed = 0
         for info in archive.infolist():
-            name, packed = info.filename, packed + info.compress_size
+            # Some programs on Windows write its separators.
+            name, packed = info.filename.replace("\\", "/"), packed + info.compress_size
             shown = ascii(name[:80])
-            if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            if name.startswith("/") or ".." in name.split("/"):
                 raise BadPackage("import_reason_entry_name", name=shown)
             if info.flag_bits & _ENCRYPTED:
                 raise BadPackage("import_reason_entry_encrypted", name=shown)

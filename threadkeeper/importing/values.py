@@ -77,6 +77,7 @@ def one(record: Any, name: str, read: Callable[[Any], Conversation | None]) -> I
 
 def _name_of(record: Any) -> str:
     fields = mapping(record)
+    fields = {**fields, **mapping(fields.get("conversation"))}
     return next((name for key in ("title", "name", "id", "uuid") if (name := text(fields.get(key)))), "")[
         :LONGEST_SHOWN_NAME
     ]

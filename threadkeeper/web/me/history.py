@@ -10,6 +10,7 @@ from starlette.datastructures import UploadFile
 from datalayer import Job
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_time, utc_now
+from threadkeeper.importing.names import NAMES
 from threadkeeper.importing.reasons import Reason
 from threadkeeper.jobs.imports import GONE, IMPORT, KEPT_SECONDS, REASON
 from threadkeeper.web.auth.roles import LoggedIn
@@ -32,17 +33,6 @@ ADDRESS = "/me/import"
 _CHUNK_BYTES = 1024 * 1024
 COUNTED = ("messages", "versions", "thoughts", "tools", "files", "votes", "archived", "pinned")
 """What the report counts, in the order of the page."""
-NAMES = {
-    "chatgpt": "ChatGPT",
-    "claude": "Claude",
-    "open-webui": "Open WebUI",
-    "librechat": "LibreChat",
-    "deepseek": "DeepSeek",
-    "le-chat": "Le Chat",
-    "gemini": "Gemini",
-    "threadkeeper": "Threadkeeper, Chainlit",
-}
-"""The formats as their makers write them."""
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

@@ -1,0 +1,91 @@
+"""Why nothing in an export can be read: what it seems to be instead, and what to do."""
+
+from collections.abc import Iterator
+
+from threadkeeper.importing.names import READABLE
+from threadkeeper.importing.package import BadPackage, Package, Shape
+
+_MOST_LOOKED_AT = 50
+_START_BYTES = 1024
+_KINDS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"Rar!", "RAR"),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ", "xz"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard"),
+)
+_TAR_AT, _TAR = 257, b"ustar"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+# The first row of each of its files.
+_COPILOT = (
+    b"Conversation,Time,Author,Message",
+    b"CreatedAt,MessageContent,Author,ChatName",
+    b"Timestamp,ClientApp,Prompt",
+)
+_OTHERS: tuple[tuple[str, Shape], ...] = (
+    ("SillyTavern", frozenset({"user_name", "character_name"})),
+    ("SillyTavern", frozenset({"chat_metadata"})),
+    ("Perplexity", frozenset({"conversations.item.context_uuid"})),
+    ("Perplexity", frozenset({"item.context_uuid"})),
+    ("Perplexity", frozenset({"item.query_str"})),
+    ("Perplexity", frozenset({"entries.item.query_str"})),
+    ("Poe", frozenset({"data.chat.messagesConnection"})),
+    ("Poe", frozenset({"messagesConnection"})),
+    ("Google AI Studio", frozenset({"chunkedPrompt"})),
+    ("Chatbox", frozenset({"chat-sessions-list"})),
+    ("TypingMind", frozenset({"data.chats"})),
+    ("Claude Code", frozenset({"sessionId", "parentUuid"})),
+    ("GitHub Copilot Chat", frozenset({"responderUsername", "requests"})),
+    ("OpenAI API (messages)", frozenset({"messages.item.role", "messages.item.content"})),
+    ("OpenAI API (messages)", frozenset({"item.role", "item.content"})),
+)
+"""Chats that cannot be read, with the keys by which their files are told."""
+
+
+def unknown(package: Package) -> BadPackage:
+    """Call it if no reader recognizes the export."""
+    return next(_reasons(package))
+
+
+def _reasons(package: Package) -> Iterator[BadPackage]:
+    """The first one says most."""
+    inner = next((name for name in package.names if name.lower().endswith(".zip")), None)
+    if inner is not None:
+        yield BadPackage("import_reason_zip_in_zip", name=inner)
+    names = package.names[:_MOST_LOOKED_AT]
+    for other in _others(package, names):
+        yield BadPackage("import_reason_other_chat", name=other, formats=READABLE)
+    starts = [_start(package, name) for name in names]
+    if any(b"".join(start.split()) == b"[]" for start in starts):
+        yield BadPackage("import_reason_no_conversations")
+    if any(start.startswith(_UTF_16) for start in starts):
+        yield BadPackage("import_reason_utf_16")
+    if any("takeout/" in name.lower() for name in package.names):
+        # Web pages, which it gives if nothing else was chosen, or other data of Google.
+        yield BadPackage("import_reason_takeout")
+    if any(name.lower().endswith((".html", ".htm")) for name in package.names) or package.is_markup:
+        yield BadPackage("import_reason_html")
+    for start in starts:
+        kind = next((kind for mark, kind in _KINDS if start.startswith(mark)), "tar" if _is_tar(start) else None)
+        if kind is not None:
+            yield BadPackage("import_reason_archive", kind=kind)
+    yield BadPackage("import_reason_unknown_format", formats=READABLE)
+
+
+def _others(package: Package, names: list[str]) -> Iterator[str]:
+    """The chats of which the files seem to be."""
+    for name in names:
+        shape = package.shape(name)
+        yield from (other for other, keys in _OTHERS if keys <= shape)
+        if not shape and _start(package, name).startswith(_COPILOT):
+            yield "Microsoft Copilot"
+
+
+def _start(package: Package, name: str) -> bytes:
+    with package.open(name) as stream:
+        return stream.read(_START_BYTES).removeprefix(b"\xef\xbb\xbf")
+
+
+def _is_tar(start: bytes) -> bool:
+    return start[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR
