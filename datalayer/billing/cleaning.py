@@ -43,12 +43,13 @@ def clean_price(price: Price) -> Price:
 
 
 def _amount(value: Decimal, what: str) -> Decimal:
-    if _is_kept_whole(value, DEAREST):
+    if is_kept_whole(value, DEAREST):
         return value
     raise InvalidRecord(f"the price {what} must be from 0 to {DEAREST:,} dollars, with at most twelve decimal places")
 
 
-def _is_kept_whole(value: Decimal, most: Decimal) -> bool:
+def is_kept_whole(value: Decimal, most: Decimal) -> bool:
+    """Whether an amount is from 0 to this one, and its columns keep all of its decimal places."""
     try:
         return 0 <= value <= most and value == value.quantize(_SMALLEST)
     except InvalidOperation:
@@ -126,7 +127,7 @@ def clean_limit(limit: Limit) -> Limit:
         raise InvalidRecord("the period of a limit must be day or month, and its unit tokens or dollars")
     if (limit.subject_id is None) != (limit.scope == "users"):
         raise InvalidRecord("a limit needs subject_id, but for the scope users, which has none")
-    if not _is_kept_whole(limit.amount, HIGHEST):
+    if not is_kept_whole(limit.amount, HIGHEST):
         raise InvalidRecord(f"the amount of a limit must be from 0 to {HIGHEST:,}, with at most twelve decimal places")
     if limit.unit == "tokens" and limit.amount != int(limit.amount):
         raise InvalidRecord("the amount of a limit in tokens must be a whole number")

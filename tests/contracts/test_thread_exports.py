@@ -1,6 +1,7 @@
 """Threads as files: what each format has, what it does not run, and that JSON comes back as it was."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,9 @@ async def test_each_format_has_the_thread_and_runs_nothing(
     assert [one.text for one in page.all("h1")][-2:] == ["Just a numbat", "Quokkas"]
     assert "lost.pdf" not in whole["markdown"]
     assert "- `photo.png`" in whole["markdown"]
+    assert re.search(
+        r"\n\n20\d\d-\d\d-\d\d \d\d:\d\d UTC\n\n## .*20\d\d-\d\d-\d\d \d\d:\d\d UTC\)\n", whole["markdown"]
+    )
     assert "``````\n<script>" in whole["markdown"], "the fence is longer than those within"
     lines = [json.loads(line) for line in whole["openai"].splitlines()]
     (quokkas,) = (line for line in lines if line["title"] == "Quokkas")

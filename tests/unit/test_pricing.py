@@ -1,9 +1,11 @@
 """The cost of a call, to a billionth of a dollar, with the price at its time."""
 
+import re
+import threading
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from genai_prices import Usage, calc_price
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from datalayer.billing.prices import LONGEST_NAME, compile_pattern
 from datalayer.records.usage import LlmCall, Price
 from tests.support.records import new_id
+from threadkeeper.chat.metering.keeping import CallKeeper, RowStore
 from threadkeeper.pricing.rates import Rates, costs_of, rates_of
 
 NOW = "2026-03-10T12:00:00.000000Z"
@@ -140,6 +143,26 @@ def test_cached_tokens_cost_the_input_price_unless_they_have_their_own() -> None
 
 def test_a_slow_or_invalid_stored_pattern_is_skipped() -> None:
     assert rates_of([price("(a+)+b"), price("(")], model="a" * 100, when=NOW) is None
+
+
+async def test_the_patterns_of_an_imported_list_are_compiled_outside_of_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Store:
+        async def list_prices(self) -> list[Price]:
+            return [price(f"model-{number}-{new_id()}") for number in range(20)]
+
+    threads = list[int]()
+
+    def compiled(pattern: str) -> re.Pattern[str]:
+        threads.append(threading.get_ident())
+        return compile_pattern(pattern)
+
+    monkeypatch.setattr("threadkeeper.pricing.rates.compile_pattern", compiled)
+    keeper = CallKeeper(cast("RowStore", Store()), keep_payloads=False)
+    await keeper.read_prices()
+    assert rates_of(keeper.prices, model="another", when=NOW) is None
+    assert len(threads) == 20 and threading.get_ident() not in threads
 
 
 def test_the_slowest_accepted_pattern_is_fast() -> None:

@@ -240,7 +240,13 @@ async def test_a_price_list_is_shown_before_it_is_stored(layer: ChainlitLayer, a
     page = read_page(bad.text)
     assert (bad.status_code, await layer.list_prices()) == (400, [])
     told = [one.text for one in page.one("div", role="alert").all("li")]
-    assert told == ["line 2: output is missing.", "line 3: input must be a number, not 'x'."]
+    assert told == ["line 2: output is missing.", "line 3: input must be a number such as 0.15, not “x”."]
+    ada.headers["accept-language"] = "de"
+    wrong = b"m,1,2e6,,,\nm,1,1,2,3,4,5\n(,1,1,,,\nm,1,1,,,soon\n"
+    bad = await shown_of("p.csv", b"model,input,output,cached,provider,valid_from\n" + wrong)
+    said = [" ".join(one.text.split()[2:5]) for one in read_page(bad.text).one("div", role="alert").all("li")]
+    assert said == ["output muss zwischen", "Es gibt mehr", "Dies ist kein", "valid_from ist kein"]
+    del ada.headers["accept-language"]
     for name, content in (
         ("p.txt", b"x"),
         ("p.json", b"[" * 100_000),
@@ -248,6 +254,9 @@ async def test_a_price_list_is_shown_before_it_is_stored(layer: ChainlitLayer, a
         ("p.json", b"{}"),
         ("p.json", b'[{"model": "m", "output": 1, "input": ' + b"1" * 5_000 + b"}]"),
         ("p.json", b'[{"\\ud800": 1}]'),
+        ("p.json", b'[{"model": "m", "output": 1, "input": "\\ud800"}]'),
+        ("p.csv", b'model,input,output\n"m,1,1\n'),
+        ("p.csv", b"model,input,output\nm,NaN,1e999999\n"),
         ("", b""),
     ):
         assert (await shown_of(name, content)).status_code == 400, content[:60]

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from datalayer.records.billing import Repricing
 from datalayer.records.usage import Price, plain_amount
 from threadkeeper.commands.database import UsageStore, amount_of, new_id, time_for_display, time_of, with_usage
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
+from threadkeeper.language.catalogue import PAGES
+from threadkeeper.language.negotiation import DEFAULT
 from threadkeeper.pricing.files import PriceFileError, read_prices
 from threadkeeper.pricing.history import ChatServer
 from threadkeeper.pricing.overriding import later_than
@@ -120,7 +123,7 @@ def import_prices(
         end(f"Nothing was imported. Cannot read {path}: {error.strerror}.", 1)
     except PriceFileError as error:
         for problem in error.problems:
-            typer.echo(problem, err=True)
+            typer.echo(problem.said(partial(PAGES.say, language=DEFAULT)), err=True)
         end(f"Nothing was imported from {path}.", 1)
     with_usage(settings, lambda store: store.add_prices(prices))
     typer.echo(f"Imported {len(prices)} price{'' if len(prices) == 1 else 's'}.")

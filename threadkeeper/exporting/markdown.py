@@ -10,14 +10,14 @@ _BACKTICKS = re.compile(r"`{3,}")
 
 
 def written(thread: Mapping[str, Any]) -> str:
-    parts = [f"# {_one_line(thread['name'] or thread['id'])}", f"{thread['createdAt'][:16]}Z"]
+    parts = [f"# {_one_line(thread['name'] or thread['id'])}", _time(thread["createdAt"])]
     parts += (_part(one, thread) for one in said_in(thread))
     return "\n\n".join(parts) + "\n\n"
 
 
 def _part(one: Said, thread: Mapping[str, Any]) -> str:
     files = "".join(f"\n\n- `{_one_line(file.get('name') or 'file')}`" for file in one.files)
-    at = f"{one.at[:16]}Z"
+    at = _time(one.at)
     match one.kind:
         case "question":
             return f"## {_one_line(thread['userIdentifier'] or 'User')} ({at})\n\n{one.text}{files}"
@@ -29,6 +29,11 @@ def _part(one: Said, thread: Mapping[str, Any]) -> str:
         case _:
             shown = "".join(f"\n\n{_fenced(text)}" for text in (one.input, one.text) if text)
             return f"**Tool: {_one_line(one.name)}**{shown}{files}"
+
+
+def _time(at: str) -> str:
+    """As people read it; the file has no reader's zone."""
+    return f"{at[:16].replace('T', ' ')} UTC"
 
 
 def _fenced(text: str) -> str:

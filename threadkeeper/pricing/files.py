@@ -1,4 +1,7 @@
-"""Reads prices from a CSV or JSON file and reports the problem of every invalid line."""
+"""Reads prices from a CSV or JSON file and reports the problem of every invalid line.
+
+Problems are keys of the catalogue with their values, so that the page says them in the language of its reader.
+"""
 
 import codecs
 import csv
@@ -6,14 +9,16 @@ import hashlib
 import io
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import PurePath
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from datalayer.billing.cleaning import clean_price
+from datalayer.billing.cleaning import DEAREST, clean_price, is_kept_whole
+from datalayer.billing.prices import LONGEST_PATTERN, compile_pattern
 from datalayer.cleaning import clean_text, clean_time
 from datalayer.errors import InvalidRecord
 from datalayer.records.usage import Price
@@ -25,12 +30,41 @@ MOST_PRICES = 2_000
 """Of one file."""
 
 
-class PriceFileError(Exception):
-    """The file cannot be read, or some lines are invalid. `problems` has one sentence per problem."""
+_LONGEST_SHOWN = 100
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__(" ".join(problems))
+
+@dataclass(frozen=True, slots=True)
+class PriceFileProblem:
+    """What is wrong with a file: a key of the catalogue with its values, and where it is.
+
+    `place` is the key of the words for the place, such as "line 3"; None if the problem is one of the whole file.
+    """
+
+    key: str
+    values: Mapping[str, str | int]
+    place: str | None = None
+    number: int = 0
+
+    def said(self, say: Callable[..., str]) -> str:
+        """As this function says messages."""
+        words = say(self.key, **self.values)
+        return words if self.place is None else say(self.place, number=self.number, words=words)
+
+
+class PriceFileError(Exception):
+    """The file cannot be read, or some lines are invalid."""
+
+    def __init__(self, problems: list[PriceFileProblem]) -> None:
+        super().__init__(", ".join(one.key for one in problems))
         self.problems = problems
+
+
+class _BadPrice(Exception):
+    """A price is not valid: a key of the catalogue, and its values."""
+
+    def __init__(self, key: str, **values: str | int) -> None:
+        super().__init__(key)
+        self.key, self.values = key, values
 
 
 def read_prices(name: str, content: bytes, now: str, zone: str) -> list[Price]:
@@ -45,22 +79,28 @@ def read_prices(name: str, content: bytes, now: str, zone: str) -> list[Price]:
     Raises:
         PriceFileError: the file cannot be read, is empty, has more than `MOST_PRICES`, or contains an invalid price.
     """
-    problems: list[str] = []
+    problems: list[PriceFileProblem] = []
     prices: list[Price] = []
     digest = hashlib.sha256(content).hexdigest()
     try:
-        for number, (where, values) in enumerate(_entries(name, content), 1):
+        for number, (place, at, values) in enumerate(_entries(name, content), 1):
             if number > MOST_PRICES:
-                raise PriceFileError([f"{name} contains more than {MOST_PRICES:,} prices: divide it."])
+                raise _of_file("price_file_too_many", name=name, most=MOST_PRICES)
             price_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{now}\n{digest}\n{number}"))
             try:
                 prices.append(_price(price_id, values, now, zone))
-            except (InvalidRecord, ValueError) as error:
-                problems.append(f"{where}: {error}.")
-    except (ValueError, csv.Error, RecursionError) as error:
-        raise PriceFileError([f"Cannot read {name}: {error}."]) from None
+            except _BadPrice as error:
+                problems.append(PriceFileProblem(error.key, error.values, place, at))
+    except UnicodeDecodeError:
+        raise _of_file("price_file_no_text", name=name) from None
+    except json.JSONDecodeError as error:
+        raise _of_file("price_file_no_json", name=name, line=error.lineno, column=error.colno) from None
+    except csv.Error:
+        raise _of_file("price_file_no_csv", name=name) from None
+    except (ValueError, RecursionError):
+        raise _of_file("price_file_unreadable", name=name) from None
     if not prices and not problems:
-        problems.append(f"{name} contains no prices.")
+        raise _of_file("price_file_empty", name=name)
     if problems:
         raise PriceFileError(problems)
     return prices
@@ -82,11 +122,15 @@ def time_in(text: str, zone: str) -> str:
     return kept
 
 
-def _entries(name: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each entry of the file with its position, such as `line 3`."""
+def _of_file(key: str, place: str | None = None, number: int = 0, **values: str | int) -> PriceFileError:
+    return PriceFileError([PriceFileProblem(key, values, place, number)])
+
+
+def _entries(name: str, content: bytes) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """Each entry of the file with its place: the key of its words, and the number in it."""
     kind = PurePath(name).suffix.lower()
     if kind not in (".csv", ".json"):
-        raise PriceFileError([f"{name} is not a .csv or .json file."])
+        raise _of_file("price_file_kind", name=name)
     # UTF-8, or the UTF-16 that Excel calls "Unicode text".
     is_utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
@@ -94,9 +138,9 @@ def _entries(name: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]
         # As text: Python refuses to convert an integer of more than 4,300 digits.
         read = json.loads(text, parse_int=str)
         if not isinstance(read, list):
-            raise PriceFileError([f"{name} must contain a list of objects."])
+            raise _of_file("price_file_no_list", name=name)
         for number, entry in enumerate(read, 1):
-            yield f"entry {number}", entry if isinstance(entry, dict) else {}
+            yield "price_file_entry", number, entry if isinstance(entry, dict) else {}
         return
     file = io.StringIO(text, newline="")
     # Excel writes what the country writes: semicolons where a comma begins decimals, or tabs.
@@ -105,29 +149,41 @@ def _entries(name: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]
     reader = csv.DictReader(file, strict=True, delimiter=max(",;\t", key=header.count))
     names = [one.strip().lower() for one in reader.fieldnames or ()]
     if missing := [one for one in _NEEDED if one not in names]:
-        raise PriceFileError([f"line 1: the column {missing[0]} is missing."])
+        raise _of_file("price_file_no_column", "price_file_line", 1, column=missing[0])
     if twice := [one for one in names if names.count(one) > 1]:
-        raise PriceFileError([f"line 1: the column {twice[0]} occurs twice."])
+        raise _of_file("price_file_column_twice", "price_file_line", 1, column=_shown(twice[0]))
     reader.fieldnames = names
     for entry in reader:
-        yield f"line {reader.line_num}", entry
+        yield "price_file_line", reader.line_num, entry
 
 
 def _price(price_id: str, values: Mapping[str, Any], now: str, zone: str) -> Price:
-    """Raises ValueError and InvalidRecord."""
+    """Raises _BadPrice."""
     # If a CSV line has more values than the header, the reader puts the rest under None.
     for name in values:
+        if name is None:
+            raise _BadPrice("price_file_more")
         if name not in COLUMNS:
-            raise ValueError(f"unknown column {clean_text(name)}" if name else "there are more values than columns")
+            raise _BadPrice("price_file_unknown", column=_shown(name))
     given = {name: str(value).strip() for name, value in values.items() if value not in (None, "")}
     for name in _NEEDED:
         if not given.get(name):
-            raise ValueError(f"{name} is missing")
+            raise _BadPrice("price_file_missing", column=name)
+    try:
+        compile_pattern(given["model"])
+    except InvalidRecord:
+        raise _BadPrice("money_bad_pattern", most=LONGEST_PATTERN) from None
+    valid_from = now
+    if given.get("valid_from"):
+        try:
+            valid_from = time_in(given["valid_from"], zone)
+        except InvalidRecord:
+            raise _BadPrice("price_file_time", value=_shown(given["valid_from"])) from None
     return clean_price(
         Price(
             id=price_id,
             pattern=given["model"],
-            valid_from=time_in(given["valid_from"], zone) if given.get("valid_from") else now,
+            valid_from=valid_from,
             input=_amount(given, "input"),
             output=_amount(given, "output"),
             cached=_amount(given, "cached") if given.get("cached") else None,
@@ -139,6 +195,13 @@ def _price(price_id: str, values: Mapping[str, Any], now: str, zone: str) -> Pri
 
 def _amount(given: Mapping[str, str], name: str) -> Decimal:
     try:
-        return Decimal(given[name])
+        amount = Decimal(given[name])
     except InvalidOperation:
-        raise ValueError(f"{name} must be a number, not {given[name]!r}") from None
+        raise _BadPrice("price_file_number", column=name, value=_shown(given[name])) from None
+    if not is_kept_whole(amount, DEAREST):
+        raise _BadPrice("price_file_amount", column=name, most=int(DEAREST))
+    return amount
+
+
+def _shown(text: str) -> str:
+    return clean_text(text)[:_LONGEST_SHOWN]

@@ -186,6 +186,12 @@ def load_published() -> None:
     _published("gpt-4o-mini", "openai", None, datetime.now(UTC), 0, tier=None)
 
 
+def compile_patterns(own: Sequence[Price]) -> None:
+    """Compile the patterns of these prices, if they are not cached yet; one takes 0.15 ms."""
+    for price in own:
+        compiled(price.pattern)
+
+
 @lru_cache(maxsize=10_000)
 def compiled(pattern: str) -> re.Pattern[str] | None:
     """The compiled pattern of a price; None if it is not valid. It is cached: each call looks through all prices."""

@@ -11,6 +11,7 @@ from datalayer.errors import DataLayerError
 from datalayer.records.usage import LlmCall, LlmCallPayload, Price
 from threadkeeper.chat.metering.cached import CachedValue
 from threadkeeper.chat.metering.limits import RESERVED_SECONDS
+from threadkeeper.pricing.rates import compile_patterns
 from threadkeeper.tracing import hooks
 from threadkeeper.tracing.hooks import CallFacts
 
@@ -36,7 +37,7 @@ class CallKeeper:
     def __init__(self, store: RowStore, *, keep_payloads: bool) -> None:
         self._store, self._keep_payloads = store, keep_payloads
         self._keeping: set[asyncio.Task[None]] = set()
-        self._prices = CachedValue("the prices", store.list_prices, _PRICES_SECONDS)
+        self._prices = CachedValue("the prices", self._read_prices, _PRICES_SECONDS)
 
     @property
     def prices(self) -> Sequence[Price]:
@@ -50,6 +51,13 @@ class CallKeeper:
     async def read_prices(self) -> None:
         """Read the prices again if they are old."""
         await self.known(self._prices)
+
+    async def _read_prices(self) -> Sequence[Price]:
+        prices = await self._store.list_prices()
+        if prices:
+            # An imported list has up to 2,000 patterns, which take a third of a second: not on the event loop.
+            await asyncio.to_thread(compile_patterns, prices)
+        return prices
 
     async def known(self, cached: CachedValue[Any]) -> Any:
         """The value; None if it cannot be read, so that a call is made all the same."""

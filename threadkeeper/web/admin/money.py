@@ -107,7 +107,7 @@ async def read_model(
     now = utc_now()
     values = {
         "named": named,
-        "history": price_history(named, own, server),
+        "history": await asyncio.to_thread(price_history, named, own, server),
         "is_now": lambda one: (one.since or "") <= now < (one.until or "9"),
         "patterns": {one.id: one.pattern for one in own},
         "used_days": USED_DAYS,

@@ -22,6 +22,7 @@ from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute, TooLarge
 from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
+from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.uploads import Upload, uploaded
 from threadkeeper.web.pages.zone import Zone
 
@@ -64,7 +65,8 @@ async def show_list(
     try:
         prices = await asyncio.to_thread(read_prices, name, content, now, zone.key)
     except PriceFileError as error:
-        values |= {"problems": error.problems[:PROBLEMS_SHOWN], "problem_count": len(error.problems)}
+        told = [one.said(speaker(request)) for one in error.problems[:PROBLEMS_SHOWN]]
+        values |= {"problems": told, "problem_count": len(error.problems)}
         return pages.page(request, "admin/price_list.html", values, person=person, zone=zone, status=400)
     own = await layer.list_prices()
     rows = await asyncio.to_thread(_with_later, prices, own)

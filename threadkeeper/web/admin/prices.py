@@ -3,6 +3,7 @@
 Each act leaves a row in the audit.
 """
 
+import asyncio
 import re
 import uuid
 from datetime import datetime
@@ -90,11 +91,13 @@ async def read_price(
     unpriced = [
         one for one in since_then if one.unpriced and price.is_active and is_for(price, one.names, one.provider)
     ]
-    have, others = _models_of(price, own, lately, server)
+    # With thousands of prices, these take longer than the event loop may wait.
+    have, others = await asyncio.to_thread(_models_of, price, own, lately, server)
+    later = await asyncio.to_thread(later_than, price, own) if price.is_active else []
     values = {
         "price": price,
         "state": state_of(price, own),
-        "later": later_than(price, own) if price.is_active else [],
+        "later": later,
         "have": have,
         "others": others,
         "unpriced": sum(one.unpriced for one in unpriced),
