@@ -75,7 +75,7 @@ async def copy_thread(
     about: dict[str, Any] = {
         **{"id": copy_id, "name": title, "createdAt": now, "updatedAt": now},
         **{"userId": owner[0], "userIdentifier": owner[1]},
-        **{"pinnedAt": None, "archivedAt": None, "expiresAt": None},
+        **{"pinnedAt": None, "archivedAt": None, "expiresAt": None, "votedUp": False, "votedDown": False},
         "metadata": {key: value for key, value in metadata.items() if key not in NOT_COPIED},
     }
     if shown_metadata is not None:

@@ -7,8 +7,8 @@ that are indexed already; `background.search_indexer` decides when that happens.
 For a few hits, the texts are looked up first, then their threads. For words of many texts, that would read most of the
 history for one page; as many of the newest threads contain such words, these are checked one after another. If the
 newest ones do not fill the page, rare words are looked up after all, and for frequent words threads are checked until
-the page is full. A page is one statement; on SQLite, and with a vote, it is a statement for rare words and perhaps one
-for frequent words, and a few hits are looked up as all rare words are.
+the page is full. A page is one statement; on SQLite, it is a statement for rare words and perhaps one for frequent
+words, and a few hits are looked up as all rare words are.
 """
 
 from typing import Any, Final
@@ -38,7 +38,6 @@ from sqlalchemy import (
 from datalayer.cleaning import clean_text
 from datalayer.dialects import Dialect
 from datalayer.history.search_tokens import owner_key, understood
-from datalayer.history.vote_filter import latest
 from datalayer.schema.chat import search_texts, threads
 
 MOST_HITS = 1_000
@@ -114,3 +113,8 @@ def _has_text(dialect: type[Dialect], of: FromClause) -> ColumnElement[bool]:
 
 def _number(number: int) -> ColumnElement[int]:
     return literal_column(str(number), Integer)
+
+
+def latest(chosen: Select[Any], source: FromClause, most: ColumnElement[int]) -> Select[Any]:
+    """The first rows of a selection, newest activity first."""
+    return chosen.order_by(source.c.updatedAt.desc(), source.c.id.desc()).limit(most)

@@ -29,11 +29,11 @@ from datalayer.cleaning import clean_text, known_id
 from datalayer.database import Database
 from datalayer.dialects import Dialect
 from datalayer.errors import InvalidRecord
-from datalayer.history import search, vote_filter
+from datalayer.history import search
 from datalayer.history.deletion import remove_threads
 from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by
 from datalayer.records.chat import Page, Thread, ThreadChoice
-from datalayer.schema.chat import HAS_TAGS, IS_ARCHIVED, IS_PINNED, IS_TEMPORARY, Identifier, threads, users
+from datalayer.schema.chat import HAS_TAGS, IS_ARCHIVED, IS_PINNED, IS_TEMPORARY, VOTED, Identifier, threads, users
 from datalayer.schema.rows import columns
 
 LARGEST_PAGE = 100
@@ -176,8 +176,8 @@ async def page(
     size = min(first, LARGEST_PAGE)
     moment, last = (None, None) if after is None else cursors.decode(after, clean_text, known_id)
     # One more than requested shows whether there is a next page.
-    values = {"user_id": user_id, "actor": actor, "moment": moment, "last": last, "vote": vote, "most": size + 1}
-    shape = {"behind": after is not None, "voted": vote is not None, "tagged": which.tag is not None}
+    values = {"user_id": user_id, "actor": actor, "moment": moment, "last": last, "most": size + 1}
+    shape: dict[str, Any] = {"behind": after is not None, "vote": vote, "tagged": which.tag is not None}
     marks = (which.is_pinned, which.is_archived, which.is_temporary)
     if which.tag is not None:
         values["tag"] = clean_text(which.tag)
@@ -186,7 +186,7 @@ async def page(
     conditions: list[Condition | None] = [None]
     searched = False
     if words and not words.isspace():
-        searched = vote is None and dialect.skips_needless_reads
+        searched = dialect.skips_needless_reads
         values["wanted"] = search.wanted(dialect, user_id, words)
         if not values["wanted"]:
             # An empty query finds nothing.
@@ -219,7 +219,7 @@ def _listed(
     marks: tuple[bool | None, ...],
     *,
     behind: bool,
-    voted: bool,
+    vote: int | None,
     tagged: bool,
     searched: bool,
     condition: Condition | None = None,
@@ -248,14 +248,14 @@ def _listed(
             bindparam("moment", type_=Text, required=True), bindparam("last", type_=Identifier, required=True)
         )
         conditions.append(tuple_(threads.c.updatedAt, threads.c.id) < place)
+    if vote is not None:
+        conditions.append(VOTED.get(vote, false()))
     if condition is not None:
         conditions.append(condition(dialect))
     most: BindParameter[int] = bindparam("most", type_=Integer, required=True)
     every = select(*_COLUMNS).where(of_user, *conditions)
     # No engine looks into a CASE. Each would read all of the user's threads in an index to look up a few of them.
     by_id = select(*_COLUMNS).where(case((of_user, true()), else_=false()), *conditions)
-    if not voted and not searched:
-        return vote_filter.latest(by_id if condition is search.by_rare_words else every, threads, most)
-    if voted:
-        return vote_filter.with_vote(dialect, every, by_id, user_id, most)
-    return search.with_words(dialect, every, by_id, most)
+    if searched:
+        return search.with_words(dialect, every, by_id, most)
+    return search.latest(by_id if condition is search.by_rare_words else every, threads, most)

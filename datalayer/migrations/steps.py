@@ -16,6 +16,7 @@ from datalayer.dialects.postgresql_partitions import attach_one_table, bound_one
 from datalayer.history.removed_answers import ANSWER
 from datalayer.history.speech import may_hold_thought
 from datalayer.history.user_names import fill as fill_user_names
+from datalayer.migrations import lists
 from datalayer.migrations.changes import add_indexes, add_tables_and_columns
 from datalayer.migrations.marking import mark_steps_once, mark_threads_once
 from datalayer.schema import deletion_triggers, search_triggers
@@ -196,9 +197,7 @@ async def find_marks_by_owner(connection: AsyncConnection) -> None:
     if connection.dialect.name == "postgresql":
         await connection.exec_driver_sql("ALTER INDEX search_texts_words SET (fastupdate = on)")
     else:
-        for name, trigger in search_triggers.TRIGGERS_ON_SQLITE.items():
-            await connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
-            await connection.exec_driver_sql(trigger)
+        await lists.remake_triggers(connection, search_triggers.TRIGGERS_ON_SQLITE)
     owner = select(threads.c.userId).where(threads.c.id == search_pending.c.threadId).scalar_subquery()
     await connection.execute(update(search_pending).where(search_pending.c.userId.is_(None)).values(userId=owner))
     await connection.run_sync(add_indexes, {"search_pending_of_user"})
@@ -351,12 +350,8 @@ async def remember_facts(connection: AsyncConnection) -> None:
 @migration()
 async def list_threads_beside_the_archive(connection: AsyncConnection) -> None:
     """Add the indexes of threads that are neither archived nor temporary, so that a list does not read the archive."""
-    for name in ("archived_threads", "temporary_threads", "listed_threads", "tagged_threads", "pinned_threads"):
-        if connection.dialect.name == "sqlite":
-            # Of indexes that it thinks equally good, SQLite takes the one that was made last, and a new database makes
-            # them in no order. The last of these that serves a list is the smallest.
-            await connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
-        await connection.run_sync(add_indexes, {name})
+    names = "archived_threads", "temporary_threads", "listed_threads", "tagged_threads", "pinned_threads"
+    await lists.add_indexes_in_order(connection, names)
 
 
 @migration(beside=key_one_table, locks="none that readers or writers wait for (CONCURRENTLY)")
@@ -370,6 +365,19 @@ async def key_payloads_with_their_time(connection: AsyncConnection) -> None:
 async def stop_turns(connection: AsyncConnection) -> None:
     """Add the column by which a turn of another process is asked to stop."""
     await connection.run_sync(add_tables_and_columns)
+
+
+@migration(locks="SHARE ROW EXCLUSIVE on threads and feedbacks, for the catalogue alone")
+async def follow_votes_and_tags(connection: AsyncConnection) -> None:
+    """Add to threads whether their owner gave a thumb, and the counts of tags, so that a list reads what it shows."""
+    await lists.follow_votes_and_tags(connection)
+
+
+@migration(beside=lists.note_votes_in_parts, locks="rows of threads with a vote, a thousand at a time")
+async def note_older_votes_and_tags(connection: AsyncConnection) -> None:
+    """Note in older threads whether their owner gave a thumb, and count their tags."""
+    await lists.note_votes(connection)
+    await lists.count_folders(connection)
 
 
 @migration(phase="after", locks="rows of users that an older version made, until they have their key")

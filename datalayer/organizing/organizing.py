@@ -1,12 +1,13 @@
 """The order of the acting user's threads: lists of them, pins, the archive, folders by tag, and deletion of several."""
 
+import logging
 import uuid
 from collections.abc import Collection
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_id, clean_text, known_id, utc_in, utc_now
-from datalayer.errors import InvalidRecord
+from datalayer.errors import DataLayerError, InvalidRecord
 from datalayer.history import threads
 from datalayer.organizing import rows
 from datalayer.ownership import acting_user, recorded
@@ -14,6 +15,8 @@ from datalayer.records.chat import Folder, OwnThreadPage, Thread, ThreadChoice
 from datalayer.records.writes import ThreadWrite
 from datalayer.store import DataStore
 from datalayer.writes.repeats import repeatable
+
+logger = logging.getLogger(__name__)
 
 MOST_THREADS = 100
 MOST_TAGS = 100
@@ -54,15 +57,19 @@ class Organizing(DataStore):
         return OwnThreadPage(page.threads, threads.cursor_of(page.threads[-1]) if page.has_next else None)
 
     async def folders(self, user_id: str) -> list[Folder]:
-        """The tags of the user's threads in alphabetical order, without archived and temporary threads.
-
-        Of more than 5,000 threads with a tag, the newest 5,000 count.
-        """
+        """The tags of the user's threads in alphabetical order, without archived and temporary threads."""
         known = known_id(user_id)
         if known is None:
             return []
         await self._writer.settled()
-        return await rows.folders(self.database, known, acting_user.get())
+        found, is_long = await rows.folders(self.database, known, acting_user.get())
+        if is_long:
+            try:
+                await self._writer.submit(lambda connection: rows.add_up(connection, known))
+            except DataLayerError as error:
+                # The sums are right all the same.
+                logger.warning("the counts of the tags of user %s could not be added up: %s", known, error)
+        return found
 
     async def make_temporary(self, thread_id: str, seconds: float) -> str:
         """Have retention delete the thread after this time; create it if it does not exist.

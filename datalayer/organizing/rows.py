@@ -1,42 +1,66 @@
 """SQL of the order among a user's threads."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from sqlalchemy import Executable, Integer, bindparam, func, insert, literal_column, select, true, update
+from sqlalchemy import Executable, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.database import Database
-from datalayer.dialects import Dialect
 from datalayer.errors import NotFound
 from datalayer.history.copying import NOT_COPIED, copy_thread
-from datalayer.history.vote_filter import latest
-from datalayer.ownership import Actor, demand_write, kind_of, may_write, readable_by
+from datalayer.ownership import Actor, demand_write, kind_of, may_write, writable_by
 from datalayer.records.chat import Folder
-from datalayer.schema.chat import HAS_TAGS, IS_LISTED, Identifier, threads
+from datalayer.schema.chat import Identifier, folder_counts, threads
 from datalayer.schema.review import thread_origins
 
-MOST_COUNTED = 5000
-"""Folders are those of this many threads with a tag, the newest, so that they stay fast as the history grows."""
+MOST_ROWS = 50
+"""The counts of a user's tags may be in this many rows, and two for each tag, until they are added up."""
 FORKED_FROM = "forked_from"
 """The key of a fork's metadata with the ids of the thread and the message that it goes on from."""
 
 
-async def folders(database: Database, user_id: str, actor: Actor) -> list[Folder]:
-    """The tags of the user's threads with the number of threads, in alphabetical order. See MOST_COUNTED."""
-    found = await database.fetch(_folders(type(database.dialect), kind_of(actor)), {"user_id": user_id, "actor": actor})
-    return sorted((Folder(*row) for row in found), key=lambda one: (one.tag.casefold(), one.tag))
+async def folders(database: Database, user_id: str, actor: Actor) -> tuple[list[Folder], bool]:
+    """The tags of the user's threads with the number of threads, in alphabetical order, and whether their counts are
+    in so many rows that `add_up` is due."""
+    found = await database.fetch(_folders(kind_of(actor)), {"user_id": user_id, "actor": actor})
+    sorted_ = sorted((Folder(tag, int(count)) for tag, count, _ in found if count > 0), key=_in_alphabet)
+    return sorted_, sum(rows for *_, rows in found) > MOST_ROWS + 2 * len(found)
+
+
+def _in_alphabet(one: Folder) -> tuple[str, str]:
+    return one.tag.casefold(), one.tag
 
 
 @cache
-def _folders(dialect: type[Dialect], actor: Actor) -> Executable:
-    user_id = bindparam("user_id", type_=Identifier, required=True)
-    tagged = select(threads.c.tags).where(threads.c.userId == user_id, HAS_TAGS, IS_LISTED, readable_by(actor))
-    # A literal, so that Postgres knows how few rows there are.
-    newest = latest(tagged, threads, literal_column(str(MOST_COUNTED), Integer)).subquery("newest")
-    each = dialect.each(newest.c.tags)
-    return select(each.c.value, func.count()).select_from(newest.join(each, true())).group_by(each.c.value)
+def _folders(actor: Actor) -> Executable:
+    counts = folder_counts.c
+    of_user = counts.userId == bindparam("user_id", type_=Identifier, required=True)
+    found = select(counts.tag, func.sum(counts.threads), func.count()).where(
+        of_user, writable_by(actor, counts.userIdentifier)
+    )
+    return found.group_by(counts.tag)
+
+
+async def add_up(connection: AsyncConnection, user_id: str) -> None:
+    """Store the counts of the user's tags in one row for each.
+
+    Only rows that this transaction has deleted are added up, so the sums stay right whoever else does it at the time.
+    """
+    counts = folder_counts.c
+    taken = delete(folder_counts).where(counts.userId == user_id)
+    taken_rows = await connection.execute(taken.returning(counts.userIdentifier, counts.tag, counts.threads))
+    sums: Counter[tuple[str | None, str]] = Counter()
+    for name, tag_, threads_ in taken_rows:
+        sums[name, tag_] += threads_
+    rows = [
+        {"userId": user_id, "userIdentifier": name, "tag": tag_, "threads": count}
+        for (name, tag_), count in sorted(sums.items(), key=str)
+        if count
+    ]
+    if rows:
+        await connection.execute(insert(folder_counts), rows)
 
 
 async def lock_own(connection: AsyncConnection, thread_ids: Sequence[str], actor: Actor) -> dict[str, Sequence[str]]:

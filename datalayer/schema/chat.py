@@ -19,7 +19,9 @@ from sqlalchemy import (
     Text,
     TextClause,
     and_,
+    false,
     text,
+    true,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
@@ -88,6 +90,9 @@ threads = Table(
     Column("pinnedAt", Text),
     Column("archivedAt", Text),
     Column("expiresAt", Text),
+    # Whether its owner gave a thumb in it. The database keeps them (`thread_triggers`); nobody else writes them.
+    Column("votedUp", Boolean, nullable=False, server_default=false(), info={"is_derived": True}),
+    Column("votedDown", Boolean, nullable=False, server_default=false(), info={"is_derived": True}),
 )
 Index("threads_by_activity", threads.c.userId, threads.c.updatedAt.desc(), threads.c.id.desc())
 IS_PINNED = threads.c.pinnedAt.is_not(None)
@@ -95,6 +100,8 @@ IS_ARCHIVED = threads.c.archivedAt.is_not(None)
 IS_TEMPORARY = threads.c.expiresAt.is_not(None)
 IS_LISTED = and_(~IS_ARCHIVED, ~IS_TEMPORARY)
 HAS_TAGS = threads.c.tags.is_not(None)
+VOTED = {1: threads.c.votedUp.is_(true()), 0: threads.c.votedDown.is_(true())}
+"""The condition for each thumb."""
 for _name, _chosen in (
     ("archived_threads", IS_ARCHIVED),
     # Retention reads all of it: temporary threads are few.
@@ -112,6 +119,25 @@ for _name, _chosen in (
         postgresql_where=_chosen,
         sqlite_where=_chosen,
     )
+for _name, _chosen in (("threads_voted_up", VOTED[1]), ("threads_voted_down", VOTED[0])):
+    # The last two columns tell what is not listed without a look at the thread.
+    _order = threads.c.updatedAt.desc(), threads.c.id.desc(), threads.c.archivedAt, threads.c.expiresAt
+    Index(_name, threads.c.userId, *_order, postgresql_where=_chosen, sqlite_where=_chosen)
+
+# How many of a user's listed threads have a tag: the sum of the rows. The database adds a row for each change
+# (`thread_triggers`), so that two changes never wait for each other; whoever reads many rows adds them up.
+folder_counts = Table(
+    "folder_counts",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("userId", Identifier, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    # The owner's name as in the thread, by which is decided who may read.
+    Column("userIdentifier", Text),
+    Column("tag", Text, nullable=False),
+    Column("threads", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("folder_counts_of_user", folder_counts.c.userId)
 
 # A mark for each deleted thread, which keeps it deleted (`deletion_triggers`). The time is of the database's clock.
 deleted_threads = Table(

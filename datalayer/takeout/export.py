@@ -40,6 +40,7 @@ from datalayer.takeout.format import (
     is_damaged,
     lines_name,
     readable,
+    stored_columns,
 )
 from datalayer.takeout.prompts import prompts_of
 
@@ -232,7 +233,7 @@ class _Export:
             async with self._database.read() as connection:
                 rows = (await connection.execute(page)).mappings().all()
             for row in rows:
-                yield {name: row[name] for name in table.c.keys()}  # noqa: SIM118  no dictionary
+                yield {column.name: row[column.name] for column in stored_columns(table)}
             if len(rows) < _PAGE:
                 return
             then, last = rows[-1]["its moment"], rows[-1][key.name]

@@ -82,6 +82,11 @@ def is_damaged(element: Mapping[str, Any], size: int, sha256: str) -> bool:
     return element["byteSize"] not in (None, size) or element["sha256"] not in (None, sha256)
 
 
+def stored_columns(table: Table) -> list[Column[Any]]:
+    """The columns of a row in a takeout: those that do not follow from other rows."""
+    return [column for column in table.columns if not column.info.get("is_derived")]
+
+
 def checked_row(table: Table, row: Any) -> dict[str, Any]:
     """The row with a value of the right type for each column of the table.
 
@@ -90,9 +95,10 @@ def checked_row(table: Table, row: Any) -> dict[str, Any]:
     """
     if not isinstance(row, dict):
         raise InvalidRecord(f"a row of {table.name} is not a JSON object")
-    if unknown := sorted(row.keys() - table.c.keys()):
+    columns = stored_columns(table)
+    if unknown := sorted(row.keys() - {column.name for column in columns}):
         raise InvalidRecord(f"{table.name} has no column {unknown[0][:60]!r}; was the takeout made by a newer version?")
-    return {column.name: _checked(table, column, row.get(column.name)) for column in table.columns}
+    return {column.name: _checked(table, column, row.get(column.name)) for column in columns}
 
 
 def _checked(table: Table, column: Column[Any], value: Any) -> Any:

@@ -39,7 +39,7 @@ NOT_MOVED: dict[str, tuple[str, ...]] = {
 
 DERIVED = frozenset(
     {
-        *("search_texts", "search_pending", "search_backlog", "review_answers", "review_pending"),
+        *("search_texts", "search_pending", "search_backlog", "review_answers", "review_pending", "folder_counts"),
         *("api_key_rates", "api_replies", "turn_claims", "job_elections", "job_replicas", "installation_facts"),
         "threadkeeper_migrations",
     }

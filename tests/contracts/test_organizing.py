@@ -1,9 +1,13 @@
 """The order among one's own threads: pins, the archive, folders by tag, several at once."""
 
+import asyncio
+import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, insert, select
 
 from datalayer import Folder, ThreadChoice, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
@@ -11,9 +15,10 @@ from datalayer.cleaning import utc_in, utc_now
 from datalayer.errors import Forbidden, InvalidRecord, NotFound
 from datalayer.history.copying import TEMPORARY_NOTICE
 from datalayer.organizing import rows
+from datalayer.schema.chat import feedbacks, folder_counts, threads, users
 from tests.contracts.test_elements import text_element
 from tests.support.counted import counted
-from tests.support.records import listed, new_id, step, thread, user_id
+from tests.support.records import listed, new_id, step, thread, user_id, vote
 
 EVERY = ThreadChoice(is_archived=None, is_temporary=None)
 
@@ -171,19 +176,101 @@ async def test_several_threads_are_deleted_together_or_not_at_all(layer: Chainli
     assert (await head_of(layer, bobs))["tags"] is None
 
 
-async def test_folders_are_those_of_the_newest_threads_with_a_tag(
+async def derived(layer: ChainlitLayer, *, again: bool) -> tuple[dict[str, Any], dict[Any, int]]:
+    """The thumbs of each thread, and the counts of each tag by its owner: as the database keeps them, or computed."""
+    async with layer.database.read() as connection:
+        every = (await connection.execute(select(threads))).all()
+        votes = (await connection.execute(select(feedbacks.c.threadId, feedbacks.c.userId, feedbacks.c.value))).all()
+        counts = (await connection.execute(select(folder_counts))).all()
+    folders: Counter[tuple[str, str | None, str]] = Counter()
+    if not again:
+        for row in counts:
+            folders[row.userId, row.userIdentifier, row.tag] += row.threads
+        thumbs = {one.id: (one.votedUp, one.votedDown) for one in every}
+    else:
+        for one in every:
+            if one.archivedAt is one.expiresAt is None and one.userId is not None:
+                folders.update((one.userId, one.userIdentifier, tag) for tag in {*(one.tags or ())})
+        given = set(votes)
+        thumbs = {one.id: ((one.id, one.userId, 1) in given, (one.id, one.userId, 0) in given) for one in every}
+    return thumbs, {key: count for key, count in folders.items() if count}
+
+
+async def test_thumbs_and_counts_of_tags_follow_every_change(
     layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(rows, "MOST_ROWS", 4)
+    chance, tags = random.Random(15), ["work", "旅行", "a'b", "x" * 5000]
+    owners = {name: await user_id(layer, name) for name in ("alice", "bob")}
+    written: list[dict[str, Any]] = []
+    for number in range(120):
+        some = chance.sample(tags, chance.randint(0, 3))
+        owner = chance.choice([*owners])
+        with acting_as(owner):
+            if number < 12 or not number % 9:
+                written.append(step(await thread(layer, owners[owner], tags=some * 2)))
+                await layer.create_step(written[-1])
+        one = chance.choice(written)
+        change = chance.randrange(9)
+        short = [tag for tag in some if len(tag) < 200]
+        if change < 3:
+            await layer.upsert_feedback(vote(one["id"], chance.randint(0, 1)))
+        elif change == 3:
+            async with layer.database.write() as connection:
+                # As another program may do: a vote of somebody else, and one that is withdrawn.
+                await connection.execute(delete(feedbacks).where(feedbacks.c.forId == one["id"]))
+                values = {"forId": one["id"], "threadId": one["threadId"], "userId": owners[owner], "value": 1}
+                await connection.execute(insert(feedbacks).values(id=new_id(), **values))
+        elif change == 4:
+            mark = {"is_archived": chance.choice([True, False, None])}
+            await layer.organize_threads([one["threadId"]], **mark, add_tags=short[:1], remove_tags=short[1:])
+        elif change == 5:
+            await layer.update_thread(one["threadId"], user_id=owners[owner], tags=some)
+        elif change == 6:
+            await layer.make_temporary(one["threadId"], 3600)
+        elif change == 7 and len(written) > 10:
+            written.remove(one)
+            await (layer.delete_thread(one["threadId"]) if chance.random() < 0.5 else layer.delete_step(one["id"]))
+        else:
+            await layer.fork_thread(one["threadId"], one["id"])
+        if not number % 10:
+            for name, owner_id in owners.items():
+                with acting_as(name):
+                    found = await layer.folders(owner_id)
+                    assert [(one.tag, one.threads) for one in found] == sorted(
+                        (
+                            (tag, count)
+                            for (of, _, tag), count in (await derived(layer, again=True))[1].items()
+                            if of == owner_id
+                        ),
+                        key=lambda one: (one[0].casefold(), one[0]),
+                    )
+        assert await derived(layer, again=False) == await derived(layer, again=True), f"after {number}: {change}"
+    async with layer.database.read() as connection:
+        assert len((await connection.execute(select(folder_counts.c.id))).all()) < 40, "they have been added up"
+    await layer.delete_user("bob")
+    assert await derived(layer, again=False) == await derived(layer, again=True)
+    async with layer.database.write() as connection:
+        # By the foreign keys alone.
+        await connection.execute(delete(users).where(users.c.id == owners["alice"]))
+        assert (await connection.execute(select(folder_counts))).all() == []
+
+
+async def test_two_who_add_up_the_counts_at_once_leave_them_right(
+    layer: ChainlitLayer, database_url: str, engine: str
+) -> None:
+    if engine == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
     owner = await user_id(layer, "alice")
-    monkeypatch.setattr(rows, "MOST_COUNTED", 2)
-    rows._folders.cache_clear()
-    try:
-        with acting_as("alice"):
-            for tags in (["old"], ["new", "red"], None, ["new"]):
-                await thread(layer, owner, tags=tags)
-            assert await layer.folders(owner) == [Folder("new", 2), Folder("red", 1)]
-    finally:
-        rows._folders.cache_clear()
+    for number in range(5):
+        await thread(layer, owner, tags=["work", f"tag {number}"])
+    async with layer.database.write() as connection:
+        await rows.add_up(connection, owner)
+        await thread(layer, owner, tags=["work"])
+        other = asyncio.ensure_future(layer._writer.submit(lambda beside: rows.add_up(beside, owner)))
+        await asyncio.sleep(0)
+    await other
+    assert await derived(layer, again=False) == await derived(layer, again=True)
 
 
 async def test_a_page_takes_as_many_statements_however_many_threads_there_are(

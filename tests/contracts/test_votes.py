@@ -3,13 +3,14 @@
 import asyncio
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, text, update
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.history import feedback
 from datalayer.schema.chat import feedback_changes, feedbacks
-from tests.support.records import new_id, step, thread, user_id, vote
+from tests.support.patience import until
+from tests.support.records import listed, new_id, step, thread, user_id, vote
 
 
 async def answer(layer: ChainlitLayer) -> tuple[str, str]:
@@ -37,6 +38,37 @@ async def test_concurrent_votes_are_one_vote(layer: ChainlitLayer) -> None:
     assert len(set(ids)) == 1
     assert len(found["steps"]) == 1
     assert found["steps"][0]["feedback"]["value"] == 1
+
+
+async def test_votes_in_one_thread_at_once_are_all_noted_in_it(layer: ChainlitLayer, engine: str) -> None:
+    if engine == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    thread_id, up = await answer(layer)
+    owner = await user_id(layer, "alice")
+    waits = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+    async def cast(step_id: str, value: int) -> None:
+        # Past the queue, which stores the votes of a thread one after another.
+        async with layer.database.write() as connection:
+            values = {"forId": step_id, "threadId": thread_id, "userId": owner, "value": value}
+            await connection.execute(insert(feedbacks).values(id=new_id(), **values))
+
+    async def is_waiting() -> bool:
+        async with layer.database.read() as connection:
+            return bool((await connection.execute(waits)).scalar_one())
+
+    async with layer.database.write() as connection:
+        await connection.execute(
+            insert(feedbacks).values(id=new_id(), forId=up, threadId=thread_id, userId=owner, value=1)
+        )
+        other = asyncio.create_task(cast(new_id(), 0))
+        await until(is_waiting)
+    await other
+    with datalayer.acting_as("alice"):
+        for value in (0, 1):
+            assert await listed(layer, owner, feedback=value) == [thread_id]
 
 
 async def test_a_changed_vote_keeps_its_history(layer: ChainlitLayer) -> None:

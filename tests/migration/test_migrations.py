@@ -12,6 +12,8 @@ from datalayer import create_data_layer
 from datalayer.background import search_indexer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database
+from datalayer.migrations import lists
+from datalayer.schema import thread_triggers
 from datalayer.schema.chat import (
     feedbacks,
     metadata,
@@ -107,6 +109,8 @@ STEPS = [
     "list_threads_beside_the_archive",
     "key_payloads_with_their_time",
     "stop_turns",
+    "follow_votes_and_tags",
+    "note_older_votes_and_tags",
     "complete_rows_of_older_versions",
     "partition_payloads",
 ]
@@ -184,6 +188,43 @@ async def test_a_database_without_removed_answers_gets_the_missing_columns(
     assert await layer.migrate() == ["keep_judged_answers"]
     async with layer.database.read() as connection:
         assert await connection.run_sync(described) == whole
+
+
+async def test_votes_and_tags_of_an_earlier_version_are_noted(
+    layer: ChainlitLayer, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["follow_votes_and_tags", "note_older_votes_and_tags"]
+    monkeypatch.setattr(lists, "_VOTES_AT_ONCE", 2)
+    async with layer.database.read() as connection:
+        whole = await connection.run_sync(described)
+    owner, made = await user_id(layer, "alice"), []
+    triggers = (
+        [*thread_triggers.TRIGGERS_ON_SQLITE]
+        if engine == "sqlite"
+        else ["vote_noted ON feedbacks", "folders_counted ON threads"]
+    )
+    async with layer.database.write() as connection:
+        for trigger in triggers:
+            await connection.execute(text(f"DROP TRIGGER {trigger}"))
+        for name, column in (("threads_voted_up", "votedUp"), ("threads_voted_down", "votedDown")):
+            await connection.execute(text(f"DROP INDEX {name}"))
+            await connection.execute(text(f'ALTER TABLE threads DROP COLUMN "{column}"'))
+        await connection.execute(text("DROP TABLE folder_counts"))
+        await connection.execute(delete(migrations).where(migrations.c.name.in_(names)))
+    with datalayer.acting_as("alice"):
+        for number in range(7):
+            written = step(await thread(layer, owner, tags=["work", "work", f"tag {number % 2}"]))
+            await layer.create_step(written)
+            await layer.upsert_feedback(vote(written["id"], number % 2))
+            made.append(written["threadId"])
+    assert await layer.migrate() == names
+    async with layer.database.read() as connection:
+        assert await connection.run_sync(described) == whole
+    with datalayer.acting_as("alice"):
+        for value in (0, 1):
+            assert await listed(layer, owner, feedback=value) == made[value::2][::-1]
+        found = await layer.folders(owner)
+    assert [(one.tag, one.threads) for one in found] == [("tag 0", 4), ("tag 1", 3), ("work", 7)]
 
 
 async def test_a_database_without_marks_of_deleted_threads_gets_them(layer: ChainlitLayer) -> None:
@@ -315,7 +356,7 @@ def stock_schema() -> MetaData:
     """The five tables of Chainlit's official SQLAlchemy schema, without our columns."""
     added = {
         "users": {"role", "disabledAt", "loginsEndedAt", "nameKey"},
-        "threads": {"updatedAt", "pinnedAt", "archivedAt", "expiresAt"},
+        "threads": {"updatedAt", "pinnedAt", "archivedAt", "expiresAt", "votedUp", "votedDown"},
         "steps": {"command", "modes", "defaultOpen", "autoCollapse", "extra", "updatedAt"},
         "elements": {"autoPlay", "playerConfig", "props", "extra", "createdAt"},
         "feedbacks": {"userId", "updatedAt"},
