@@ -6,7 +6,7 @@ A failed write is logged with its ids, reported to `on_write_failure`, and raise
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from datalayer.errors import (
 from datalayer.ownership import Actor, acting_user, demand_system
 from datalayer.records.chat import Element
 from datalayer.records.writes import Recorded, ids_of
+from datalayer.writes.overtaken import Newer
 from datalayer.writes.replay import replay
 from datalayer.writes.spool import Spool, to_line
 
@@ -116,6 +117,10 @@ class BaseStore(ABC):
     async def _apply(self, write: Recorded) -> Any:
         """Store the write; gives the result of its kind."""
 
+    async def _newer_than(self, _writes: Sequence[Recorded]) -> Newer:
+        """What is newer in the database than these spooled writes."""
+        return Newer()
+
     @abstractmethod
     async def _element(self, thread_id: str, element_id: str, actor: Actor) -> Element | None:
         """The element of this thread, or None if the actor may not read it."""
@@ -166,7 +171,7 @@ class BaseStore(ABC):
         if self._spool is None:
             return
         try:
-            await replay(self._spool, self._apply)
+            await replay(self._spool, self._apply, self._newer_than)
         except OSError as error:
             raise StorageUnavailable(f"the spool file cannot be read or changed ({type(error).__name__})") from error
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from datalayer.read_replica import ReadReplica
 from datalayer.records.chat import Element, Thread, is_shared
 from datalayer.records.usage import LlmCallWrite
 from datalayer.records.writes import ElementDeletion, Recorded, Removed, StepDeletion, ThreadCut, ThreadDeletion, ids_of
+from datalayer.writes.overtaken import Newer, newer_than
 from datalayer.writes.queue import Writer
 
 logger = logging.getLogger(__name__)
@@ -174,6 +176,9 @@ class DataStore(BaseStore):
 
     def _note_files(self) -> None:
         self.file_deleter.note()
+
+    async def _newer_than(self, writes: Sequence[Recorded]) -> Newer:
+        return await self.database.query(partial(newer_than, writes=writes))
 
     async def _apply(self, write: Recorded) -> Any:
         """Store the write, and delete the files that have no row any more because of it."""

@@ -67,7 +67,9 @@ async def copy_thread(
     found = [row for row in of_thread if not _is_temporary_notice(row["metadata"] or {})]
     if until is not None:
         found = _until(found, until)
-    new_ids: dict[str, str] = {row["id"]: str(uuid.uuid4()) for row in found}
+    # Steps of the same time are in the order of their ids.
+    found = sorted(found, key=_place)
+    new_ids = dict(zip((row["id"] for row in found), sorted(str(uuid.uuid4()) for _ in found), strict=True))
     now = utc_now()
     title, metadata = original["name"], original["metadata"] or {}
     if title and not title.endswith(title_ending):
@@ -107,9 +109,13 @@ def _until(found: Sequence[RowMapping], step_id: str) -> list[RowMapping]:
     last = next((row for row in found if row["id"] == step_id), None)
     if last is None:
         raise NotFound(f"there is no message {step_id} in the thread")
-    place = (last["createdAt"] or "", last["id"])
     # The run of an answer ends after it, but began before.
-    return [row for row in found if (row["createdAt"] or "", row["id"]) <= place]
+    return [row for row in found if _place(row) <= _place(last)]
+
+
+def _place(row: RowMapping) -> tuple[str, str]:
+    """Where the step is in its thread."""
+    return row["createdAt"] or "", row["id"]
 
 
 async def _copy_elements(

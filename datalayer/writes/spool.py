@@ -2,7 +2,7 @@
 
 It holds users' texts, so only its owner may read it, and it is on the disk before `append` returns. A line leaves it
 when its write is stored, or when the database refuses the write: then the line goes to a second file, for a person to
-look at. Applying a line twice does no harm, so a crash in between loses nothing.
+look at. Applying a line twice, or after a newer state (`overtaken`), does no harm: a crash in between loses nothing.
 
 A replay first renames the file, so that a process that is just ending can write a new one. Two processes must not
 replay at the same time.

@@ -133,17 +133,20 @@ async def test_a_fork_has_the_messages_and_files_up_to_one(layer: ChainlitLayer)
             ),
             step(original, "three", createdAt="2026-01-01T00:00:05Z"),
         ]
-        for one in said:
+        at_once = [step(original, f"at once {number}", createdAt="2026-01-01T00:00:00Z") for number in range(6)]
+        for one in said + at_once:
             await layer.create_step(one)
         for number in (0, 5):
             await layer.create_element(text_element(original, said[number]["id"], f"file {number}"))
         forked = await layer.fork_thread(original, said[4]["id"], title_ending=" (fork)")
         found = await layer.get_thread(forked)
-        assert [one["output"] for one in found["steps"]] == ["one", "", "two"]
-        assert found["steps"][2]["parentId"] == found["steps"][1]["id"]
+        of_original = (await layer.get_thread(original))["steps"]
+        assert [one["output"] for one in found["steps"][:6]] == [one["output"] for one in of_original[:6]]
+        assert [one["output"] for one in found["steps"][6:]] == ["one", "", "two"]
+        assert found["steps"][8]["parentId"] == found["steps"][7]["id"]
         assert not {one["id"] for one in found["steps"]} & {one["id"] for one in said}
         (element,) = found["elements"]
-        assert element["forId"] == found["steps"][0]["id"]
+        assert element["forId"] == found["steps"][6]["id"]
         origin = {"thread": original, "step": said[4]["id"]}
         assert found["metadata"] == {"chat_profile": "travel", "key": 1, "forked_from": origin}
         assert (found["name"], found["tags"]) == ("Trip (fork)", ["travel"])

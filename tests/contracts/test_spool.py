@@ -162,6 +162,44 @@ async def test_a_replayed_cut_keeps_steps_that_were_written_later(database_url: 
     await other.close()
 
 
+async def test_a_replay_leaves_what_was_changed_since(database_url: str, tmp_path: Path) -> None:
+    spool, thread_id = tmp_path / "spool.jsonl", new_id()
+    layer, other = create_data_layer(database_url, spool=spool), create_data_layer(database_url)
+    asked, voted, withdrawn = (step(thread_id, str(number)) for number in range(3))
+    for one in (asked, voted, withdrawn):
+        await layer.create_step(one)
+    await layer.update_step({**asked, "output": "a first state"})
+    first = await layer.upsert_feedback(vote(voted["id"], 1))
+    async with standing_still(database_url):
+        calls = [
+            asyncio.create_task(call)
+            for call in (
+                layer.update_step({**asked, "output": "older", "generation": {"model": "kept"}}),
+                layer.upsert_feedback(vote(voted["id"], 0)),
+                layer.delete_feedback(first),
+                layer.upsert_feedback(vote(withdrawn["id"], 0)),
+                layer.update_step({**withdrawn, "output": "not changed since"}),
+            )
+        ]
+        await until(lambda: layer.queued_writes == len(calls))
+        await layer.close(0.3)
+    await asyncio.gather(*calls, return_exceptions=True)
+    await other.update_step({**asked, "output": "newer"})
+    await other.upsert_feedback(vote(voted["id"], 1))
+    await other.delete_feedback(await other.upsert_feedback(vote(withdrawn["id"], 1)))
+
+    again = create_data_layer(database_url, spool=spool)
+    await again.migrate()
+    kept = (await again.get_thread(thread_id))["steps"]
+    assert [one["output"] for one in kept] == ["newer", "1", "not changed since"]
+    # What the newer state does not have is filled in.
+    assert kept[0]["generation"] == {"model": "kept"}
+    assert [(one.get("feedback") or {}).get("value") for one in kept] == [None, 1, None]
+    assert not (tmp_path / "spool.refused.jsonl").exists()
+    await again.close()
+    await other.close()
+
+
 async def test_a_full_queue_admits_writes_in_order_and_in_time(database_url: str) -> None:
     database = Database(database_url)
     writer = Writer(database, most_queued=5, admission_seconds=0.2)
@@ -262,7 +300,7 @@ async def test_an_outage_during_a_replay_loses_nothing(
     Spool(spool).append(writes)
     await limit_lock_waits(database_url)
     layer = create_data_layer(database_url, spool=spool, patience_seconds=0.3)
-    # Another thread takes the lock as soon as the first part is stored and removed from the file.
+    # Another thread takes the lock as soon as the first half is stored and removed from the file.
     elsewhere, lock, keep = asyncio.new_event_loop(), contextlib.AsyncExitStack(), Spool.keep
     runner = threading.Thread(target=elsewhere.run_forever)
     runner.start()
@@ -276,7 +314,7 @@ async def test_an_outage_during_a_replay_loses_nothing(
         monkeypatch.setattr(Spool, "keep", keep_and_lock)
         with pytest.raises(datalayer.StorageUnavailable):
             await layer.migrate()
-        assert len(Spool(spool).take()) == 300
+        assert len(Spool(spool).take()) == 100
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(lock.aclose(), elsewhere))
         await layer.migrate()
     finally:
