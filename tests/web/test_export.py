@@ -30,6 +30,10 @@ async def test_one_thread_or_all_are_downloaded(
         assert answer.headers["content-type"] == media_type
         assert answer.headers["content-disposition"] == f'attachment; filename="{first}.{ending}"'
         assert ("a kangaroo" in answer.text, "a wallaby" in answer.text) == (True, False)
+    for zone, shown in (("Asia/Tokyo", " JST"), ("?", " UTC")):
+        uma.cookies.set("time_zone", zone)
+        texts = [(await uma.get(f"{ADDRESS}/{name}?thread={first}")).text for name in ("markdown", "html")]
+        assert [shown in text for text in texts] == [True, True], "the reader's zone, by its name"
     everything = await uma.get(f"{ADDRESS}/markdown")
     assert ("a kangaroo" in everything.text, "a wallaby" in everything.text) == (True, True)
     assert "Not hers" not in everything.text

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import Any, Protocol
 
 from datalayer import BlobNotFound, Element, OpenBlob
@@ -62,7 +63,12 @@ class Contents:
 
 
 async def export(
-    store: ExportStore, user_id: str, thread_format: str, thread_ids: Sequence[str] | None = None
+    store: ExportStore,
+    user_id: str,
+    thread_format: str,
+    thread_ids: Sequence[str] | None = None,
+    *,
+    zone: tzinfo = UTC,
 ) -> AsyncIterator[bytes]:
     """The file, in parts.
 
@@ -70,18 +76,19 @@ async def export(
         user_id: the acting user's id.
         thread_format: one of `FORMATS`.
         thread_ids: only these threads; by default all of now that are not temporary. Those of others are left out.
+        zone: of the times in files for people; those for programs are UTC.
     """
     # Each thread is written in a thread of the process, because a long one takes the CPU for a while.
     threads = _threads(store, user_id, thread_ids)
     match thread_format:
         case "markdown":
             async for thread in threads:
-                yield await asyncio.to_thread(_as_markdown, thread)
+                yield await asyncio.to_thread(_as_markdown, thread, zone)
         case "html":
             yield html.HEAD.encode()
             async for thread in threads:
                 contents = await Contents(store).of(thread, only_pictures=True)
-                yield await asyncio.to_thread(_as_html, thread, contents)
+                yield await asyncio.to_thread(_as_html, thread, contents, zone)
             yield html.FOOT.encode()
         case "json":
             yield f'{{"format": "{JSON_FORMAT}", "version": {JSON_VERSION}, "threads": ['.encode()
@@ -106,12 +113,12 @@ async def _threads(store: ExportStore, user_id: str, thread_ids: Sequence[str] |
             yield thread
 
 
-def _as_markdown(thread: Mapping[str, Any]) -> bytes:
-    return markdown.written(thread).encode()
+def _as_markdown(thread: Mapping[str, Any], zone: tzinfo) -> bytes:
+    return markdown.written(thread, zone).encode()
 
 
-def _as_html(thread: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:
-    return html.written(thread, contents).encode()
+def _as_html(thread: Mapping[str, Any], contents: Mapping[str, bytes], zone: tzinfo) -> bytes:
+    return html.written(thread, contents, zone).encode()
 
 
 def _as_json(thread: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:

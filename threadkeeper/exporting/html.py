@@ -3,6 +3,7 @@ followed. HTML in the texts is escaped."""
 
 import base64
 from collections.abc import Mapping, MutableMapping, Sequence
+from datetime import UTC, tzinfo
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -11,7 +12,7 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import escape
 
-from threadkeeper.exporting.messages import Said, said_in
+from threadkeeper.exporting.messages import Said, moment, said_in
 
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 LONGEST_RENDERED = 100_000
@@ -61,20 +62,21 @@ class _Renderer(RendererHTML):
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
 
 
-def written(thread: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+def written(thread: Mapping[str, Any], pictures: Mapping[str, bytes], zone: tzinfo = UTC) -> str:
     """The article of a thread.
 
     Args:
         thread: as `export_threads` gives it.
         pictures: by element id; the files without one are named.
+        zone: of the times.
     """
     owner = thread["userIdentifier"] or "User"
-    parts = "".join(_part(one, owner, pictures) for one in said_in(thread))
+    parts = "".join(_part(one, owner, pictures, zone) for one in said_in(thread))
     title = escape(thread["name"] or thread["id"])
-    return f"<article>\n<h1>{title}</h1>\n{_time(thread['createdAt'])}\n{parts}</article>\n"
+    return f"<article>\n<h1>{title}</h1>\n{_time(thread['createdAt'], zone)}\n{parts}</article>\n"
 
 
-def _part(one: Said, owner: str, pictures: Mapping[str, bytes]) -> str:
+def _part(one: Said, owner: str, pictures: Mapping[str, bytes], zone: tzinfo) -> str:
     if one.kind == "thought":
         return f"<details><summary>Thought</summary>{_rendered(one.text)}</details>\n"
     files = "".join(_file(file, pictures) for file in one.files)
@@ -82,7 +84,7 @@ def _part(one: Said, owner: str, pictures: Mapping[str, bytes]) -> str:
         shown = "".join(f"<pre>{escape(text)}</pre>" for text in (one.input, one.text) if text)
         return f"<details><summary>Tool: {escape(one.name)}</summary>{shown}{files}</details>\n"
     name = owner if one.kind == "question" else one.name or "Assistant"
-    head = f"<header><strong>{escape(name)}</strong> {_time(one.at)}</header>"
+    head = f"<header><strong>{escape(name)}</strong> {_time(one.at, zone)}</header>"
     return f'<section class="{one.kind}">{head}{_rendered(one.text)}{files}</section>\n'
 
 
@@ -100,5 +102,5 @@ def _rendered(text: str) -> str:
     return str(_MARKDOWN.render(text))
 
 
-def _time(at: str) -> str:
-    return f'<time datetime="{escape(at)}">{escape(at[:16].replace("T", " "))} UTC</time>'
+def _time(at: str, zone: tzinfo) -> str:
+    return f'<time datetime="{escape(at)}">{escape(moment(at, zone))}</time>'

@@ -2,22 +2,24 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, tzinfo
 from typing import Any
 
-from threadkeeper.exporting.messages import Said, said_in
+from threadkeeper.exporting.messages import Said, moment, said_in
 
 _BACKTICKS = re.compile(r"`{3,}")
 
 
-def written(thread: Mapping[str, Any]) -> str:
-    parts = [f"# {_one_line(thread['name'] or thread['id'])}", _time(thread["createdAt"])]
-    parts += (_part(one, thread) for one in said_in(thread))
+def written(thread: Mapping[str, Any], zone: tzinfo = UTC) -> str:
+    """The thread, with the times of this zone."""
+    parts = [f"# {_one_line(thread['name'] or thread['id'])}", moment(thread["createdAt"], zone)]
+    parts += (_part(one, thread, zone) for one in said_in(thread))
     return "\n\n".join(parts) + "\n\n"
 
 
-def _part(one: Said, thread: Mapping[str, Any]) -> str:
+def _part(one: Said, thread: Mapping[str, Any], zone: tzinfo) -> str:
     files = "".join(f"\n\n- `{_one_line(file.get('name') or 'file')}`" for file in one.files)
-    at = _time(one.at)
+    at = moment(one.at, zone)
     match one.kind:
         case "question":
             return f"## {_one_line(thread['userIdentifier'] or 'User')} ({at})\n\n{one.text}{files}"
@@ -29,11 +31,6 @@ def _part(one: Said, thread: Mapping[str, Any]) -> str:
         case _:
             shown = "".join(f"\n\n{_fenced(text)}" for text in (one.input, one.text) if text)
             return f"**Tool: {_one_line(one.name)}**{shown}{files}"
-
-
-def _time(at: str) -> str:
-    """As people read it; the file has no reader's zone."""
-    return f"{at[:16].replace('T', ' ')} UTC"
 
 
 def _fenced(text: str) -> str:

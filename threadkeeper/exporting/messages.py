@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal
 
 from datalayer.thought import THOUGHT, split
@@ -21,6 +22,15 @@ class Said:
     name: str = ""
     input: str = ""
     files: Sequence[Mapping[str, Any]] = ()
+
+
+def moment(at: str, zone: tzinfo = UTC) -> str:
+    """A stored time in this zone, with its name: the file is read without the page that knows the reader's."""
+    try:
+        local = datetime.fromisoformat(at).astimezone(zone)
+    except (ValueError, OverflowError):
+        return at
+    return f"{local:%Y-%m-%d %H:%M} {local.tzname()}"
 
 
 def said_in(thread: Mapping[str, Any]) -> list[Said]:

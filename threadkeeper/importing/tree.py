@@ -49,6 +49,11 @@ def tree_of(conversation: Conversation) -> Tree:
     """The tree of the visible messages."""
     messages = _unique(conversation.messages)
     by_id = {one.id: one for one in messages}
+    followed = {one.parent for one in messages}
+    for one in messages:
+        if one.kind == "question" and one.id not in followed and not one.text.strip() and not one.files:
+            # It was never asked, or its words were deleted: the chat would offer to try it again.
+            one.kind = "hidden"
     parents = _visible_parents(messages, by_id)
     visible = [one for one in messages if one.kind != "hidden"]
     path = _path(_current(conversation, visible, by_id, parents), by_id, parents)

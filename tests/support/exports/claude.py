@@ -91,6 +91,7 @@ CONVERSATIONS = [
         "chat_messages": [
             {"uuid": "o1", "text": "An old question", "sender": "human", "created_at": iso(700)},
             {"uuid": "o2", "text": "An old answer", "sender": "assistant", "created_at": iso(701)},
+            {"uuid": "o3", "text": "", "sender": "human", "created_at": iso(702)},
         ],
     },
 ]

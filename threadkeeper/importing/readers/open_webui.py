@@ -75,7 +75,7 @@ def _parts(found: Conversation, one: Mapping[str, Any]) -> list[Message]:
     if one.get("role") != "assistant":
         return [Message("", None, "question" if one.get("role") == "user" else "hidden", said, at, files=files)]
     parts = _of_output(found, items(one.get("output"))) or [*_of_content(said)]
-    parts = [*_searches(one), *parts, *_executions(one)]
+    parts = [*_searches(one), *_executions(one), *parts]
     if failure := text(one.get("error")) or text(mapping(one.get("error")).get("content")):
         parts.append(Message("", None, "answer", failure, is_error=True))
     for part in parts:

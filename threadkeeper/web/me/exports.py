@@ -25,13 +25,15 @@ async def read_export(*, request: Request, person: LoggedIn, layer: Layer, pages
 
 
 @router.get(ADDRESS + "/{thread_format}")
-async def download_export(request: Request, person: LoggedIn, layer: Layer, thread_format: str) -> Response:
+async def download_export(
+    *, request: Request, person: LoggedIn, layer: Layer, zone: Zone, thread_format: str
+) -> Response:
     if thread_format not in FORMATS:
         raise HTTPException(404)
     thread_id = await _own(layer, request.query_params.get("thread"))
     ending, media_type = FORMATS[thread_format]
     headers = attachment(f"{thread_id or 'threads'}.{ending}")
-    parts = export(layer, person.id, thread_format, None if thread_id is None else [thread_id])
+    parts = export(layer, person.id, thread_format, None if thread_id is None else [thread_id], zone=zone)
     return Download(parts, b"", media_type=media_type, headers=headers)
 
 
