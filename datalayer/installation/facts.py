@@ -42,7 +42,7 @@ async def put(connection: AsyncConnection, dialect: Dialect, name: str, value: d
 async def first_steps(connection: AsyncConnection) -> FirstSteps:
     """The first steps, in one statement."""
     answered = exists().where(
-        llm_calls.c.kind == "chat", llm_calls.c.errorKind.is_(None), llm_calls.c.completionTokens > 0
+        llm_calls.c.kind.in_(("chat", "try")), llm_calls.c.errorKind.is_(None), llm_calls.c.completionTokens > 0
     )
     two = select(literal_column("1")).select_from(users).where(users.c.disabledAt.is_(None)).limit(2).subquery()
     made = exists().where(

@@ -4,7 +4,7 @@ import asyncio
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from datalayer import AssistantSettings, acting_as, create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
@@ -13,6 +13,7 @@ from datalayer.errors import Forbidden
 from datalayer.records.installation import FirstSteps
 from datalayer.records.usage import Limit
 from datalayer.schema.jobs import job_replicas
+from datalayer.schema.usage import llm_calls
 from tests.support.calls import call
 from tests.support.records import new_id
 
@@ -28,8 +29,12 @@ async def test_each_first_step_is_done_when_the_data_says_so(layer: ChainlitLaye
     assert await layer.first_steps() == FirstSteps(False, False, False, False, None, {})
     await layer.set_disabled("bob", False)
     assert (await layer.first_steps()).has_people
-    await layer.record_call(call(utc_now(), user_id=ada.id, completion_tokens=5))
-    assert (await layer.first_steps()).has_answer
+    for kind in ("try", "chat"):
+        tried = call(utc_now(), user_id=ada.id, kind=kind, completion_tokens=5)
+        await layer.record_call(tried)
+        assert (await layer.first_steps()).has_answer, kind
+        async with layer.database.write() as connection:
+            await connection.execute(delete(llm_calls).where(llm_calls.c.id == tried.id))
     await layer.put_limit(Limit(new_id(), "users", None, "day", "tokens", Decimal(5)))
     assert (await layer.first_steps()).has_limit
     with acting_as("ada"):

@@ -489,7 +489,8 @@ async def test_a_question_larger_than_the_rest_is_refused_with_the_rest(
     assert "Of today's limit (" in long
     assert f"), {left} are left" in long
     # Here the system prompt alone exceeds the limit, so a shorter question would not help.
-    assert "You have reached today's limit" in await refusal("word", {"role": "system", "content": "word " * 300})
+    little = await refusal("word", {"role": "system", "content": "word " * 300})
+    assert f"), {left} are left, which is too little for an answer" in little
     assert model_server.requests == []
     await ask(model, "echo", purpose=purpose)
     assert len(model_server.requests) == 1

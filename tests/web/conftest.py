@@ -55,6 +55,7 @@ from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.auth.keys import KeyGate
 from threadkeeper.web.mount import mount
 from threadkeeper.web.routers import all_routers
+from threadkeeper.web.system import System
 
 SECRET = "a secret for the tests, long enough to sign with"
 
@@ -234,6 +235,7 @@ def whole_app(
         knowledge_places=KNOWLEDGE_PLACES,
         webhook_places=webhook_places,
         shown_settings=shown_settings,
+        system=System(retention_days={"threads": 90, "payloads": 30}),
         accounts=accounts,
         chat_server=CHAT_SERVER,
         try_assistant=try_assistant,

@@ -132,6 +132,7 @@ async def test_a_trial_shows_answer_tokens_and_cost_and_is_a_call_of_the_admin(
         ("no-such-model", "HTTP 404", "The server has no model “no-such-model”"),
         ("503", "HTTP 503", "The server failed."),
         ("quota", "HTTP 429", "has no credit left"),
+        ("html", "line 1 column 1 (char 0)): &lt;html&gt;", "The server answered, but not as a chat does."),
         ("empty", "the answer has no text", "The words below say what happened."),
     ],
 )

@@ -86,6 +86,9 @@ async def test_an_admin_changes_role_password_logins_and_state(
     assert await logged_in(await browser_of(None), "uma", "the analytical engine") == 401
     _, page = await page_of(ada, "uma")
     assert "Disabled" in page.one("h1").text
+    assert not page.all("form", action=f"{here}/invite"), "the link would not work"
+    refused = await posted(ada, page, f"{here}/invite")
+    assert (refused.status_code, "Enable the account first" in refused.text) == (400, True)
     assert (await posted(ada, page, f"{here}/enable")).status_code == 303
     assert await logged_in(await browser_of(None), "uma", "the analytical engine") == 200
     audit = table(await page_at(ada, "/review/audit"), "audit")

@@ -56,6 +56,19 @@ async def test_the_page_shows_each_part_and_what_does_not_answer(
     assert found["Search index"] == "complete"
     assert (found["Writes that wait"], found["Writes kept in files"]) == ("0", "none")
 
+    page = await page_at(ada, "/admin/system")
+    assert [one.text for one in page.one("section", id="retention").all("li")] == ["RETENTION_THREADS_DAYS: 90 days"]
+    assert "deleted daily, once they are 30 days old" in page.one("section", id="retention").text
+    process = {one.one("dt").text: one.one("dd").text for one in page.one("section", id="process").all("div")}
+    assert process.keys() >= {"Memory", "Processor time", "Open files", "Started"}
+    assert "Read replica" not in found
+
+    class Standby:
+        state = "behind"
+
+    monkeypatch.setattr(type(layer), "read_replica", Standby())
+    assert lines(await page_at(ada, "/admin/system"))["Read replica"].startswith("is behind")
+
     async def seen(*_: Any) -> list[Replica]:
         return [Replica("here:1", 2.0), Replica("gone:2", 300.0)]
 

@@ -277,6 +277,8 @@ async def test_admins_invite_users_end_their_logins_and_read_the_audit(
     async with layer.database.read() as connection:
         assert link.query.removeprefix("key=") not in str((await connection.execute(select(api_replies))).all())
     assert problem(await ada.post(f"/users/{new_id()}/invitations")) == (404, "not-found")
+    await layer.set_disabled("nina", True)
+    assert problem(await ada.post(here)) == (409, "conflict")
     await layer.see_login(people["user"].id, Login("token", utc_now(), utc_in(60), "Firefox"))
     assert (await ada.delete(f"/users/{people['user'].id}/logins")).status_code == 204
     with acting_as("uma"):

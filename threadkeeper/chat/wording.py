@@ -60,18 +60,20 @@ def explain(error: ModelError, language: str | None, *, model: str) -> str:
         return say("error_rate_limit_wait", language, seconds=math.ceil(wait))
     standing = error.values.get("standing")
     if error.kind == "over_limit" and isinstance(standing, LimitStanding):
-        need = error.values.get("need")
-        if isinstance(need, Decimal):
-            return _of_limit(
-                "error_little_left",
-                standing,
-                language,
-                left=_say_rounded(standing.left, standing.limit, language, ROUND_DOWN),
-                need=_say_rounded(need, standing.limit, language, ROUND_UP),
-            )
-        return _of_limit("error_over_limit", standing, language)
+        return _say_over(standing, error.values.get("need"), language)
     contents = say_contents(cast("Iterable[ContentKind]", error.values.get("kinds", ())), language)
     return say(f"error_{error.kind}", language, model=model, contents=contents)
+
+
+def _say_over(standing: LimitStanding, need: object, language: str | None) -> str:
+    """Why a limit refuses a question; `need` if a shorter one would be answered."""
+    left = _say_rounded(standing.left, standing.limit, language, ROUND_DOWN)
+    if isinstance(need, Decimal):
+        needed = _say_rounded(need, standing.limit, language, ROUND_UP)
+        return _of_limit("error_little_left", standing, language, left=left, need=needed)
+    if standing.left > 0:
+        return _of_limit("error_too_little", standing, language, left=left)
+    return _of_limit("error_over_limit", standing, language)
 
 
 def say_contents(kinds: Iterable[ContentKind], language: str | None) -> str:

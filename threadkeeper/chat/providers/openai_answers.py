@@ -326,7 +326,8 @@ def read_completion(body: bytes, secret: str) -> Completion:
         error.usage, error.partial = _parts(usage)
         raise
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-        detail = clean(f"not a completion ({type(error).__name__} {error}): {body[:200]!r}", secret)
+        shown = body[:200].decode("utf-8", "replace")
+        detail = clean(f"not a completion ({type(error).__name__} {error}): {shown}", secret)
         failure = ModelError("server", detail)
         failure.usage, failure.partial = _parts(usage)
         raise failure from None

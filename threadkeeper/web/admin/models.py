@@ -13,6 +13,7 @@ from datalayer.chat_models.chat_models import LONGEST_MODEL_NAME
 from datalayer.cleaning import clean_text
 from datalayer.errors import InvalidAssistant
 from datalayer.records.chat_models import ChatModel
+from datalayer.records.usage import LlmCall
 from threadkeeper.offered_models import Choice, OfferedModels, decided
 from threadkeeper.web.admin.asking import Lists, ServerList, Trial, TryModel
 from threadkeeper.web.assistants.fields import FOR_WHOM, access_of, for_whom, sentences
@@ -28,6 +29,7 @@ from threadkeeper.web.pages.zone import Zone
 
 NOBODY = "nobody"
 _LONGEST_USERS = 100_000
+_OK = 200
 _MOST_LISTED = 2_000
 """Of the models of a server, so that a browser can show the page."""
 _TODO = {
@@ -196,7 +198,7 @@ async def try_model(
     tried = await trial(model, user_id=person.id, language=speaker(request).language)
     values: dict[str, Any] = {
         "tried": tried,
-        "todo": _TODO.get(tried.problem or "", "other"),
+        "todo": _todo(tried.problem or "", tried.call),
         "is_unpriced": model in await _without_price(trial, [model]),
     }
     return pages.page(request, "admin/model_tried.html", values, person=person, zone=zone)
@@ -237,6 +239,14 @@ def _listed(servers: Sequence[ServerList]) -> frozenset[str] | None:
 async def _without_price(trial: TryModel | None, models: Sequence[str]) -> frozenset[str]:
     with acting_as(SYSTEM):
         return await trial.without_price(models) if trial is not None else frozenset()
+
+
+def _todo(problem: str, call: LlmCall | None) -> str:
+    """The name of the message that says what to do."""
+    if problem == "server" and call is not None and call.status_code == _OK:
+        # Such as the page of a proxy, or of a server whose address lacks /v1.
+        return "no_chat"
+    return _TODO.get(problem, "other")
 
 
 def _named(text: str) -> str:

@@ -113,6 +113,9 @@ async def invite(
     if not found.has_password:
         # The user comes from another provider, which must stay the only way in.
         raise InvalidInput("admin_no_password", name=found.user.identifier)
+    if found.user.disabled_at:
+        # Nobody could use the link.
+        raise InvalidInput("admin_is_disabled", name=found.user.identifier)
     values = await invited(layer, found.user.identifier, person, public_url)
     return pages.page(request, "admin/invited.html", {**values, "is_new": False}, person=person, zone=zone)
 

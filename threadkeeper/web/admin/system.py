@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from threadkeeper.web.system import About
 
 PART_SECONDS = 2.0
 JOBS_SHOWN = 10
+OUTCOMES = frozenset({"ok", "complete", "stopped", "failed"})
+"""The labels of counts that the page says in words; the kinds of errors are shown as `/metrics` names them."""
 ALIVE_SECONDS = 30.0
 """A server without a sign for longer runs no job: a row of it stays until another one removes it."""
 
@@ -43,6 +46,21 @@ class Part:
     answer: Any = None
     seconds: float | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What this process has used since `started` (UTC), as `/metrics` says; only Linux tells all but `first_token`.
+
+    `first_token` is the mean, and `cpu` the sum, in seconds; `memory` is in bytes.
+    """
+
+    first_token: float | None
+    memory: int
+    cpu: float
+    open_files: int
+    most_files: int
+    started: str
 
 
 @router.get("/admin/system")
@@ -66,6 +84,7 @@ async def read_system(
         found = await asyncio.gather(*(_part(ask) for ask in asks.values()))
     parts = pings | dict(zip(asks, found, strict=True))
     disk = await asyncio.to_thread(shutil.disk_usage, system.data_dir)
+    retention = dict(system.retention_days or {})
     values = {
         "version": version("threadkeeper"),
         "system": system,
@@ -74,6 +93,12 @@ async def read_system(
         "spooled": await asyncio.to_thread(_sizes_of_spool, system.data_dir),
         "disk": disk,
         "counts": _counts(),
+        "outcomes": OUTCOMES,
+        "process": _process(),
+        "read_replica": None if layer.read_replica is None else layer.read_replica.state,
+        # These are deleted daily, without RETENTION_EVERY_HOURS.
+        "payload_days": retention.pop("payloads", None),
+        "retention": retention,
         "problems": recent_problems(),
         "settings": system.settings(),
         "alive_seconds": ALIVE_SECONDS,
@@ -113,6 +138,18 @@ def _sizes_of_spool(data_dir: Path) -> tuple[int, int]:
     spool = data_dir / "spool.jsonl"
     first, second = (path.stat().st_size if path.exists() else 0 for path in (spool, Spool(spool).refused))
     return first, second
+
+
+def _process() -> Process:
+    answers = _sample("threadkeeper_first_token_seconds_count")
+    return Process(
+        _sample("threadkeeper_first_token_seconds_sum") / answers if answers else None,
+        int(_sample("process_resident_memory_bytes")),
+        _sample("process_cpu_seconds_total"),
+        int(_sample("process_open_fds")),
+        int(_sample("process_max_fds")),
+        datetime.fromtimestamp(_sample("process_start_time_seconds"), UTC).isoformat(),
+    )
 
 
 def _sample(name: str, **labels: str) -> float:

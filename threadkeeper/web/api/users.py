@@ -152,6 +152,8 @@ async def invite_user(
     found = await known_user(layer, user_id)
     if not (await _account(layer, found)).password_hash:
         raise Problem(409, "conflict", "The user logs in by another provider, which must stay the only way in.")
+    if found.disabled_at:
+        raise Problem(409, "conflict", "The user is disabled, so the link would not work. Enable the user first.")
     with acting_as(SYSTEM):
         made, secret = await layer.invite(found.identifier, seconds=INVITED_SECONDS, by=caller.identifier)
     note_done(request)
