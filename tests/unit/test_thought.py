@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from datalayer.thought import Splitter, speech_of, split
 from tests.support.model_server import THOUGHTS
 from threadkeeper.chat.model import Delta, Finish, Model, ModelRequest, Thought
-from threadkeeper.chat.providers.thought import AnswerReader, read_message
+from threadkeeper.chat.providers.thought import AnswerReader, joined, read_message
 
 # Text, and the thought and the speech in it.
 SPLITS = [
@@ -145,6 +145,18 @@ def test_old_answers_are_stripped() -> None:
 )  # fmt: skip
 def test_a_thought_is_found_in_its_field_or_block(message: dict[str, object], thought: str, text: str) -> None:
     assert read_message(message)[:2] == (thought, text)
+
+
+_PIECES = ("a", " ", "\n", "<", "think>", "[", "!", "](", "data:", "DATA:image/png;base64,", "A" * 2_000, "é")
+
+
+@given(st.lists(st.sampled_from(_PIECES)))
+def test_a_plain_message_is_read_as_one_that_is_split(pieces: list[str]) -> None:
+    content = "".join(pieces)
+    reader = AnswerReader()
+    reader.take({"content": content})
+    reader.end()
+    assert read_message({"role": "assistant", "content": content, "refusal": None}) == joined(reader.events())
 
 
 def test_the_same_words_in_a_second_field_are_not_a_second_thought() -> None:

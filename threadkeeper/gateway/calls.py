@@ -271,28 +271,26 @@ class CallBook:
 
     async def _ended(self, call: GatewayCall, seconds: float) -> LlmCall:
         """The row of a call that has ended."""
+        if call.copy is not None:
+            await call.copy.finish()
+        answer = None if call.copy is None else call.copy.answer
+        reason = None if answer is None or not answer.reason else answer.reason[:_LONGEST_NAME]
         row = replace(
             call.row,
             responded_at=later(call.row.requested_at, seconds),
             status_code=call.status,
-            finish_reason=STOPPED if call.stopped else None,
+            finish_reason=STOPPED if call.stopped else reason,
             error_kind=call.error_kind,
             error_message=self._settings.redact(call.error_message) if call.error_message else None,
             seconds=seconds,
             first_token_seconds=None if call.first is None else call.first - call.began,
+            answered_by=None if answer is None else self._answered_by(call, call.row, answer.model),
+            response_characters=0 if answer is None else len(answer.text),
         )
-        if call.copy is None:
+        if call.copy is None or answer is None:
             return row
-        await call.copy.finish()
-        answer = call.copy.answer
         if call.copy.problem is not None:
             logger.warning("the copy of an answer was not read: %s", call.copy.problem, extra={"call_id": row.id})
-        row = replace(
-            row,
-            answered_by=self._answered_by(call, row, answer.model),
-            finish_reason=row.finish_reason or (answer.reason[:_LONGEST_NAME] if answer.reason else None),
-            response_characters=len(answer.text),
-        )
         if row.error_kind is None and (said := answer.error) is not None:
             kind = meaning_of(_status_of(call.status, said.code), said.code, said.message)
             detail = clean(call.masked(f"{said.code}: {said.message}" if said.code else said.message), "")
@@ -323,8 +321,8 @@ class CallBook:
         rates = await self._rates_or_last(call, row, reported.prompt_tokens)
         if call.on_usage is not None:
             await call.on_usage(reported)
-        row = priced(row, reported, rates, picture_count(call.question.messages), call.service_tier)
-        return replace(row, is_estimated=is_estimated)
+        images = picture_count(call.question.messages)
+        return priced(row, reported, rates, images, call.service_tier, is_estimated=is_estimated)
 
     def _payload(self, call: GatewayCall, row: LlmCall) -> LlmCallPayload:
         text = call.copy.answer.text if call.copy is not None else ""

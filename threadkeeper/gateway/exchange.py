@@ -130,7 +130,8 @@ class Exchange(Response):
         )
         # A form does not always say so where it is read.
         is_stream = kind.lower().startswith("text/event-stream")
-        call.row = replace(call.row, is_streaming=call.row.is_streaming or is_stream)
+        if is_stream and not call.row.is_streaming:
+            call.row = replace(call.row, is_streaming=True)
         if response.status >= 400 and await self._pass_refusal(response, beginning, encoding, send):
             return
         rewriters = self._rewriters(kind, encoding) if response.status < 400 else ()

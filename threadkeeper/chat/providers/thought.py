@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from datalayer.thought import Kind, Splitter
+from datalayer.thought import FIRST_CHARACTERS, Kind, Splitter
 from threadkeeper.chat.model import AnswerPart, Delta, NotShown, Picture, Thought
 from threadkeeper.chat.providers.inline_pictures import Found, InlinePictures
 from threadkeeper.chat.providers.other_content import MOST_PICTURE_CHARACTERS, OtherContent, kind_of
@@ -123,11 +123,21 @@ class AnswerReader:
 
 def read_message(message: dict[str, Any]) -> tuple[str, str, tuple[Picture | NotShown, ...]]:
     """The thought, the text and the other contents of a whole message."""
+    content = message.get("content")
+    if isinstance(content, str) and _is_plain(message, content):
+        return "", content, ()
     reader = AnswerReader()
     # Gemini marks a message that contains thought, between tags, and not only thought.
     reader.take({name: value for name, value in message.items() if name != "extra_content" and value is not True})
     reader.end()
     return joined(reader.events())
+
+
+def _is_plain(message: dict[str, Any], content: str) -> bool:
+    """Whether there is nothing but a text, and neither a tag nor a picture can be in it."""
+    if not FIRST_CHARACTERS.isdisjoint(content) or "data:" in content.lower():
+        return False
+    return not any(value and name not in ("role", "content") for name, value in message.items())
 
 
 def joined(parts: Iterable[AnswerPart]) -> tuple[str, str, tuple[Picture | NotShown, ...]]:
