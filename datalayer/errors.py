@@ -103,12 +103,14 @@ class JobFailed(DataLayerError):
 class JobLater(DataLayerError):
     """A job cannot do its work now. Its function raises this; after `seconds` the job is begun again.
 
-    This counts as an interruption, of which a job has five at most.
+    This counts as an interruption, of which a job has five at most, except for a job that only waits for another one
+    (`is_interruption=False`).
     """
 
-    def __init__(self, message: str, seconds: float) -> None:
+    def __init__(self, message: str, seconds: float, *, is_interruption: bool = True) -> None:
         super().__init__(message)
         self.seconds = seconds
+        self.is_interruption = is_interruption
 
 
 class BackupError(DataLayerError):

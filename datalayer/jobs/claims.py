@@ -122,12 +122,11 @@ async def free_orphans(connection: AsyncConnection, dialect: Dialect, dead_after
 async def claim(
     connection: AsyncConnection, dialect: Dialect, replica_id: str, formats: Mapping[str, Sequence[int]]
 ) -> Job | None:
-    """The oldest waiting job of these kinds and formats, which now runs in this process; None if there is none.
-
-    None too if another process was faster.
-    """
+    """The oldest waiting job of these kinds and formats, which now runs in this process; None if there is none."""
     known = or_(*(and_(jobs.c.kind == kind, jobs.c.format.in_(some)) for kind, some in formats.items()))
     oldest = select(jobs.c.id).where(_may_begin(dialect), known).order_by(jobs.c.createdAt, jobs.c.id).limit(1)
+    # Postgres: a job that another process is just claiming is passed over. SQLite has one writer.
+    oldest = oldest.with_for_update(skip_locked=True)
     moment = utc_now()
     claimed = (
         update(jobs)

@@ -13,7 +13,8 @@ from datalayer.cleaning import clean_id, clean_json, clean_text, clean_time, kno
 from datalayer.errors import ConfigurationError, Forbidden, InvalidRecord
 from datalayer.jobs import rows
 from datalayer.jobs.checkpoints import Checkpoints
-from datalayer.jobs.kinds import JobFunction, JobSchedule, Kind
+from datalayer.jobs.endings import follow
+from datalayer.jobs.kinds import JobEnding, JobFunction, JobSchedule, Kind
 from datalayer.jobs.runner import Runner, Times
 from datalayer.ownership import SYSTEM, acting_user, demand_system
 from datalayer.records.jobs import Job, JobPage, JobState
@@ -45,6 +46,7 @@ class Jobs(DataStore):
         format: int = 1,  # noqa: A002  the word of the records
         at_once: int = 1,
         schedule: JobSchedule | None = None,
+        on_ending: JobEnding | None = None,
     ) -> None:
         """Register the function of a kind of job, before `run_jobs`. See `datalayer.jobs.kinds` for what it may do.
 
@@ -55,13 +57,15 @@ class Jobs(DataStore):
                 highest one.
             at_once: how many jobs of the kind this process runs at the same time.
             schedule: starts the kind by itself, in one process.
+            on_ending: is called by one process with a job that has ended without its function, because it was cancelled
+                while it waited or interrupted too often.
 
         Raises:
             ConfigurationError: the kind is registered in this format already.
         """
         if (kind, format) in self._job_kinds:
             raise ConfigurationError(f"the kind of job {kind!r} is registered twice in format {format}")
-        self._job_kinds[kind, format] = Kind(kind, format, work, at_once, schedule)
+        self._job_kinds[kind, format] = Kind(kind, format, work, at_once, schedule, on_ending)
 
     def run_jobs(self, times: Times | None = None) -> None:
         """Run jobs of the registered kinds in the current event loop, until `close` or `stop_jobs`.
@@ -174,8 +178,13 @@ class Jobs(DataStore):
             NotFound: the job does not exist, or belongs to somebody else.
         """
         known, actor = clean_id(job_id, "id of a job"), acting_user.get()
-        job: Job = await self._writer.submit(lambda connection: rows.cancel(connection, known, actor))
+        cancelled: tuple[Job, bool] = await self._writer.submit(
+            lambda connection: rows.cancel(connection, known, actor)
+        )
+        job, has_ended = cancelled
         self._note()
+        if has_ended:
+            await follow(self._job_kinds, job)
         return job
 
     async def retry_job(self, job_id: str) -> Job:

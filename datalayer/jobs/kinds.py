@@ -30,6 +30,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from datalayer.records.jobs import Job
+
 T = TypeVar("T")
 
 
@@ -47,6 +49,10 @@ class JobContext(Protocol):
     @property
     def arguments(self) -> Mapping[str, Any]:
         """What `start_job` was given: JSON."""
+
+    @property
+    def attempt(self) -> int:
+        """How often the job was begun, this time included."""
 
     @property
     def interruptions(self) -> int:
@@ -85,6 +91,11 @@ JobFunction = Callable[[JobContext], Awaitable[Any]]
 """The function of a kind. What it returns is JSON, and becomes the job's result."""
 
 
+JobEnding = Callable[[Job], Awaitable[None]]
+"""Called with a job that has ended without its function, as its owner: it was cancelled while it waited, or has failed
+because it was interrupted too often."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobSchedule:
     """A kind that is started by itself, by one replica: `every_seconds` after its last start, or `first_after_seconds`
@@ -96,10 +107,16 @@ class JobSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A registered kind of job, in one format. `at_once` is how many of the kind a process runs at the same time."""
+    """A registered kind of job, in one format.
+
+    Attributes:
+        at_once: how many of the kind a process runs at the same time.
+        on_ending: what follows a job that ended without its function.
+    """
 
     name: str
     format: int
     work: JobFunction
     at_once: int = 1
     schedule: JobSchedule | None = None
+    on_ending: JobEnding | None = None

@@ -134,21 +134,23 @@ async def page(
     return JobPage(tuple(found[:limit]), cursors.encode(last.created_at, last.id) if last else None)
 
 
-async def cancel(connection: AsyncConnection, job_id: str, actor: Actor) -> Job:
+async def cancel(connection: AsyncConnection, job_id: str, actor: Actor) -> tuple[Job, bool]:
     """Cancel a waiting job, and ask the process that runs a running one to cancel it. A finished one stays as it is.
+
+    Gives the job, and whether it waited and has ended by this.
 
     Raises:
         NotFound: as `demand`.
     """
     moment = utc_now()
     chosen = (jobs.c.id == job_id, jobs_readable_by(actor))
-    await connection.execute(
+    ended = await connection.execute(
         update(jobs)
         .where(*chosen, jobs.c.state == "waiting")
         .values(state="cancelled", endedAt=moment, updatedAt=moment, notBefore=None)
     )
     await connection.execute(update(jobs).where(*chosen, jobs.c.state == "running").values(isCancelling=True))
-    return await demand(connection, job_id, actor)
+    return await demand(connection, job_id, actor), bool(ended.rowcount)
 
 
 async def retry(connection: AsyncConnection, job_id: str, actor: Actor) -> Job:

@@ -47,6 +47,7 @@ class Run:
         self.is_lost = False
         self.is_ending = False
         self.pause_seconds: float | None = None
+        self.is_interruption = True
         self.cancelled_at: float | None = None
         self._submit = submit
         self._open_steps = open_steps
@@ -65,6 +66,10 @@ class Run:
     @property
     def arguments(self) -> Mapping[str, Any]:
         return self.job.arguments
+
+    @property
+    def attempt(self) -> int:
+        return self.job.attempt
 
     @property
     def interruptions(self) -> int:

@@ -21,6 +21,7 @@ from datalayer.database import Database
 from datalayer.errors import DataLayerError, JobFailed, JobLater, StorageUnavailable
 from datalayer.jobs import claims, rows
 from datalayer.jobs.checkpoints import Checkpoints
+from datalayer.jobs.endings import follow
 from datalayer.jobs.kinds import Kind
 from datalayer.jobs.run import Run, Submit
 from datalayer.ownership import SYSTEM, acting_as
@@ -174,8 +175,14 @@ class Runner:
                     *(job_id, claims.MOST_INTERRUPTIONS),
                     extra={"job_id": job_id},
                 )
+                await self._follow(job_id)
             else:
                 logger.warning("job %s is taken over from a dead process", job_id, extra={"job_id": job_id})
+
+    async def _follow(self, job_id: str) -> None:
+        job = await self._database.query(lambda connection: rows.find(connection, job_id, SYSTEM))
+        if job is not None:
+            await follow(self._kinds, job)
 
     async def _start_scheduled(self) -> None:
         """Start the scheduled kinds that are due, if this process is elected."""
@@ -272,7 +279,7 @@ class Runner:
                 logger.warning("job %s waits for the database: %s", job.id, error, extra={"job_id": job.id})
                 return "waiting", None, str(error)
             except JobLater as error:
-                run.pause_seconds = error.seconds
+                run.pause_seconds, run.is_interruption = error.seconds, error.is_interruption
                 logger.info("job %s waits: %s", job.id, error, extra={"job_id": job.id})
                 return "waiting", None, str(error)
             except DataLayerError as error:
@@ -288,12 +295,14 @@ class Runner:
         """Store how the run ended, with the progress that is not stored yet; False if the job was lost."""
         job, dialect = run.job, self._database.dialect
         progress = run.take_progress()
-        if state == "waiting" and not self._is_stopping and job.interruptions + 1 >= claims.MOST_INTERRUPTIONS:
+        is_given_up = state == "waiting" and not self._is_stopping and run.is_interruption
+        is_given_up = is_given_up and job.interruptions + 1 >= claims.MOST_INTERRUPTIONS
+        if is_given_up:
             state = "failed"
         if state == "waiting":
-            is_own = self._is_stopping
+            is_own = self._is_stopping or not run.is_interruption
             pause = self._times.away * 2**job.interruptions if run.pause_seconds is None else run.pause_seconds
-            seconds = 0.0 if is_own else pause
+            seconds = 0.0 if self._is_stopping else pause
             return bool(
                 await self._submit(
                     lambda connection: claims.postpone(
@@ -306,4 +315,6 @@ class Runner:
             lambda connection: claims.end(connection, job, state, result=result, error=why, **progress)
         )
         logger.info("job %s (%s) is %s", job.id, job.kind, state, extra={"job_id": job.id})
+        if kept and is_given_up:
+            await self._follow(job.id)
         return bool(kept)

@@ -134,4 +134,5 @@ async def test_a_job_that_kills_its_processes_fails_in_the_end(jobs: Jobs, proce
     survivor = await processes.start()
     failed = await ended(jobs, job, "failed")
     assert failed.error == "The process that ran this job ended 5 times without finishing it."
+    await processes.until(lambda steps: (survivor.pid, "failed") in steps)
     assert survivor.returncode is None

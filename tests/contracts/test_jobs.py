@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 import datalayer
-from datalayer import Job, JobContext, JobFailed, JobSchedule
+from datalayer import Job, JobContext, JobFailed, JobLater, JobSchedule
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.jobs import claims
@@ -92,7 +92,10 @@ async def test_progress_and_the_result_are_stored(layer: ChainlitLayer) -> None:
 
 
 async def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_within_seconds(layer: ChainlitLayer) -> None:
-    begun, seen = asyncio.Event(), list[bool]()
+    begun, seen, followed = asyncio.Event(), list[bool](), list[tuple[str, str]]()
+
+    async def follow(job: Job) -> None:
+        followed.append((job.id, job.state))
 
     async def polite(context: JobContext) -> str:
         begun.set()
@@ -104,7 +107,7 @@ async def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_within_secon
     async def deaf(_context: JobContext) -> None:
         await asyncio.sleep(3600)
 
-    layer.register_job("polite", polite)
+    layer.register_job("polite", polite, on_ending=follow)
     layer.register_job("deaf", deaf)
     waiting = await layer.start_job("polite")
     assert (await layer.cancel_job(waiting.id)).state == "cancelled"
@@ -119,6 +122,8 @@ async def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_within_secon
             assert (ended.result, ended.is_cancelling) == (None, False)
     assert seen == [True]
     assert (await layer.cancel_job(jobs[0].id)).state == "cancelled"
+    assert (await layer.cancel_job(waiting.id)).state == "cancelled"
+    assert followed == [(waiting.id, "cancelled")], "the function did not end it, or it was told twice"
 
 
 async def test_a_failed_job_says_why_and_is_tried_again_at_the_step_that_failed(layer: ChainlitLayer) -> None:
@@ -242,7 +247,11 @@ async def test_steps_in_another_order_fail_the_job_with_words(layer: ChainlitLay
 
 
 async def test_a_job_whose_database_is_away_is_begun_again_and_not_for_ever(layer: ChainlitLayer) -> None:
-    attempts: list[int] = []
+    attempts, followed = list[int](), list[str | None]()
+
+    async def follow(job: Job) -> None:
+        followed.append(job.error)
+        raise RuntimeError("what follows fails alone")
 
     async def work(context: JobContext) -> None:
         attempts.append(1)
@@ -250,14 +259,32 @@ async def test_a_job_whose_database_is_away_is_begun_again_and_not_for_ever(laye
             return
         raise datalayer.StorageUnavailable("the database cannot be used now")
 
-    layer.register_job("report", work)
+    layer.register_job("report", work, on_ending=follow)
     async with running(layer):
         job = await layer.start_job("report", {"recovers": True})
         assert (await in_state(layer, job, "done")).interruptions == 2
         attempts.clear()
         failed = await in_state(layer, await layer.start_job("report", {"recovers": False}), "failed")
+        await until(lambda: bool(followed))
     assert len(attempts) == claims.MOST_INTERRUPTIONS
     assert failed.error == "the database cannot be used now"
+    assert followed == [failed.error]
+
+
+async def test_a_job_that_waits_for_another_is_not_interrupted(layer: ChainlitLayer) -> None:
+    attempts: list[int] = []
+
+    async def work(context: JobContext) -> str:
+        attempts.append(context.attempt)
+        if context.attempt > claims.MOST_INTERRUPTIONS:
+            return "done"
+        raise JobLater("the other one runs still", 0.01, is_interruption=False)
+
+    layer.register_job("report", work)
+    async with running(layer):
+        ended = await in_state(layer, await layer.start_job("report"), "done")
+    assert attempts == list(range(1, claims.MOST_INTERRUPTIONS + 2))
+    assert (ended.interruptions, ended.result) == (0, "done")
 
 
 async def test_a_job_and_its_steps_act_as_their_owner(layer: ChainlitLayer) -> None:

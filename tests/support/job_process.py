@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datalayer import JobContext
+from datalayer import Job, JobContext
 from datalayer.database import Database
 from datalayer.jobs.jobs import Jobs
 from datalayer.jobs.runner import Times
@@ -51,9 +51,13 @@ def jobs_of(url: str, log: Path) -> Jobs:
         os.kill(os.getpid(), signal.SIGKILL)
         await context.progress(1)
 
+    async def follow(job: Job) -> None:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{os.getpid()} {job.state}\n")
+
     jobs = Jobs(Database(url), None)
     jobs.register_job("steps", steps)
-    jobs.register_job("deadly", deadly)
+    jobs.register_job("deadly", deadly, on_ending=follow)
     return jobs
 
 

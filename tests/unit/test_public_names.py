@@ -61,7 +61,7 @@ InvalidAssistant: InvalidRecord
 InvalidRecord: DataLayerError
 Invitation(user_id, identifier, created_at, expires_at)
 Job(id, kind, format, state, created_at, key=, owner=, arguments=, done=, total=, text=, result=, error=, object_key=, attempt=, interruptions=, is_cancelling=, started_at=, ended_at=, updated_at=)
-JobContext: arguments, cancelled, interruptions, job_id, keep_file, owner, progress, step
+JobContext: arguments, attempt, cancelled, interruptions, job_id, keep_file, owner, progress, step
 JobFailed: DataLayerError
 JobLater: DataLayerError
 JobPage(jobs, next_cursor)
@@ -341,7 +341,7 @@ ChainlitLayer.queued_writes
 ChainlitLayer.read_replica
 ChainlitLayer.read_source(source_id)
 ChainlitLayer.record_call(call, payload=)
-ChainlitLayer.register_job(kind, work, *, format=, at_once=, schedule=)
+ChainlitLayer.register_job(kind, work, *, format=, at_once=, schedule=, on_ending=)
 ChainlitLayer.release(call_id)
 ChainlitLayer.release_item(step_id)
 ChainlitLayer.release_turn(holder)

@@ -26,7 +26,7 @@ from tests.support.records import new_id, step
 from tests.web.conftest import Program, problem
 from tests.web.test_api import ask_thread, made  # noqa: F401  the conversations with the scripted model server
 from threadkeeper.conversation.programs import Programs
-from threadkeeper.jobs import webhooks
+from threadkeeper.jobs import answers, webhooks
 from threadkeeper.knowledge.fetching.hosts import url_hosts
 from threadkeeper.knowledge.fetching.places import Places
 from threadkeeper.program_turns import TurnResult
@@ -68,9 +68,12 @@ def webhook_places(receiver: Receiver) -> Places:
     return Places(url_hosts([own, f"http://localhost:{receiver.port}"]))
 
 
+TIMES = Times(look=0.05, beat=0.05, away=0.05)
+
+
 @pytest.fixture
 async def runs_jobs(layer: ChainlitLayer) -> AsyncIterator[None]:
-    layer.run_jobs(Times(look=0.05, beat=0.05, away=0.05))
+    layer.run_jobs(TIMES)
     yield
     await layer.stop_jobs()
 
@@ -99,8 +102,11 @@ async def messages(program: httpx.AsyncClient, thread_id: str) -> list[Json]:
 
 @pytest.mark.usefixtures("runs_jobs")
 async def test_questions_are_answered_in_the_background_one_after_another(
-    program_of: Program, model_server: ModelServer, layer: ChainlitLayer
+    program_of: Program, model_server: ModelServer, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A question that waits gives its place to other threads.
+    monkeypatch.setattr(answers, "_HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(answers, "_SELDOMEST_SECONDS", 0.1)
     program = await program_of()
     thread_id = (await made(program))["id"]
     answer_first = model_server.hold_answers()
@@ -114,12 +120,21 @@ async def test_questions_are_answered_in_the_background_one_after_another(
     assert (again.json(), again.headers["location"]) == (second.json(), second.headers["location"])
     stored = await messages(program, thread_id)
     assert [one["content"] for one in stored if one["role"] == "user"] == ["One", "Two"], "at once"
+
+    async def is_postponed() -> bool:
+        waiting = await layer.get_job(second.json()["id"])
+        return waiting is not None and waiting.attempt > 1
+
+    await until(is_postponed)
     answer_first.set()
     done = await ended(program, second.json())
     assert (await ended(program, first))["ended_at"] <= done["ended_at"]
     job = await layer.get_job(first["id"])
     assert job is not None
     assert job.format == 1, "an older version answers it, too"
+    waited = await layer.get_job(second.json()["id"])
+    assert waited is not None
+    assert waited.interruptions == 0
     stored = await messages(program, thread_id)
     answer = next(one for one in stored if one["id"] == done["answer_id"])
     sent = [one["content"] for one in json.loads(answer["content"])[1:]]
@@ -245,7 +260,7 @@ async def test_what_is_no_question_for_later_is_refused(program_of: Program, rec
 
 @pytest.mark.usefixtures("runs_jobs")
 async def test_a_webhook_is_signed_and_tried_again(
-    program_of: Program, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    program_of: Program, receiver: Receiver, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhooks, "_PAUSES_SECONDS", (0.0,) * 4)
     program = await program_of()
@@ -287,6 +302,15 @@ async def test_a_webhook_is_signed_and_tried_again(
     refused = await until(lambda: told("failed", inside))
     assert refused["webhook"]["detail"] == "Try 1: localhost is at an address that is not allowed."
     assert len(receiver.got) == 8
+
+    # Cancelled while it waits for its turn.
+    receiver.statuses.clear()
+    await layer.stop_jobs()
+    cancelled = await started(program, thread_id, webhook=url)
+    assert (await program.delete(f"/jobs/{cancelled['id']}")).json()["state"] == "cancelled"
+    layer.run_jobs(TIMES)
+    await until(lambda: told("done", cancelled))
+    assert json.loads(receiver.got[-1][1])["type"] == "answer.cancelled"
 
 
 @pytest.mark.usefixtures("runs_jobs")

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from datalayer import ApiKey, JobContext, JobFailed
+from datalayer import ApiKey, Job, JobContext, JobFailed
 from datalayer.cleaning import utc_now
 from datalayer.errors import JobLater, StorageUnavailable
 from datalayer.records.jobs import UNFINISHED
@@ -31,6 +31,9 @@ _ANSWERS, _CONTINUES = 1, 2
 ANSWERS_AT_ONCE = 32
 _LOOK_EVERY_SECONDS = 0.2
 _SELDOM_SECONDS = 2.0
+_SELDOMEST_SECONDS = 30.0
+_HOLD_SECONDS = 10.0
+"""How long a question that waits for another one keeps its place among those that are answered at once."""
 
 
 def format_of(arguments: Mapping[str, Any]) -> int:
@@ -45,19 +48,22 @@ def register_answers(layer: "ChainlitLayer", turns: BackgroundTurns) -> None:
                 result = await _answered(layer, turns, context)
         except asyncio.CancelledError:
             if context.cancelled:
-                await start_webhook(layer, context)
+                await start_webhook(layer, context.job_id, context.arguments)
             raise
         except (JobLater, StorageUnavailable):
             # The job is begun again.
             raise
         except Exception:
-            await start_webhook(layer, context)
+            await start_webhook(layer, context.job_id, context.arguments)
             raise
-        await start_webhook(layer, context)
+        await start_webhook(layer, context.job_id, context.arguments)
         return {"answer": result.answer_id}
 
+    async def tell(job: Job) -> None:
+        await start_webhook(layer, job.id, job.arguments)
+
     for number in (_ANSWERS, _CONTINUES):
-        layer.register_job(ANSWER, answer, format=number, at_once=ANSWERS_AT_ONCE)
+        layer.register_job(ANSWER, answer, format=number, at_once=ANSWERS_AT_ONCE, on_ending=tell)
 
 
 async def _answered(layer: "ChainlitLayer", turns: BackgroundTurns, context: JobContext) -> TurnResult:
@@ -84,10 +90,11 @@ async def _turn(
 ) -> ProgramTurn | TurnResult | None:
     """The turn of the question, when the thread is free and earlier questions are answered; None if it is cancelled."""
     thread_id, question_id = str(context.arguments[THREAD]), str(context.arguments[QUESTION])
-    earlier, pause = context.arguments.get(AFTER), _LOOK_EVERY_SECONDS
+    earlier, pause, waited = context.arguments.get(AFTER), _LOOK_EVERY_SECONDS, 0.0
     while not context.cancelled:
-        if earlier is None or await _is_finished(layer, str(earlier)):
+        if earlier is not None and await _is_finished(layer, str(earlier)):
             earlier = None
+        if earlier is None:
             try:
                 if (answer_id := context.arguments.get(CONTINUED)) is not None:
                     begun = UnfinishedAnswer(question_id, str(context.arguments[TEXT_PRINT]))
@@ -96,7 +103,12 @@ async def _turn(
             except TurnRefused as refused:
                 if refused.kind != "busy":
                     raise JobFailed(refused.sentence) from refused
+        elif context.attempt > 1 or waited >= _HOLD_SECONDS:
+            # It gives its place to questions of other threads.
+            why = "The question before it in its thread is not answered yet."
+            raise JobLater(why, min(_SELDOM_SECONDS * context.attempt, _SELDOMEST_SECONDS), is_interruption=False)
         await asyncio.sleep(pause)
+        waited += pause
         pause = min(pause * 1.5, _SELDOM_SECONDS)
     return None
 

@@ -22,6 +22,8 @@ from datalayer.errors import JobLater, NotFound
 from threadkeeper.knowledge.fetching.base import FetchFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from yarl import URL
 
     from datalayer import Job
@@ -53,12 +55,12 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(digest).decode()
 
 
-async def start_webhook(layer: ChainlitLayer, context: JobContext) -> None:
+async def start_webhook(layer: ChainlitLayer, job_id: str, arguments: Mapping[str, Any]) -> None:
     """Start the webhook of a job that ends, if its program wants one."""
-    if context.arguments.get(_URL) is None:
+    if arguments.get(_URL) is None:
         return
-    given = {_URL: context.arguments[_URL], _JOB: context.job_id, "key": context.arguments["key"]}
-    await layer.start_job(WEBHOOK, given, key=context.job_id)
+    given = {_URL: arguments[_URL], _JOB: job_id, "key": arguments["key"]}
+    await layer.start_job(WEBHOOK, given, key=job_id)
 
 
 def register_webhooks(layer: ChainlitLayer, places: Places) -> None:
