@@ -58,6 +58,15 @@ def test_the_environment_overrides_the_file_and_blank_values_count_as_unset(monk
     assert origins["PORT"] == "environment"
     assert origins["LOG_LEVEL"] == ".env file"
     assert origins["HOST"] == origins["TEMPERATURE"] == "default"
+    # As in a server: Chainlit puts the file into the environment, and the server its own secret.
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    monkeypatch.setenv("CHAINLIT_AUTH_SECRET", cookie_secret(settings))
+    reports, _ = inspect_settings()
+    origins = {report.variable: report.origin for report in reports}
+    assert (origins["LOG_LEVEL"], origins["PORT"]) == (".env file", "environment")
+    assert origins["CHAINLIT_AUTH_SECRET"] == "default"
+    monkeypatch.setenv("CHAINLIT_AUTH_SECRET", "another")
+    assert {one.variable: one.origin for one in inspect_settings()[0]}["CHAINLIT_AUTH_SECRET"] == "environment"
 
 
 @pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"])

@@ -184,6 +184,9 @@ async def test_a_price_is_copied_ended_and_overridden(layer: ChainlitLayer, ada:
     page = await page_at(ada, f"{PRICES}/{old.id}")
     assert "ended" in page.one("h1").text
     assert not page.all("section", id="end")
+    await called(layer, "lone")
+    alone = await layer.add_price(Price(new_id(), "lone", "2026-03-01", Decimal(1), Decimal(1), is_active=False))
+    assert "have another price now" not in (await page_at(ada, f"{PRICES}/{alone.id}")).text, "it has none"
     with acting_as("ada"):
         entries = (await layer.list_audit()).entries
     assert [(one.action, one.actor, one.details) for one in entries if one.actor] == [

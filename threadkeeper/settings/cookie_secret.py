@@ -49,6 +49,14 @@ def cookie_secret(settings: Settings) -> str:
     return secret
 
 
+def is_stored(secret: str, data_dir: Path) -> bool:
+    """Whether this is the secret that was stored in this folder."""
+    try:
+        return bool(secret) and (data_dir / FILE_NAME).read_text(encoding="ascii").strip() == secret
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def make_data_dir(path: Path) -> None:
     """Create the data folder with access for its owner only, if it does not exist.
 

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from pydantic import SecretStr, ValidationError
 
+from threadkeeper.settings.cookie_secret import is_stored
 from threadkeeper.settings.settings import (
     FilledEnvFile,
     FilledEnvironment,
@@ -40,6 +41,10 @@ def inspect_settings() -> tuple[list[SettingReport], Settings]:
         settings, problems = _settings_and_problems()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(unreadable(error)) from None
+    # In a server, Chainlit has put the file's values into the environment, and the server its own secret.
+    from_environment = {name: value for name, value in from_environment.items() if from_file.get(name) != value}
+    if is_stored(from_environment.get("chainlit_auth_secret", ""), settings.data_dir):
+        del from_environment["chainlit_auth_secret"]
     reports = []
     for name, field in Settings.model_fields.items():
         origin: Origin = "environment" if name in from_environment else ".env file" if name in from_file else "default"

@@ -163,7 +163,7 @@ def _models_of(
         rates = price_of(one, own, server, now)
         if rates is not None and rates.own_id == price.id:
             have.append(one)
-        elif is_for(price, one.names, one.provider):
+        elif rates is not None and is_for(price, one.names, one.provider):
             others.append(one)
     return have, others
 
