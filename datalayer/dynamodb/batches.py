@@ -51,11 +51,13 @@ class Batches:
             InvalidRecord: the thread would belong to a user who does not exist, or a record is too large.
         """
         batch = _Batch(thread_id, writes, Upload(self._long_texts, thread_id))
-        is_stored = False
         try:
             is_stored = await self._insist(batch)
-        finally:
-            await batch.upload.end(stored=is_stored)
+        except BaseException:
+            # A transaction without an answer may have been carried out, and then its items name the long texts.
+            await batch.upload.end(stored=None if batch.is_sent else False)
+            raise
+        await batch.upload.end(stored=is_stored)
 
     async def _insist(self, batch: "_Batch") -> bool:
         """Whether the batch was stored; False if it was dropped."""
@@ -70,13 +72,17 @@ class Batches:
                     log_drop(thread_id)
                 return False
             exists = self._recent.exists(thread_id) or not batch.begins if stored is None else stored.thread is not None
+            actions = await batch.actions(stored, exists=exists)
+            batch.is_sent = True
             try:
-                await self._table.transact(await batch.actions(stored, exists=exists))
+                await self._table.transact(actions)
             except ConditionFailed as failed:
+                batch.is_sent = False
                 # The first action is that of the thread, whose owner counts first.
                 if batch.of_user in failed.at and 0 not in failed.at:
                     raise InvalidRecord(f"the user {thread.user_id!r} does not exist") from None
             except InvalidRecord:
+                batch.is_sent = False
                 # Attributes that are not long each may be so together.
                 if not batch.steps or batch.upload.most == SHORTEST:
                     raise
@@ -98,6 +104,8 @@ class _Batch:
         self.steps: dict[str, StepChange] = {}
         self.of_user: int | None = None
         """The place of the action that checks the new owner."""
+        self.is_sent = False
+        """Whether a transaction was sent that was not refused."""
         for write in writes:
             self.thread.add(write)
             if isinstance(write, StepWrite):

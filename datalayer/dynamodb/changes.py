@@ -9,7 +9,7 @@ from datalayer.dynamodb.actions import Action, check, update
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import step_attributes
 from datalayer.dynamodb.items import Attribute, Item, escaped, text_of, to_attribute
-from datalayer.dynamodb.long_texts import POINTER
+from datalayer.dynamodb.keys import POINTER
 from datalayer.ownership import Actor, owner_condition
 from datalayer.records.writes import StepWrite, ThreadWrite
 
@@ -46,15 +46,15 @@ class StepChange:
     def resolved(self, stored: Item | None) -> Item:
         """The attributes to set, if this is the stored item; None stands for the guess that it has no update."""
         is_late = stored is not None and UPDATED in stored
-        known = {name: value for name, value in (stored or {}).items() if _DEFAULTS.get(name) != value.get("S")}
+        known = {name for name, value in (stored or {}).items() if _is_known(name, value)}
         result: Item = {}
         for given in self.creates:
-            result |= {name: value for name, value in given.items() if not (is_late and name in {*known, *result})}
+            result |= {name: value for name, value in given.items() if not (is_late and name in known | result.keys())}
             if is_late and "createdAt" in given:
                 result["createdAt"] = given["createdAt"]
         result |= self.update
         for given in self.fills:
-            result |= {name: value for name, value in given.items() if name not in {*known, *result}}
+            result |= {name: value for name, value in given.items() if name not in known | result.keys()}
             if "createdAt" in given:
                 result["createdAt"] = given["createdAt"]
         return result
@@ -99,12 +99,17 @@ class ThreadChange:
 
 @dataclass(frozen=True)
 class Stored:
-    """What is stored: the item of the thread, whether it was deleted, and the items of the steps by their ids."""
+    """What is stored: the item of the thread or of its deletion, and the items of the steps by their ids."""
 
     thread: Item | None
-    is_deleted: bool
+    mark: Item | None
+    """The mark of a deleted thread."""
     steps: Mapping[str, Item] = field(default_factory=dict)
     others: tuple[Item, ...] = ()
+
+    @property
+    def is_deleted(self) -> bool:
+        return self.mark is not None
 
 
 async def read(table: Table, thread_id: str, step_ids: Collection[str] = (), others: Sequence[Item] = ()) -> Stored:
@@ -114,7 +119,7 @@ async def read(table: Table, thread_id: str, step_ids: Collection[str] = (), oth
     by_key = {str(one["SK"]["S"]): one for one in found}
     steps = {step_id: item for step_id in step_ids if (item := by_key.get(keys.STEP + step_id)) is not None}
     rest = tuple(by_key[sk] for one in others if (sk := str(one["SK"]["S"])) in by_key)
-    return Stored(by_key.get(keys.THREAD), keys.DELETED in by_key, steps, rest)
+    return Stored(by_key.get(keys.THREAD), by_key.get(keys.DELETED), steps, rest)
 
 
 def thread_actions(thread_id: str, change: ThreadChange, stored: Stored | None, *, exists: bool) -> list[Action]:
@@ -176,6 +181,11 @@ def _changed(key: Item, change: ThreadChange, stored: Stored | None, sets: Item)
     if not sets and not inside:
         return [check(key, condition, values)]
     return [update(key, sets=sets, condition=condition, values=values, inside={"metadata": inside} if inside else None)]
+
+
+def _is_known(name: str, value: Attribute) -> bool:
+    """Whether a stored attribute has a value, and not the one that stands for none."""
+    return "NULL" not in value and not (name in _DEFAULTS and value.get("S") == _DEFAULTS[name])
 
 
 def is_favorite(step: Item) -> bool:

@@ -1,7 +1,8 @@
 """Calls to one DynamoDB table: retried with jitter, complete, and with the errors of this library.
 
 boto repeats a refused request, but not the part of a batch that DynamoDB gave back, and not a transaction that met
-another one. Here one rule serves all of them: a random pause below a bound that doubles.
+another one. Here one rule serves all of them: a random pause below a bound that doubles. A read whose connection was
+lost is repeated once.
 """
 
 import asyncio
@@ -53,8 +54,10 @@ _BUSY = frozenset(
     {
         *("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded"),
         *("TransactionConflictException", "TransactionInProgressException", "InternalServerError"),
+        *("ServiceUnavailable", "ServiceUnavailableException", "503"),
     }
 )
+_READS = frozenset({"get_item", "query", "scan", "describe_table", "describe_time_to_live"})
 _BUSY_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 _FORM = "the database URL must be dynamodb://table?region=…, with endpoint_url=… for another server than Amazon's"
 
@@ -130,17 +133,14 @@ class Table:
             found += some
         return found
 
-    async def query(self, pk: str, beginning: str | None = None, *, keys_only: bool = False) -> list[Item]:
+    async def query(self, pk: str, beginning: str | None = None) -> list[Item]:
         """All items of a partition, as of now, or those whose sort key begins so, in the order of the sort key."""
         condition, values = "PK = :pk", {":pk": {"S": pk}}
         if beginning is not None:
             condition, values = f"{condition} AND begins_with(SK, :sk)", {**values, ":sk": {"S": beginning}}
-        options: dict[str, Any] = {"ConsistentRead": True}
-        if keys_only:
-            options["ProjectionExpression"] = "PK, SK"
         found: list[Item] = []
         async for page in self._pages(
-            "query", KeyConditionExpression=condition, ExpressionAttributeValues=values, **options
+            "query", KeyConditionExpression=condition, ExpressionAttributeValues=values, ConsistentRead=True
         ):
             found += page
         return found
@@ -207,7 +207,9 @@ class Table:
 
     async def call(self, name: str, **arguments: Any) -> dict[str, Any]:
         """One call about the table, repeated while DynamoDB is busy."""
-        return await self._repeat(lambda client: getattr(client, name)(TableName=self.place.table, **arguments))
+        return await self._repeat(
+            lambda client: getattr(client, name)(TableName=self.place.table, **arguments), reads=name in _READS
+        )
 
     async def wait_until_active(self) -> None:
         """Wait until the table, which is being created, can be used.
@@ -234,7 +236,7 @@ class Table:
         wanted: Any = {self.place.table: {"Keys": list(keys), "ConsistentRead": True}}
         async for attempt in _attempts():
             asked = wanted
-            answer = await self._repeat(lambda client: client.batch_get_item(RequestItems=asked))  # noqa: B023
+            answer = await self._repeat(lambda client: client.batch_get_item(RequestItems=asked), reads=True)  # noqa: B023
             found += answer["Responses"].get(self.place.table, [])
             wanted = answer.get("UnprocessedKeys")
             if not wanted:
@@ -258,15 +260,18 @@ class Table:
             _note(attempt, "gave back a part of a write")
         raise _Busy("DynamoDB did not write all items of a batch")
 
-    async def _repeat(self, call: Callable[[Any], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    async def _repeat(self, call: Callable[[Any], Awaitable[dict[str, Any]]], *, reads: bool = False) -> dict[str, Any]:
         refusal: DataLayerError | None = None
+        may_be_lost = reads
         async for attempt in _attempts():
             client = await self._connected()
             try:
                 return await call(client)
             except (ClientError, BotoCoreError, OSError) as error:
                 refusal = _translated(error)
-            if not isinstance(refusal, _Busy):
+            if may_be_lost and isinstance(refusal, ConnectionLost):
+                may_be_lost = False
+            elif not isinstance(refusal, _Busy):
                 raise refusal
             _note(attempt, str(refusal))
         assert refusal is not None

@@ -1,27 +1,37 @@
 """Files to delete: those of deleted elements, and those of uploads that have no item of their element yet.
 
 Each is an item in the partition of its thread, and in the index by the time when it is due. It is stored with the
-deletion of the element, or before the upload begins, and removed with the item of the element or after the file.
+deletion of the element, or before the upload begins, and removed with the item of the element or after the file. A file
+that an item of its thread names is not deleted: its item may have been stored although nobody was told so.
 """
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from typing import TypeVar
 
 from datalayer.background.file_deleter import DeletedFiles
 from datalayer.background.task import BackgroundTask
 from datalayer.blobs import BlobStore
+from datalayer.blobs.text_keys import step_of
 from datalayer.cleaning import utc_now
+from datalayer.concurrency import for_each
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import Action, put
 from datalayer.dynamodb.client import Table
-from datalayer.dynamodb.items import Item, text_of
+from datalayer.dynamodb.items import text_of
 from datalayer.errors import BlobNotFound, DataLayerError
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 600.0
 LOOK_EVERY_SECONDS = 3600.0
+PATIENCE_SECONDS = 10.0
+"""After a failure, and after this time, no further file is tried: a caller waits."""
+_AT_ONCE = 8
 
 
 def queued(thread_id: str | None, object_key: str, due_at: str) -> Action:
@@ -40,20 +50,41 @@ class FileOutbox(BackgroundTask):
         self._noted = False
 
     async def delete(self, object_keys: Sequence[str], thread_id: str | None) -> DeletedFiles:
-        """Delete files now; those that could not be deleted are queued and deleted later."""
-        result = DeletedFiles()
-        done: list[str] = []
-        again: list[str] = []
-        for object_key in object_keys:
-            is_deleted = await self._delete(object_key, thread_id, logging.ERROR)
-            (result.deleted if is_deleted else result.left).append(object_key)
-            (again if is_deleted is False else done).append(object_key)
-        await self._table.delete_many([keys.file_key(thread_id, key) for key in done])
-        for object_key in again:
-            await self._table.transact([queued(thread_id, object_key, utc_now())])
-        if again and self._blobs is not None:
-            self._begin_in(FIRST_PAUSE_SECONDS)
+        """Delete files that are queued, now; those that could not be deleted stay queued and are deleted later.
+
+        A file that an item names is left alone, and is not queued any more.
+        """
+        try:
+            kept = await self._named(object_keys, thread_id)
+        except DataLayerError as error:
+            for object_key in object_keys:
+                _log_failure(logging.ERROR, error, object_key, thread_id)
+            self._look_soon()
+            return DeletedFiles(left=list(object_keys))
+        result, again = await self._delete([one for one in object_keys if one not in kept], thread_id, logging.ERROR)
+        await self._forget([one for one in object_keys if one not in again], thread_id)
+        if again:
+            self._look_soon()
         return result
+
+    async def delete_unnamed(self, object_keys: Sequence[str], thread_id: str) -> DeletedFiles:
+        """Delete files that no item will name; those that could not be deleted are queued and deleted later.
+
+        Raises:
+            StorageUnavailable: a file could be neither deleted nor queued.
+        """
+        result, again = await self._delete(object_keys, thread_id, logging.ERROR)
+        await self._forget([one for one in object_keys if one not in again], thread_id)
+        if again:
+            await self.queue([one for one in object_keys if one in again], thread_id, utc_now())
+            self._look_soon()
+        return result
+
+    async def queue(self, object_keys: Sequence[str], thread_id: str, due_at: str) -> None:
+        """Queue files: they are deleted at this time, unless an item names them by then."""
+        await self._table.put_many(
+            [queued(thread_id, one, due_at)["Put"]["Item"] for one in dict.fromkeys(object_keys)]
+        )
 
     def note(self) -> None:
         """There may be files to delete: look soon."""
@@ -66,13 +97,24 @@ class FileOutbox(BackgroundTask):
         left = 0
         async for page in self._table.query_index(keys.FILES, until=utc_now()):
             # The index may still have what was removed.
-            for item in await self._table.get_many([_key(one) for one in page]):
-                object_key, thread_id = text_of(item, "objectKey"), keys.thread_of(item)
-                if object_key is None or await self._delete(object_key, thread_id, logging.DEBUG) is False:
-                    left += 1
-                    continue
-                await self._table.delete_many([_key(item)])
-                logger.info("deleted a file that an earlier attempt had left in the store")
+            by_thread: dict[str, list[str]] = {}
+            for item in await self._table.get_many([{"PK": one["PK"], "SK": one["SK"]} for one in page]):
+                object_key = str(item["SK"]["S"]).removeprefix(keys.FILE)
+                by_thread.setdefault(keys.thread_of(item), []).append(object_key)
+            failed: list[str] = []
+
+            async def of_thread(some: tuple[str, list[str]], failed: list[str] = failed) -> None:
+                thread_id, object_keys = some
+                kept = await self._named(object_keys, thread_id)
+                unnamed = [one for one in object_keys if one not in kept]
+                result, again = await self._delete(unnamed, thread_id, logging.DEBUG)
+                await self._forget([one for one in object_keys if one not in again], thread_id)
+                failed += again
+                if result.deleted:
+                    logger.info("deleted %d files that earlier attempts had left in the store", len(result.deleted))
+
+            await for_each(_each(by_thread.items()), of_thread, concurrency=_AT_ONCE)
+            left += len(failed)
         if left:
             logger.warning("%d files could not be deleted from the store; they are retried", left)
         return not left
@@ -85,23 +127,74 @@ class FileOutbox(BackgroundTask):
             return self._back_off(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         return FIRST_PAUSE_SECONDS if self._noted else LOOK_EVERY_SECONDS
 
-    async def _delete(self, object_key: str, thread_id: str | None, level: int) -> bool | None:
+    def _look_soon(self) -> None:
+        if self._blobs is not None:
+            self._begin_in(FIRST_PAUSE_SECONDS)
+
+    async def _named(self, object_keys: Collection[str], thread_id: str | None) -> set[str]:
+        """Those of these keys that an element or a step of the thread names."""
+        texts = {one: step_id for one in object_keys if (step_id := step_of(one)) is not None}
+        named: set[str] = set()
+        if len(texts) < len(object_keys):
+            elements = await self._table.query(keys.partition(thread_id or keys.NOWHERE), keys.ELEMENT)
+            named |= {key for one in elements if (key := text_of(one, "objectKey")) is not None}
+        if texts and thread_id is not None:
+            steps = await self._table.get_many([keys.step_key(thread_id, one) for one in set(texts.values())])
+            named |= {key for one in steps for key in keys.texts_of(one)}
+        return named.intersection(object_keys)
+
+    async def _forget(self, object_keys: Sequence[str], thread_id: str | None) -> None:
+        try:
+            await self._table.delete_many([keys.file_key(thread_id, one) for one in object_keys])
+        except DataLayerError as error:
+            # Deleting them a second time does no harm.
+            logger.warning("could not remove deleted files from their queue; their deletion is repeated: %s", error)
+            self._look_soon()
+
+    async def _delete(
+        self, object_keys: Sequence[str], thread_id: str | None, level: int
+    ) -> tuple[DeletedFiles, set[str]]:
+        """Delete files a few at a time; gives the result, and those that may be deleted later."""
+        result, again = DeletedFiles(), set[str]()
+        clock = asyncio.get_running_loop().time
+        enough = clock() + PATIENCE_SECONDS
+
+        async def delete(object_key: str) -> None:
+            if again and clock() > enough:
+                # The store is unavailable and a caller waits; the background task retries.
+                is_deleted: bool | None = False
+            else:
+                is_deleted = await self._delete_one(object_key, thread_id, level)
+            (result.deleted if is_deleted else result.left).append(object_key)
+            if is_deleted is False:
+                again.add(object_key)
+
+        await for_each(_each(object_keys), delete, concurrency=min(_AT_ONCE, len(object_keys)))
+        return result, again
+
+    async def _delete_one(self, object_key: str, thread_id: str | None, level: int) -> bool | None:
         """Whether the file was deleted: False if it may be later, None if it is not one of this store."""
-        ids = {"thread_id": thread_id, "object_key": object_key}
         if self._blobs is None:
+            ids = {"thread_id": thread_id, "object_key": object_key}
             logger.log(level, "a file cannot be deleted without the blob store", extra=ids)
             return False
         try:
             await self._blobs.delete(object_key)
         except BlobNotFound as error:
             # The key of another program. Retrying would not help.
-            logger.log(level, "a file could not be deleted from the store: %s", error, extra=ids)
+            _log_failure(level, error, object_key, thread_id)
             return None
         except DataLayerError as error:
-            logger.log(level, "a file could not be deleted from the store: %s", error, extra=ids)
+            _log_failure(level, error, object_key, thread_id)
             return False
         return True
 
 
-def _key(item: Item) -> Item:
-    return {"PK": item["PK"], "SK": item["SK"]}
+async def _each(items: Iterable[T]) -> AsyncIterator[T]:
+    for one in items:
+        yield one
+
+
+def _log_failure(level: int, error: DataLayerError, object_key: str, thread_id: str | None) -> None:
+    ids = {"thread_id": thread_id, "object_key": object_key}
+    logger.log(level, "a file could not be deleted from the store: %s", error, extra=ids)

@@ -12,16 +12,20 @@
 | `THREAD#{id}` | `DELETED` | the thread was deleted; in the index until nothing is left of it |
 """
 
-from datalayer.dynamodb.items import Item
+from datalayer.dynamodb.items import OURS, Item
 from datalayer.errors import InvalidRecord
 
 INDEX = "UserThread"
 FILES = "FILES"
+NOWHERE = "nowhere"
+"""Stands for the thread of a file without one."""
 DELETIONS = "DELETIONS"
 _MOST_KEY_BYTES = 1024
 
 VOTE, FAVORITE, CHANGE, FILE, DELETED = "VOTE#", "FAVORITE#", "CHANGE#", "FILE#", "DELETED"
 STEP, ELEMENT, THREAD = "STEP#", "ELEMENT#", "THREAD"
+POINTER = f"{OURS}long:"
+"""Begins the name of an attribute with the key of a long text in the blob store."""
 
 
 def key(pk: str, sk: str) -> Item:
@@ -64,7 +68,7 @@ def vote_key(thread_id: str, step_id: str, value: int) -> Item:
 
 
 def file_key(thread_id: str | None, object_key: str) -> Item:
-    return key(partition(thread_id or "nowhere"), FILE + object_key)
+    return key(partition(thread_id or NOWHERE), FILE + object_key)
 
 
 def partition(thread_id: str) -> str:
@@ -97,6 +101,11 @@ def of_step(step_id: str) -> str:
 def thread_of(item: Item) -> str:
     """The id of the thread in whose partition the item is."""
     return str(item["PK"]["S"]).removeprefix("THREAD#")
+
+
+def texts_of(step: Item) -> list[str]:
+    """The keys of the long texts of a step in the blob store."""
+    return [str(one["S"]) for name, one in step.items() if name.startswith(POINTER)]
 
 
 def vote_id(thread_id: str, step_id: str) -> str:

@@ -2,8 +2,9 @@
 
 Chainlit calls its data layer from tasks that nobody awaits, so the layer owns order and durability. `submit` queues a
 write before its first await. Each lane has one batch in flight; what comes meanwhile, and what comes in the same turn
-of the event loop, is the next batch. Lanes do not wait for each other. While DynamoDB is away, a lane tries again with
-growing random pauses, in order, until it is back or the patience of its writes ends.
+of the event loop, is the next batch. Lanes do not wait for each other, except that 40 batches at most are under way at
+a time, with the uploads of their long texts. While DynamoDB is away, a lane tries again with growing random pauses, in
+order, until it is back or the patience of its writes ends.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from itertools import chain
 from typing import Any, cast
 
 from datalayer.errors import StorageUnavailable
-from datalayer.records.writes import FileAbandonment, Recorded, ids_of
+from datalayer.records.usage import LlmCallWrite
+from datalayer.records.writes import FileAbandonment, Recorded, UserWrite, ids_of
 from datalayer.writes.admission import QueuedWrite, fail, rough_size, threads_before
 
 logger = logging.getLogger(__name__)
@@ -73,12 +75,20 @@ class Lanes:
             )
         return done
 
-    async def settled(self, thread_id: str | None = None) -> None:
-        """Wait until everything queued now (for this thread, or all) is stored or has failed; five seconds at most."""
-        lanes = self._lanes.values() if thread_id is None else [self._lanes.get(thread_id, ())]
-        pending = [write.end() for lane in lanes for write in lane]
+    async def settled(self, thread_id: str | None = None, *, user: str | None = None) -> None:
+        """Wait until what is queued now (for this thread, or by this user) is stored or has failed.
+
+        This takes five seconds at most. A write by nobody in particular may be about any user, and is waited for only
+        until five seconds after its call: a thread that cannot be stored must not hold up the lists of all others.
+        """
+        if thread_id is not None:
+            writes = list(self._lanes.get(thread_id, ()))
+        else:
+            since = asyncio.get_running_loop().time() - WAIT_SECONDS
+            writes = [one for one in chain.from_iterable(self._lanes.values()) if _may_be_of(one, user, since)]
+        pending = [write.end() for write in writes]
         if pending and (await asyncio.wait(pending, timeout=WAIT_SECONDS))[1]:
-            ids = {"thread_id": thread_id}
+            ids = {"thread_id": thread_id, "user": user}
             logger.warning("a read did not wait longer than %s seconds for earlier writes", WAIT_SECONDS, extra=ids)
 
     def waiting_threads(self, seconds: float) -> set[str]:
@@ -159,6 +169,14 @@ class Lanes:
                 logger.warning("%d writes wait for the database: %s", len(self), error, extra={"waiting": len(self)})
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _may_be_of(write: QueuedWrite, user: str | None, since: float) -> bool:
+    """Whether a write is by this user, or is by the system, may be about this user, and was queued after this time."""
+    record = _record(write)
+    if isinstance(record, UserWrite | FileAbandonment | LlmCallWrite):
+        return False
+    return write.since > since if record.system else record.actor == user
 
 
 def _lane_of(write: Recorded) -> str:

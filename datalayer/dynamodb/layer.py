@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
@@ -84,7 +85,7 @@ class DynamoLayer(ChainlitWrites):
         self.file_deleter = FileOutbox(self.table, blobs)
         recent = Recent()
         self._recent = recent
-        texts = LongTexts(blobs, self.file_deleter.delete)
+        texts = LongTexts(blobs, self.file_deleter)
         self._users = Users(self.table)
         self._threads = Threads(self.table, texts, recent)
         self._removal = Removal(self.table, blobs, self.file_deleter, recent)
@@ -120,7 +121,7 @@ class DynamoLayer(ChainlitWrites):
         created = await tables.create(self.table)
         await self._replay_spooled()
         if finished := await self._removal.finish():
-            logger.warning("went on with %d deletions of threads that an earlier process had begun", finished)
+            logger.warning("went on with %d deletions of threads that an earlier process had begun", len(finished))
         self.file_deleter.note()
         return [f"table {self.table.place.table}"] if created else []
 
@@ -168,8 +169,9 @@ class DynamoLayer(ChainlitWrites):
         """
         actor, identifier = acting_user.get(), clean_text(identifier)
         demand_write(actor, identifier, "the account")
-        threads: list[str] = []
-        removed: list[RemovedThread] = []
+        await self._writer.settled(user=identifier)
+        removed = await self._removal.finish(identifier)
+        threads = [one for some in removed for one in some.row_ids["threads"]]
         while True:
             page = await self._threads.page(identifier, actor, first=_TOGETHER, after=None, vote=None, words=None)
             for item in page.threads:
@@ -228,7 +230,7 @@ class DynamoLayer(ChainlitWrites):
         """
         if not filters.userId:
             raise InvalidRecord("threads are listed for one user: set `userId` in the filter")
-        await self._writer.settled()
+        await self._writer.settled(user=clean_text(filters.userId))
         page = await self._threads.page(
             clean_text(filters.userId),
             acting_user.get(),
@@ -266,7 +268,7 @@ class DynamoLayer(ChainlitWrites):
 
     async def get_favorite_steps(self, user_id: str) -> list[StepDict]:
         """The steps that the user marked as favourites, newest first."""
-        await self._writer.settled()
+        await self._writer.settled(user=clean_text(user_id))
         found = await self._threads.favorites(clean_text(user_id), acting_user.get())
         return [cast(StepDict, step_dict(one)) for one in found]
 
@@ -315,6 +317,9 @@ class DynamoLayer(ChainlitWrites):
     async def _apply(self, write: Recorded) -> Any:
         """Store the write, in the lane of its thread."""
         thread_id = self._known_thread_of(write)
+        if isinstance(write, ElementDeletion):
+            # In the record, because it may be spooled: a later process knows nothing of the session.
+            write = replace(write, thread_id=thread_id)
         if isinstance(write, StepWrite) and thread_id is not None:
             self._recent.note_steps(thread_id, [write.step.id])
         if thread_id is None and isinstance(write, StepDeletion | FavoriteMark | VoteWrite):

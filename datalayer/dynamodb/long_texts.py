@@ -9,18 +9,21 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from cachetools import LRUCache
 
 from datalayer.blobs import BlobStore
-from datalayer.dynamodb.items import OURS, Attribute, Item, from_attribute, size_of, to_attribute
-from datalayer.dynamodb.keys import thread_of
-from datalayer.errors import BlobError, BlobNotFound, BlobRefused, InvalidRecord, StorageUnavailable
+from datalayer.blobs.text_keys import key_of
+from datalayer.cleaning import utc_in
+from datalayer.dynamodb.file_outbox import FileOutbox
+from datalayer.dynamodb.items import Attribute, Item, from_attribute, size_of, to_attribute
+from datalayer.dynamodb.keys import POINTER, thread_of
+from datalayer.errors import BlobError, BlobNotFound, BlobRefused, DataLayerError, InvalidRecord, StorageUnavailable
+from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
 
 logger = logging.getLogger(__name__)
 
-POINTER = f"{OURS}long:"
 LONGEST = 48 * 1024
 SHORTEST = 1024
 """The bound if the item of an attribute within `LONGEST` is too large all the same."""
@@ -28,25 +31,32 @@ _SHOWN = 2_000
 _MOST_KNOWN = 1_000
 _AT_ONCE = 8
 
-Delete = Callable[[Sequence[str], str], Awaitable[object]]
-"""Deletes files of a thread."""
-
 
 class LongTexts:
     """The long texts of the items of one table."""
 
-    def __init__(self, blobs: BlobStore | None, delete: Delete) -> None:
-        self._blobs, self._delete = blobs, delete
+    def __init__(self, blobs: BlobStore | None, outbox: FileOutbox | None = None) -> None:
+        """
+        Args:
+            outbox: needed to store texts with `Upload`, which deletes those that are in no item any more.
+        """
+        self._blobs, self._outbox = blobs, outbox
         # A key that this process stored, and then replaced, is in no item any more.
         self._stored: LRUCache[tuple[str, str], str] = LRUCache(_MOST_KNOWN)
+        # By thread: keys that are in an item or in none, because the answer to a transaction was lost.
+        self._unsure: LRUCache[str, list[str]] = LRUCache(_MOST_KNOWN)
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def completed(self, items: Sequence[Item]) -> list[Item]:
-        """The items with their whole texts."""
+        """The items with their whole texts. A text that cannot be read now is left at its beginning, and logged."""
         return list(await asyncio.gather(*map(self._completed, items)))
 
     async def complete(self, item: Item) -> tuple[Item, list[str]]:
-        """The item with its whole texts, and the names of the attributes whose text is missing in the blob store."""
+        """The item with its whole texts, and the names of the attributes whose text is missing in the blob store.
+
+        Raises:
+            BlobError: the blob store cannot be read now.
+        """
         missing: list[str] = []
         return await self._completed(item, missing), missing
 
@@ -78,13 +88,29 @@ class LongTexts:
         """Note the keys that the items of steps have now, by step and attribute, and delete those they had before."""
         older = [self._stored.pop(place) for place in changes if place in self._stored]
         self._stored.update({place: key for place, key in changes.items() if key is not None})
-        if older:
-            await self._delete(older, thread_id)
+        await self.dropped(thread_id, older)
+        unsure = self._unsure.pop(thread_id, [])
+        if unsure and self._outbox is not None:
+            try:
+                await self._outbox.queue(unsure, thread_id, utc_in(ABANDONED_AFTER_SECONDS))
+            except DataLayerError:
+                self.keep(thread_id, unsure)
 
     async def dropped(self, thread_id: str, keys: Sequence[str]) -> None:
-        """Delete texts whose items were not stored."""
+        """Delete texts that are in no item. A failure is logged: it changes nothing in the items."""
+        if not keys or self._outbox is None:
+            return
+        try:
+            await self._outbox.delete_unnamed(keys, thread_id)
+        except DataLayerError as error:
+            ids = {"thread_id": thread_id, "object_keys": list(keys)}
+            logger.error("unused long texts stay until their thread is deleted: %s", error, extra=ids)
+
+    def keep(self, thread_id: str, keys: Sequence[str]) -> None:
+        """Note texts that may be in an item or not. After the next transaction of the thread they are queued: they are
+        deleted after a week, unless an item names them."""
         if keys:
-            await self._delete(keys, thread_id)
+            self._unsure[thread_id] = [*self._unsure.get(thread_id, []), *keys]
 
     async def _completed(self, item: Item, missing: list[str] | None = None) -> Item:
         pointers = {name.removeprefix(POINTER): one["S"] for name, one in item.items() if name.startswith(POINTER)}
@@ -92,7 +118,14 @@ class LongTexts:
             return item
         whole = dict(item)
         for name, key in pointers.items():
-            text = await self._read(key, thread_of(item))
+            try:
+                text = await self._read(key, thread_of(item))
+            except BlobError as error:
+                if missing is not None:
+                    raise
+                ids = {"thread_id": thread_of(item), "object_key": key}
+                logger.error("a long text cannot be read now, and only its beginning is shown: %s", error, extra=ids)
+                continue
             if text is not None:
                 whole[name] = _over(item.get(name), text)
             elif missing is not None:
@@ -138,17 +171,15 @@ class Upload:
             result[POINTER + name] = {"S": self._keys[place]}
         return result
 
-    async def end(self, *, stored: bool) -> None:
-        """The transaction was carried out, or has failed."""
+    async def end(self, *, stored: bool | None) -> None:
+        """The transaction was carried out, or was refused; None if nobody knows, because its answer was lost."""
+        if stored is None:
+            self._texts.keep(self._thread_id, list(self._keys.values()))
+            return
         in_use = set(self._now.values()) if stored else set()
         if stored:
             await self._texts.replaced(self._thread_id, self._now)
         await self._texts.dropped(self._thread_id, [key for key in self._keys.values() if key not in in_use])
-
-
-def key_of(thread_id: str, step_id: str, ending: str) -> str:
-    """The key of a text in the blob store."""
-    return f"{thread_id}/text-{step_id}-{ending}"
 
 
 def beginning_of(attribute: Attribute) -> Attribute:

@@ -2,8 +2,8 @@
 
 A transaction takes 100 actions, and a thread may have thousands of items. So the deletion of a thread begins with one
 transaction that deletes the item of the thread and leaves a mark: from then on nobody reads the thread, and no late
-write creates it again. What is left is deleted in batches. The mark is in the index until that is done, so another
-start goes on with it.
+write creates it again. What is left is deleted in batches. The mark is in the index, and has the owner, until that is
+done: a repetition of the deletion, the deletion of the user and the next start go on with it.
 """
 
 import time
@@ -21,17 +21,18 @@ from datalayer.dynamodb.client import MOST_ACTIONS, ConditionFailed, Table
 from datalayer.dynamodb.dicts import owner_of
 from datalayer.dynamodb.file_outbox import FileOutbox, queued
 from datalayer.dynamodb.items import Item, from_attribute, text_of
-from datalayer.dynamodb.long_texts import POINTER
 from datalayer.dynamodb.recent import Recent
 from datalayer.dynamodb.tables import EXPIRES
 from datalayer.dynamodb.votes import entries_of_step
 from datalayer.errors import StorageUnavailable
 from datalayer.history.deletion_marks import KEPT_SECONDS
 from datalayer.history.elements import STAYS_WITH_VERSION
-from datalayer.ownership import actor_of, demand_write, owner_condition
+from datalayer.ownership import Actor, actor_of, demand_write, may_write, owner_condition
 from datalayer.records.writes import Removed, StepDeletion, ThreadCut, ThreadDeletion
 
 _ATTEMPTS = 4
+# Attributes of a mark, until its deletion is finished.
+_OWNER, _IN_INDEX = "userIdentifier", "UserThreadPK"
 _TABLES = {keys.STEP: "steps", keys.ELEMENT: "elements", keys.CHANGE: "feedback_changes"}
 
 
@@ -55,7 +56,9 @@ class Removal:
         self._table, self._blobs, self._outbox, self._recent = table, blobs, outbox, recent
 
     async def delete_thread(self, write: ThreadDeletion) -> RemovedThread:
-        """Delete a thread with everything in it. An unknown thread is not an error.
+        """Delete a thread with everything in it, or what an interrupted deletion has left of it.
+
+        An unknown thread is not an error.
 
         Raises:
             Forbidden: the thread belongs to someone else.
@@ -64,7 +67,9 @@ class Removal:
         for _ in range(_ATTEMPTS):
             stored = await read(self._table, thread_id)
             if stored.thread is None:
-                return RemovedThread(existed=False)
+                if stored.mark is None or not _is_unfinished(stored.mark, actor):
+                    return RemovedThread(existed=False)
+                return await self._purge(thread_id, owner_of(stored.mark))
             owner = owner_of(stored.thread)
             demand_write(actor, owner, "the thread")
             condition, values = owner_condition(owner)
@@ -72,6 +77,7 @@ class Removal:
                 **keys.deleted_key(thread_id),
                 **keys.in_index(keys.DELETIONS, utc_now()),
                 EXPIRES: {"N": str(int(time.time() + KEPT_SECONDS))},
+                **({} if owner is None else {_OWNER: {"S": owner}}),
             }
             try:
                 await self._table.transact([delete(keys.thread_key(thread_id), condition, values), put(mark)])
@@ -81,14 +87,15 @@ class Removal:
             return await self._purge(thread_id, owner)
         raise StorageUnavailable("the thread is being changed by too many others")
 
-    async def finish(self) -> int:
-        """Go on with the deletions that another process began and did not finish; gives their number."""
-        count = 0
+    async def finish(self, owner: str | None = None) -> list[RemovedThread]:
+        """Go on with the deletions that were begun and not finished: of threads of this owner, or all."""
+        removed: list[RemovedThread] = []
         async for page in self._table.query_index(keys.DELETIONS, until=utc_now()):
-            for item in page:
-                await self._purge(keys.thread_of(item), None)
-                count += 1
-        return count
+            marks = await self._table.get_many([{"PK": one["PK"], "SK": one["SK"]} for one in page])
+            # The index may still have what was finished.
+            going = [one for one in marks if _IN_INDEX in one and owner in (None, owner_of(one))]
+            removed += [await self._purge(keys.thread_of(one), owner_of(one)) for one in going]
+        return removed
 
     async def delete_step(self, thread_id: str | None, write: StepDeletion) -> Removed:
         """Delete a step with its votes and elements. An unknown step is not an error.
@@ -131,49 +138,45 @@ class Removal:
     ) -> Removed:
         condition, values = owner_condition(owner_of(thread))
         own = check(keys.thread_key(thread_id), condition, values)
-        files: list[str] = []
+        files: dict[str, None] = {}
+        actions: list[Action] = []
         for step in steps:
             step_id = _id_of(step)
-            actions = [delete(one) for one in (keys.step_key(thread_id, step_id), *entries_of_step(thread_id, step_id))]
-            for element in elements:
-                if text_of(element, "forId") == step_id and not _stays(element):
-                    actions.append(delete({"PK": element["PK"], "SK": element["SK"]}))
-                    if object_key := text_of(element, "objectKey"):
-                        files.append(object_key)
-                        actions.append(queued(thread_id, object_key, utc_now()))
-            for object_key in _texts_of(step):
-                files.append(object_key)
-                actions.append(queued(thread_id, object_key, utc_now()))
-            await self._transact(own, actions)
-        return Removed(len(steps), tuple(files), tuple(map(_id_of, steps)))
-
-    async def _transact(self, own: Action, actions: Sequence[Action]) -> None:
-        """In as few transactions as it takes; each of them checks the owner."""
-        # Backwards, so that the step is deleted last, and a deletion that was interrupted can be repeated.
-        backwards = list(reversed(actions))
-        for at in range(0, len(backwards), MOST_ACTIONS - 1):
+            going = [one for one in elements if text_of(one, "forId") == step_id and not _stays(one)]
+            named = [*keys.texts_of(step), *(key for one in going if (key := text_of(one, "objectKey")))]
+            # A transaction takes an item once.
+            actions += [queued(thread_id, one, utc_now()) for one in dict.fromkeys(named) if one not in files]
+            files |= dict.fromkeys(named)
+            actions += [delete({"PK": one["PK"], "SK": one["SK"]}) for one in going]
+            # The step is deleted last, so that a deletion that was interrupted can be repeated.
+            actions += [delete(one) for one in entries_of_step(thread_id, step_id)]
+            actions.append(delete(keys.step_key(thread_id, step_id)))
+        # In as few transactions as it takes; each of them checks the owner.
+        for at in range(0, len(actions), MOST_ACTIONS - 1):
             try:
-                await self._table.transact([own, *backwards[at : at + MOST_ACTIONS - 1]])
+                await self._table.transact([own, *actions[at : at + MOST_ACTIONS - 1]])
             except ConditionFailed:
                 # The thread was deleted meanwhile, and its steps with it.
-                return
+                break
+        return Removed(len(steps), tuple(files), tuple(map(_id_of, steps)))
 
     async def _purge(self, thread_id: str, owner: str | None) -> RemovedThread:
         """Delete all that is left of a thread."""
         left = [one for one in await self._table.query(keys.partition(thread_id)) if one["SK"]["S"] != keys.DELETED]
         object_keys = {key for one in left if (key := text_of(one, "objectKey"))} | {
-            key for one in left for key in _texts_of(one)
+            key for one in left for key in keys.texts_of(one)
         }
         if self._blobs is not None:
             # Also what a crash left without an item.
             object_keys |= {blob.key async for blob in self._blobs.list(thread_id)}
-        files = await self._outbox.delete(sorted(object_keys), thread_id)
+        # Its items name them, and are deleted next.
+        files = await self._outbox.delete_unnamed(sorted(object_keys), thread_id)
         kept = {keys.FILE + key for key in files.left}
         await self._table.delete_many(
             [{"PK": one["PK"], "SK": one["SK"]} for one in left if one["SK"]["S"] not in kept]
         )
         mark = keys.deleted_key(thread_id)
-        done = update(mark, sets={}, removes=["UserThreadPK", "UserThreadSK"], condition="attribute_exists(PK)")
+        done = update(mark, sets={}, removes=[_IN_INDEX, "UserThreadSK", _OWNER], condition="attribute_exists(PK)")
         # An old mark may have expired.
         with suppress(ConditionFailed):
             await self._table.transact([done])
@@ -187,6 +190,11 @@ class Removal:
             files=tuple(files.deleted),
             files_left=tuple(files.left),
         )
+
+
+def _is_unfinished(mark: Item, actor: Actor) -> bool:
+    """Whether a deletion of a thread, which the actor might carry out, is not finished."""
+    return _IN_INDEX in mark and may_write(actor, owner_of(mark))
 
 
 def _counted(items: Collection[Item]) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
@@ -218,7 +226,3 @@ def _id_of(step: Item) -> str:
 def _stays(element: Item) -> bool:
     props = from_attribute(element["props"]) if "props" in element else None
     return isinstance(props, dict) and STAYS_WITH_VERSION in props
-
-
-def _texts_of(item: Item) -> list[str]:
-    return [str(one["S"]) for name, one in item.items() if name.startswith(POINTER)]

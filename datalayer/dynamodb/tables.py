@@ -1,11 +1,14 @@
 """The table: as CloudFormation, and created from the same description."""
 
 import json
+import logging
 from typing import Any
 
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.keys import INDEX
-from datalayer.errors import SchemaError, StorageUnavailable
+from datalayer.errors import DataLayerError, SchemaError, StorageUnavailable
+
+logger = logging.getLogger(__name__)
 
 EXPIRES = "tk:expiresAt"
 """The attribute with the time, in seconds since 1970, after which DynamoDB removes an item."""
@@ -56,10 +59,13 @@ async def exists(table: Table) -> bool:
 async def create(table: Table) -> bool:
     """Create the table if it does not exist, and wait until it is active; whether it was created.
 
+    Its items expire from then on. If this is refused, it is logged and tried again at the next start.
+
     Raises:
         SchemaError: it must be created by somebody else. The message has the CloudFormation for it.
     """
     if await exists(table):
+        await _let_expire(table)
         return False
     try:
         await table.call("create_table", **DESCRIPTION)
@@ -72,8 +78,25 @@ async def create(table: Table) -> bool:
         if "ResourceInUse" not in str(error):
             raise
     await table.wait_until_active()
-    await table.call("update_time_to_live", TimeToLiveSpecification=_EXPIRY)
+    await _let_expire(table)
     return True
+
+
+async def _let_expire(table: Table) -> None:
+    try:
+        found = (await table.call("describe_time_to_live"))["TimeToLiveDescription"]
+        if found["TimeToLiveStatus"] in ("ENABLED", "ENABLING"):
+            if found.get("AttributeName") == EXPIRES:
+                return
+            reason = f"its items expire by {found.get('AttributeName')!r}"
+        else:
+            await table.call("update_time_to_live", TimeToLiveSpecification=_EXPIRY)
+            return
+    except DataLayerError as error:
+        reason = str(error)
+    logger.warning(
+        "marks of deleted threads stay in the DynamoDB table: its time to live is not set to %r: %s", EXPIRES, reason
+    )
 
 
 def _keys_of(described: dict[str, Any]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from sqlalchemy import select
 
 from datalayer.blobs import BlobStore, ListedBlob
 from datalayer.blobs.base import is_plain_key
+from datalayer.blobs.text_keys import step_of
 from datalayer.cleaning import utc_now
 from datalayer.concurrency import for_each
 from datalayer.database import Database
@@ -250,8 +251,13 @@ class FileCheck:
 
     async def _check_blobs(self, batch: Sequence[ListedBlob]) -> None:
         self._report.blobs += len(batch)
-        # A file with another key was stored by another program, which may use the same store.
-        old = [blob for blob in batch if blob.modified < self._young and is_plain_key(blob.key)]
+        # A file with another key was stored by another program, which may use the same store. So may a table of
+        # DynamoDB: its long texts have keys like ours, and no row.
+        old = [
+            blob
+            for blob in batch
+            if blob.modified < self._young and is_plain_key(blob.key) and step_of(blob.key) is None
+        ]
         for blob in await self._without_row(old):
             # Checked again just before the deletion, because the file may have got a row in the meantime.
             if self._repairs and await self._without_row([blob]):

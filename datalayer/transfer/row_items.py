@@ -5,13 +5,15 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from datalayer.blobs.text_keys import key_of
 from datalayer.cleaning import hashed_id
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.changes import UPDATED, favorite_entry
 from datalayer.dynamodb.dicts import element_attributes, step_attributes
 from datalayer.dynamodb.file_outbox import queued
 from datalayer.dynamodb.items import Attribute, Item, attributes_of, from_attribute, size_of, to_attribute
-from datalayer.dynamodb.long_texts import LONGEST, POINTER, SHORTEST, beginning_of, key_of
+from datalayer.dynamodb.keys import POINTER
+from datalayer.dynamodb.long_texts import LONGEST, SHORTEST, beginning_of
 from datalayer.dynamodb.tables import EXPIRES
 from datalayer.errors import InvalidRecord
 from datalayer.history.deletion_marks import KEPT_SECONDS

@@ -16,7 +16,8 @@ from datalayer.database import Database
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.items import Item
-from datalayer.dynamodb.long_texts import POINTER, LongTexts
+from datalayer.dynamodb.keys import POINTER
+from datalayer.dynamodb.long_texts import LongTexts
 from datalayer.dynamodb.tables import EXPIRES
 from datalayer.schema.chat import blob_deletions, deleted_threads, elements, feedback_changes, feedbacks, steps, threads
 from datalayer.transfer import item_rows
@@ -63,7 +64,7 @@ class ToSql:
         self._report = report = TransferReport(apply, names)
         self._users = SqlUsers(table, self._rows, apply=apply, report=report)
         self._files = Files(blobs, target_blobs, apply=apply)
-        self._texts = LongTexts(blobs, _delete_nothing)
+        self._texts = LongTexts(blobs)
         self._threads = SqlThreads(table, self._rows, self._users, apply=apply, report=report)
         # The last change of the vote on each step of the partition that is being read; changes come before steps.
         self._partition = ""

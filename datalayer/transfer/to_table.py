@@ -76,7 +76,7 @@ class ToTable:
         self._report = report = TransferReport(apply, names)
         self._items = TableItems(table, report, apply=apply)
         self._files = Files(blobs, target_blobs, apply=apply)
-        self._texts = LongTexts(target_blobs or blobs, _delete_nothing)
+        self._texts = LongTexts(target_blobs or blobs)
         self._names: LRUCache[str, str] = LRUCache(_MOST_KNOWN)
 
     async def run(self) -> TransferReport:

@@ -133,10 +133,11 @@ async def test_writes_are_applied_in_the_order_of_the_calls(layer: ChainlitLayer
 
 async def test_a_late_create_does_not_overwrite_an_update(layer: ChainlitLayer) -> None:
     written = step(await thread(layer, None), "draft", language="python", createdAt="2026-01-01T00:00:00Z")
-    await layer.update_step({"id": written["id"], "threadId": written["threadId"], "output": "final"})
-    await layer.create_step(written)
+    later = {"output": "final", "isError": True, "metadata": {"a": 2, "favorite": True}, "tags": ["y"]}
+    await layer.update_step({"id": written["id"], "threadId": written["threadId"], **later})
+    await layer.create_step({**written, "isError": False, "metadata": {"a": 1}, "tags": ["x"]})
     kept = await read_back(layer, written)
-    assert kept["output"] == "final"
+    assert {name: kept[name] for name in later} == later
     assert kept["language"] == "python", "missing values are filled in"
     assert kept["createdAt"] == "2026-01-01T00:00:00.000000Z"
 

@@ -66,11 +66,13 @@ async def test_every_kind_of_problem_is_found_and_repaired_if_possible(
     orphan = f"{new_id()}/{new_id()}"
     await store.put(orphan, b"nobody's", "text/plain")
     await store.put(foreign := "bob@example.org/x/y", b"of another program", "text/plain")
+    long_text = f"{new_id()}/text-{new_id()}-0011223344556677"
+    await store.put(long_text, b"of a table of DynamoDB", "text/plain")
     wrong = {("missing", missing), ("size", longer), ("checksum", other), ("orphan", orphan)}
 
     report, found = await check(layer)
     assert found == wrong
-    assert (report.left, report.rows, report.blobs, report.without_checksum) == (4, 5, 6, 1)
+    assert (report.left, report.rows, report.blobs, report.without_checksum) == (4, 5, 7, 1)
     assert (await check(layer, quick=True))[1] == wrong - {("checksum", other)}
     assert await store.read(orphan) == b"nobody's", "nothing is repaired unasked"
     assert (await row(layer, missing))["extra"] is None
@@ -92,6 +94,7 @@ async def test_every_kind_of_problem_is_found_and_repaired_if_possible(
     report, found = await check(layer, repair=True)
     assert (found, report.found_again) == (set(), 1)
     assert await store.read(foreign) == b"of another program"
+    assert await store.read(long_text) == b"of a table of DynamoDB"
     assert not (await row(layer, missing))["extra"]
     report, _ = await check(layer)
     assert (report.left, report.known_missing, report.found_again) == (0, 0, 0)

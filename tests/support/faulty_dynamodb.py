@@ -1,5 +1,6 @@
 """A client of DynamoDB with the faults of the service that no stand-in has."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,25 @@ class FaultyClient:
             raise EndpointConnectionError(endpoint_url="http://lost")
 
         self.faults.setdefault(name, []).extend([fault] * times)
+
+    def hold(self, name: str, until: asyncio.Event) -> None:
+        """The next call of this name is carried out after this event."""
+
+        async def fault(arguments: dict[str, Any]) -> Any:
+            await until.wait()
+            return await getattr(self.real, name)(**arguments)
+
+        self.faults.setdefault(name, []).append(fault)
+
+    def slow_down(self, name: str) -> None:
+        """The next call of this name is carried out when the event loop has had many turns."""
+
+        async def fault(arguments: dict[str, Any]) -> Any:
+            for _ in range(5_000):
+                await asyncio.sleep(0)
+            return await getattr(self.real, name)(**arguments)
+
+        self.faults.setdefault(name, []).append(fault)
 
     def give_back(self, name: str, times: int = 1) -> None:
         """Of the next batches of this name, all but the first item are given back."""

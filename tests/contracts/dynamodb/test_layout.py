@@ -1,6 +1,8 @@
 """The items of the table: votes and favourites, the history of votes, deletions, and Chainlit's own layer."""
 
+import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import chainlit as cl
@@ -14,13 +16,15 @@ import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import put, update
-from datalayer.dynamodb.client import place_of
+from datalayer.dynamodb.client import ATTEMPTS, place_of
 from datalayer.dynamodb.items import text_of
 from datalayer.dynamodb.tables import EXPIRES
 from tests.contracts.dynamodb.items import all_items, kinds
 from tests.contracts.dynamodb.test_limits import dynamo
 from tests.contracts.test_elements import text_element
-from tests.support.records import listed, new_id, step, thread, user_id, vote
+from tests.support.faulty_dynamodb import faulty
+from tests.support.patience import until
+from tests.support.records import listed, new_id, opened, step, thread, user_id, vote
 
 
 async def test_a_vote_has_one_entry_and_a_history(layer: ChainlitLayer) -> None:
@@ -119,6 +123,45 @@ async def test_a_deletion_that_was_interrupted_goes_on_at_the_next_start(layer: 
     assert await layer.get_thread(thread_id) is None
 
 
+@pytest.mark.parametrize("whole_user", [False, True])
+async def test_a_deletion_that_was_interrupted_goes_on_when_it_is_repeated(
+    database_url: str, tmp_path: Path, whole_user: bool
+) -> None:
+    layer = datalayer.create_data_layer(database_url, f"file://{tmp_path / 'blobs'}", patience_seconds=0)
+    owner = await user_id(layer, "alice")
+    with datalayer.acting_as("alice"):
+        thread_id = await thread(layer, owner)
+        written = step(thread_id)
+        await layer.create_step(written)
+        with faulty(dynamo(layer).table) as client:
+            client.refuse("batch_write_item", "ThrottlingException", times=ATTEMPTS)
+            with pytest.raises(datalayer.StorageUnavailable):
+                await layer.delete_thread(thread_id)
+    with datalayer.acting_as("bob"), pytest.raises(datalayer.NotFound):
+        await layer.delete_thread_with_receipt(thread_id)
+    assert (await kinds(dynamo(layer).table))["STEP"] == 1
+    with datalayer.acting_as("alice"):
+        delete = layer.delete_user("alice") if whole_user else layer.delete_thread_with_receipt(thread_id)
+        receipt = await delete
+        assert (receipt.threads, receipt.row_ids["steps"], receipt.owner) == ((thread_id,), (written["id"],), "alice")
+        with pytest.raises(datalayer.NotFound):
+            await layer.delete_thread_with_receipt(thread_id)
+    (mark,) = [one for one in await all_items(dynamo(layer).table) if one["SK"]["S"] == "DELETED"]
+    assert mark.keys() == {"PK", "SK", EXPIRES}
+    await layer.close()
+
+
+async def test_deleting_a_user_waits_for_what_was_queued_before(layer: ChainlitLayer) -> None:
+    owner = await user_id(layer, "alice")
+    with datalayer.acting_as("alice"), faulty(dynamo(layer).table) as client:
+        client.slow_down("transact_write_items")
+        writing = asyncio.create_task(thread(layer, owner))
+        await until(lambda: client.calls["transact_write_items"])
+        receipt = await layer.delete_user("alice")
+        assert receipt.threads == (await writing,)
+        assert await listed(layer, owner) == []
+
+
 async def test_deleting_a_user_leaves_marks_alone(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     with datalayer.acting_as("alice"):
@@ -140,6 +183,24 @@ async def test_deleting_a_user_leaves_marks_alone(layer: ChainlitLayer) -> None:
     assert [one["SK"]["S"] for one in marks] == ["DELETED"] * 3
     assert all(EXPIRES in one and "UserThreadPK" not in one for one in marks)
     assert [blob.key async for blob in layer.blobs.list()] == []
+
+
+async def test_a_file_stays_with_its_element_if_the_caller_was_cancelled(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, await user_id(layer, "alice"))
+    element, stored = text_element(thread_id, new_id(), "kept"), asyncio.Event()
+    with faulty(dynamo(layer).table) as client:
+        client.hold("transact_write_items", stored)
+        caller = asyncio.create_task(layer.create_element(element))
+        await until(lambda: client.calls["transact_write_items"])
+        caller.cancel()
+        await asyncio.wait([caller])
+        stored.set()
+        await layer.settled(thread_id)
+    assert (await kinds(dynamo(layer).table))["FILE"] == 1, "the caller gave it up"
+    assert await dynamo(layer).file_deleter._work()
+    kept = await opened(layer, thread_id, element.id)
+    assert kept is not None and kept[1] == b"kept"
+    assert await kinds(dynamo(layer).table) == {"USER": 1, "THREAD": 1, "ELEMENT": 1}
 
 
 async def test_nobody_else_reads_or_changes_a_thread(layer: ChainlitLayer) -> None:

@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from chainlit.context import context_var, init_http_context
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
+from datalayer.dynamodb import file_outbox, lanes
+from datalayer.dynamodb.client import ATTEMPTS
 from datalayer.dynamodb.layer import DynamoLayer
 from datalayer.dynamodb.long_texts import LONGEST
 from tests.contracts.dynamodb.items import all_items, kinds
+from tests.contracts.test_elements import text_element
 from tests.support.faulty_dynamodb import faulty
+from tests.support.patience import until
 from tests.support.records import listed, new_id, page, step, thread, user_id, vote
 
 
@@ -57,6 +63,109 @@ async def test_a_replaced_long_text_leaves_no_file(layer: ChainlitLayer) -> None
     await layer.update_step({**written, "output": "c" * 2 * LONGEST})
     await layer.delete_thread(written["threadId"])
     assert await blobs_of(layer) == []
+
+
+async def test_a_long_text_whose_answer_was_lost_stays(database_url: str, tmp_path: Path) -> None:
+    layer = datalayer.create_data_layer(database_url, f"file://{tmp_path / 'blobs'}", patience_seconds=0)
+    texts = [letter * 2 * LONGEST for letter in "abc"]
+    written = step(new_id(), texts[0])
+    await layer.create_step(written)
+    with faulty(dynamo(layer).table) as client:
+        client.lose_answers("transact_write_items")
+        with pytest.raises(datalayer.StorageUnavailable):
+            await layer.update_step({**written, "output": texts[1]})
+        assert (await only_step(layer, written["threadId"]))["output"] == texts[1]
+        assert len(await blobs_of(layer)) == 2, "nobody knows which of them the item names"
+        await layer.update_step({**written, "output": texts[2]})
+    queued = [one for one in await all_items(dynamo(layer).table) if one["SK"]["S"].startswith("FILE#")]
+    assert len(queued) == 1 and queued[0]["UserThreadSK"]["S"] > f"TS#{utc_now()}"
+    # When it is due, and so is the one that the item names.
+    names = [*(one["SK"]["S"].removeprefix("FILE#") for one in queued), *await blobs_of(layer)]
+    await dynamo(layer).file_deleter.queue(names, written["threadId"], utc_now())
+    assert await dynamo(layer).file_deleter._work()
+    assert (await only_step(layer, written["threadId"]))["output"] == texts[2]
+    assert len(await blobs_of(layer)) == 1
+    assert await kinds(dynamo(layer).table) == {"THREAD": 1, "STEP": 1}
+    await layer.close()
+
+
+async def test_a_refused_long_text_leaves_no_file_and_its_reason_is_told(layer: ChainlitLayer) -> None:
+    written = step(await thread(layer, await user_id(layer, "alice")))
+    await layer.create_step(written)
+    with datalayer.acting_as("bob"), faulty(dynamo(layer).table) as client:
+        client.refuse("batch_write_item", "ThrottlingException", times=ATTEMPTS)
+        with pytest.raises(datalayer.Forbidden):
+            await layer.update_step({**written, "output": "x" * 2 * LONGEST})
+    assert await blobs_of(layer) == []
+
+
+async def test_a_thread_is_read_and_searched_while_the_file_store_is_away(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner = await user_id(layer, "alice")
+    thread_id = await thread(layer, owner)
+    await layer.create_step(step(thread_id, "begin " + "x" * 2 * LONGEST))
+
+    async def away(*_: Any) -> Any:
+        raise datalayer.BlobError("away")
+
+    monkeypatch.setattr(layer.blobs, "read", away)
+    assert (await only_step(layer, thread_id))["output"].startswith("begin xxx")
+    assert await listed(layer, owner, search="begin") == [thread_id]
+    assert "only its beginning is shown" in caplog.text
+
+
+async def test_files_are_tried_until_the_patience_ends(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread_id = await thread(layer, None)
+    for number in range(20):
+        await layer.blobs.put(f"{thread_id}/{number}", b"x", "text/plain")
+    tried: list[str] = []
+
+    async def away(object_key: str) -> None:
+        tried.append(object_key)
+        raise datalayer.BlobError("away")
+
+    monkeypatch.setattr(file_outbox, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(layer.blobs, "delete", away)
+    receipt = await layer.delete_thread_with_receipt(thread_id)
+    assert (len(receipt.files_left), len(tried) < 20) == (20, True)
+    assert (await kinds(dynamo(layer).table))["FILE"] == 20
+
+
+async def test_a_list_does_not_wait_for_a_thread_of_somebody_else(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    owners = [await user_id(layer, name) for name in ("alice", "bob")]
+    monkeypatch.setattr(lanes, "WAIT_SECONDS", 0.01)
+    stored = asyncio.Event()
+    with faulty(dynamo(layer).table) as client:
+        for actor in ("bob", datalayer.SYSTEM):
+            client.hold("transact_write_items", stored)
+            with datalayer.acting_as(actor):
+                writing = asyncio.create_task(layer.create_step(step(new_id())))
+            await until(lambda: client.calls["transact_write_items"])
+            await asyncio.sleep(0.02)  # the write of nobody in particular is waited for that long
+            with datalayer.acting_as("alice"):
+                assert await listed(layer, owners[0]) == []
+            assert "did not wait longer" not in caplog.text
+            with datalayer.acting_as(actor):
+                await listed(layer, owners[1])
+            assert ("did not wait longer" in caplog.text) == (actor == "bob")
+            stored.set()
+            await writing
+            stored.clear()
+            client.calls.clear()
+            caplog.clear()
+
+
+async def test_many_steps_are_cut_in_few_transactions(layer: ChainlitLayer) -> None:
+    thread_id = await thread(layer, None)
+    written = [step(thread_id, createdAt=f"2026-01-01T00:00:00.{number:06}Z") for number in range(31)]
+    await asyncio.gather(*map(layer.create_step, written))
+    with faulty(dynamo(layer).table) as client:
+        assert await layer.cut_thread(thread_id, written[0]["id"]) == 30
+        assert client.calls["transact_write_items"] == 2
+    assert (await only_step(layer, thread_id))["id"] == written[0]["id"]
 
 
 async def test_many_texts_that_are_not_long_are_read_back(layer: ChainlitLayer) -> None:
@@ -214,15 +323,22 @@ async def test_writes_wait_in_the_spool_file_while_the_service_is_away(database_
     lost = datalayer.create_data_layer(away, patience_seconds=60, spool=tmp_path / "spool")
     written = step(new_id(), "kept")
     waiting = asyncio.create_task(lost.create_step(written))
+    element = text_element(written["threadId"], written["id"], "x")
+    init_http_context(thread_id=written["threadId"])
+    deletion = asyncio.create_task(lost.delete_element(element.id))
     await asyncio.sleep(0.05)
-    assert lost.queued_writes == 1
+    assert lost.queued_writes == 2
     with datalayer.acting_as(datalayer.SYSTEM):
         assert lost.waiting_threads(0) == {written["threadId"]}
         assert lost.waiting_threads(60) == set()
     await lost.close(deadline_seconds=0.2)
-    with pytest.raises(datalayer.StorageUnavailable, match="spool file"):
-        await waiting
-    layer = datalayer.create_data_layer(database_url, spool=tmp_path / "spool")
+    for one in (waiting, deletion):
+        with pytest.raises(datalayer.StorageUnavailable, match="spool file"):
+            await one
+    context_var.set(cast(Any, None))  # as in another process
+    layer = datalayer.create_data_layer(database_url, f"file://{tmp_path / 'blobs'}", spool=tmp_path / "spool")
+    await layer.create_element(element)
     await layer.migrate()
-    assert (await only_step(layer, written["threadId"]))["output"] == "kept"
+    found = await layer.get_thread(written["threadId"])
+    assert ([one["output"] for one in found["steps"]], found["elements"]) == (["kept"], [])
     await layer.close()
