@@ -19,7 +19,7 @@ from datalayer.ownership import Actor, recorded
 from datalayer.records.audit import AuditAction
 from datalayer.records.chat import ROLES, Account, User
 from datalayer.store import DataStore
-from datalayer.writes.repeats import conditional
+from datalayer.writes.repeats import conditional, repeatable
 
 
 class Accounts(DataStore):
@@ -51,7 +51,10 @@ class Accounts(DataStore):
             await note_account(connection, "add_user", by, record.id, role=role)
             return record
 
-        added: User = await self._writer.submit(add)
+        async def is_added(connection: AsyncConnection) -> bool:
+            return bool(await users.names(connection, [record.id]))
+
+        added: User = await self._writer.submit(repeatable(add, is_added))
         return added
 
     async def set_password(self, identifier: str, password_hash: str, *, by: Actor = None) -> None:
@@ -129,7 +132,7 @@ class Accounts(DataStore):
         async def read(connection: AsyncConnection) -> Account | None:
             return await users.account(connection, name)
 
-        await self._writer.submit(change if only_if is None else conditional(change, read))
+        await self._writer.submit(conditional(change, read))
 
     async def _put_password(
         self, connection: AsyncConnection, name: str, password_hash: str, now: str, by: Actor

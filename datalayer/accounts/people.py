@@ -97,7 +97,10 @@ class People(DataStore):
             await note_account(connection, "invite_user", by, user.id)
             return kept
 
-        stored: Invitation = await self._writer.submit(add)
+        async def is_added(connection: AsyncConnection) -> bool:
+            return await invitations.find(connection, digest, made.created_at) is not None
+
+        stored: Invitation = await self._writer.submit(repeatable(add, is_added))
         return stored, secret
 
     async def find_invitation(self, secret: str) -> Invitation | None:

@@ -20,6 +20,7 @@ from datalayer.ownership import SYSTEM, Actor, acting_user, demand_system, recor
 from datalayer.records.keys import KEY_SCOPES, ROLES_OF_SCOPES, ApiKey, ApiReply, KeyScope, Rate, RateKind
 from datalayer.review import audit
 from datalayer.store import DataStore
+from datalayer.writes.repeats import repeatable
 
 LONGEST_NAME = 100
 MOST_MODELS = 100
@@ -95,7 +96,10 @@ class Keys(DataStore):
             await audit.note(connection, "create_key", _noted(actor, by), [(None, key.user_id)], details=details)
             return key
 
-        added: ApiKey = await self._writer.submit(add)
+        async def is_added(connection: AsyncConnection) -> bool:
+            return await rows.get(connection, SYSTEM, key_id) is not None
+
+        added: ApiKey = await self._writer.submit(repeatable(add, is_added))
         return added, secret
 
     async def list_api_keys(self, user: str | None = None) -> list[ApiKey]:
@@ -211,9 +215,15 @@ class Keys(DataStore):
         """
         demand_system(acting_user.get(), "the record of answers")
         known, named, dialect = clean_id(key_id, "id of a key"), clean_text(name), self.database.dialect
-        found: ApiReply | None = await self._writer.submit(
-            lambda connection: replies.begin(connection, dialect, known, named, digest)
-        )
+        moment = utc_now()
+
+        async def begin(connection: AsyncConnection) -> ApiReply | None:
+            return await replies.begin(connection, dialect, known, named, digest, moment=moment)
+
+        async def is_begun(connection: AsyncConnection) -> bool:
+            return await replies.is_begun(connection, known, named, digest, moment=moment)
+
+        found: ApiReply | None = await self._writer.submit(repeatable(begin, is_begun))
         return found
 
     async def end_reply(self, key_id: str, name: str, reply: ApiReply, thread_id: str | None = None) -> None:

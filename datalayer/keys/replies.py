@@ -15,13 +15,18 @@ _ANSWERING_SECONDS = 900.0
 _replies = api_replies.c
 
 
-async def begin(connection: AsyncConnection, dialect: Dialect, key_id: str, name: str, digest: str) -> ApiReply | None:
-    """Begin an answer, and forget the old ones of all keys; gives the answer that was begun before."""
+async def begin(
+    connection: AsyncConnection, dialect: Dialect, key_id: str, name: str, digest: str, *, moment: str
+) -> ApiReply | None:
+    """Begin an answer, and forget the old ones of all keys; gives the answer that was begun before.
+
+    `moment` is the time of the request, by which `is_begun` knows its answer.
+    """
     await connection.execute(delete(api_replies).where(_replies.createdAt < utc_in(-KEPT_SECONDS)))
     same = and_(_replies.keyId == key_id, _replies.name == name)
     is_dead = and_(_replies.status.is_(None), _replies.createdAt < utc_in(-_ANSWERING_SECONDS))
     await connection.execute(delete(api_replies).where(same, is_dead))
-    begun = dialect.insert(api_replies).values(keyId=key_id, name=name, digest=digest, createdAt=utc_now())
+    begun = dialect.insert(api_replies).values(keyId=key_id, name=name, digest=digest, createdAt=moment)
     begun = begun.on_conflict_do_nothing().returning(_replies.name)
     if (await connection.execute(begun)).first() is not None:
         return None
@@ -31,6 +36,12 @@ async def begin(connection: AsyncConnection, dialect: Dialect, key_id: str, name
         # Forgotten by its own request between the two statements.
         return ApiReply(digest)
     return ApiReply(row.digest, row.status, dict(row.headers or {}), row.body or "")
+
+
+async def is_begun(connection: AsyncConnection, key_id: str, name: str, digest: str, *, moment: str) -> bool:
+    """Whether the request of this time has begun its answer."""
+    own = _replies.keyId == key_id, _replies.name == name, _replies.digest == digest, _replies.createdAt == moment
+    return (await connection.execute(select(_replies.name).where(*own))).first() is not None
 
 
 async def end(

@@ -37,6 +37,7 @@ from datalayer.takeout.calls import CallsImport
 from datalayer.takeout.format import FILE, IN_A_THREAD, THREAD, USER, VOTES, checked_row, is_damaged, lines_name
 from datalayer.takeout.prompts import import_prompts, read_prompts
 from datalayer.writes.queue import Writer
+from datalayer.writes.repeats import repeatable
 
 _AT_ONCE = 500
 _BYTES = "application/octet-stream"
@@ -220,7 +221,10 @@ class _Import:
             async def store(connection: AsyncConnection) -> tuple[Counter[str], int]:
                 return await self._store_rows(connection, thread, folder, stored)
 
-            counts, left_out = await self._writer.submit(store)
+            async def is_stored(connection: AsyncConnection) -> bool:
+                return bool((await connection.execute(select(threads.c.id).where(threads.c.id == thread_id))).all())
+
+            counts, left_out = await self._writer.submit(repeatable(store, is_stored))
         except BaseException:
             await self._forget(thread_id, stored)
             raise

@@ -1,6 +1,7 @@
 """Changes that are made only if the stored record is as their condition wants it, by two layers at once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import replace
 from decimal import Decimal
@@ -11,6 +12,8 @@ import pytest
 import datalayer
 from datalayer import Forbidden, Limit, NotFound, Project, RecordChanged, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.ownership import SYSTEM
+from datalayer.records.keys import ApiReply
 from tests.support.records import listed, new_id, step, thread, user_id
 
 
@@ -63,6 +66,15 @@ async def test_what_is_repeated_after_a_lost_answer_is_done_once(layer: Chainlit
         return await submit(work, *others)
 
     layer._writer.submit = twice  # type: ignore[method-assign, assignment]
+    await layer.add_account("vera", "hash", by=SYSTEM)
+    await layer.set_role("vera", "admin", by=SYSTEM)
+    key, _ = await layer.create_api_key("Key", ["gateway"], user="vera")
+    assert [one.id for one in await layer.list_api_keys("vera")] == [key.id]
+    assert await layer.begin_reply(key.id, "once", "digest") is None
+    assert (await layer.begin_reply(key.id, "once", "digest")) == ApiReply("digest")
+    await layer.invite("vera", seconds=60, by="vera")
+    audited = Counter(one.action for one in (await layer.list_audit()).entries)
+    assert audited == {"add_user": 1, "change_role": 1, "create_key": 1, "invite_user": 1}
     project = await layer.put_project(Project(new_id(), "One", "one"))
     await layer.put_project(replace(project, name="Two"), only_if=lambda found: found.name == "One")
     limit = await layer.put_limit(Limit(new_id(), "users", None, "day", "tokens", Decimal(1)))
