@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,9 +38,8 @@ class Clock:
 
 
 @pytest.fixture
-async def layer(tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
-    layer = datalayer.create_data_layer(f"sqlite:///{tmp_path}/accounts.db")
-    await layer.migrate()
+async def layer(migrated_sqlite: Path, tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
+    layer = datalayer.create_data_layer(f"sqlite:///{shutil.copyfile(migrated_sqlite, tmp_path / 'accounts.db')}")
     yield layer
     await layer.close()
 
