@@ -34,7 +34,7 @@ from tests.support.patience import PATIENCE_SECONDS
 from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import Cluster, Databases, find_binaries
 from tests.support.s3_server import S3Server, s3_server
-from tests.support.server import AppServer, forks
+from tests.support.server import AppServer, forks, server_forks
 from tests.support.shared_server import Chat, SharedServer, model_settings
 from tests.support.shared_worker import shared_worker
 
@@ -174,6 +174,7 @@ def _store_process(item: pytest.Function) -> str | None:
 
 
 def pytest_unconfigure() -> None:
+    server_forks.close()
     forks.close()
     shared_worker.end()
     chainlit_root.cleanup()

@@ -5,8 +5,8 @@ the settings, the output and the exit code of a new process. It hashes passwords
 threshold of a training with few questions. It imports Chainlit, which reads settings at its import, and the modules
 that import Chainlit. Its aiohttp is the real one (`threadkeeper/chainlit_imports.py` puts a stand-in into a new
 process), because `openai` has imported it. It looks for reference cycles less often, and does not clear its memory at
-its end. Which modules a program imports, and when, is tested with new processes in
-`tests/integration/test_startup.py` and `test_cli.py`.
+its end. `server_forks.py` imports Chainlit in advance where that changes nothing. Which modules a program imports, and
+when, is tested with new processes in `tests/integration/test_startup.py` and `test_cli.py`.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ _PACKAGES = (
     *("threadkeeper.language", "threadkeeper.login", "threadkeeper.settings", "threadkeeper.web.rendering"),
 )
 _LEFT_TO_THE_FORKS = ("chainlit", "engineio", "literalai", "socketio", "traceloop")
-_COMMAND_SECONDS = 240
+COMMAND_SECONDS = 240
 OBJECTS_BETWEEN_COLLECTIONS = 10_000
 """New objects until Python looks for reference cycles: 700 by default, which takes a twentieth of the CPU time."""
 _NUMBER = struct.Struct("!q")
@@ -122,7 +122,7 @@ class Forks:
         """The environment in which the libraries, and all modules of these packages, are imported."""
         self._environment, self._imported = environment, (",".join(libraries), ",".join(packages))
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Fork | None = None
 
     def start(
         self, module: str, arguments: Sequence[str], *, directory: Path, environment: Mapping[str, str], log: IO[bytes]
@@ -139,17 +139,29 @@ class Forks:
         with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             stdin.write(given.encode())
             stdin.seek(0)
-            fork = self._fork(command, directory, environment, (stdin, output, errors), seconds=_COMMAND_SECONDS)
+            fork = self._fork(command, directory, environment, (stdin, output, errors), seconds=COMMAND_SECONDS)
             code = fork.wait_blocking()
             output.seek(0)
             errors.seek(0)
             return subprocess.CompletedProcess(command, code, output.read().decode(), errors.read().decode())
 
+    def start_forks(
+        self, module: str, *, directory: Path, environment: Mapping[str, str], control: socket.socket, log: IO[bytes]
+    ) -> Fork:
+        """Start `python -m module 0`, which serves forks of its own on the control, its standard input.
+
+        It ends, and its forks, when the other end of the control is closed.
+        """
+        return self._fork([module, "0"], directory, environment, (control, log, log), ends_itself=True)
+
     def close(self) -> None:
         with self._lock:
             if self._process is not None:
                 self._control.close()
-                self._process.wait(timeout=_COMMAND_SECONDS)
+                if isinstance(self._process, Fork):
+                    self._process.wait_blocking()
+                else:
+                    self._process.wait(timeout=COMMAND_SECONDS)
                 self._process = None
 
     def _fork(
@@ -157,15 +169,17 @@ class Forks:
         command: Sequence[str],
         directory: Path,
         environment: Mapping[str, str],
-        streams: Sequence[IO[bytes]],
+        streams: Sequence[IO[bytes] | socket.socket],
         *,
         seconds: int = 0,
+        ends_itself: bool = False,
     ) -> Fork:
         wanted = {
             "command": command,
             "directory": str(directory),
             "environment": dict(environment),
             "seconds": seconds,
+            "ends_itself": ends_itself,
         }
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile() as request:
@@ -190,27 +204,34 @@ class Forks:
             )
 
 
-def _import(libraries: Sequence[str], packages: Sequence[str]) -> None:
+def import_all(libraries: Sequence[str], packages: Sequence[str]) -> None:
+    """Import the libraries, and all modules of the packages; the forks share them.
+
+    Raises:
+        ForksBroken: one of them started a thread.
+    """
     for name in libraries:
         importlib.import_module(name)
     for name in packages:
         package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    if too_early := sys.modules.keys() & set(_LEFT_TO_THE_FORKS):
-        raise ForksBroken(f"{', '.join(sorted(too_early))} must be imported by each fork: it reads its settings")
     if threading.active_count() > 1:
         raise ForksBroken(f"a library started a thread, which a fork would not have: {threading.enumerate()}")
 
 
-def _serve(control: socket.socket) -> None:
+def serve(control: socket.socket) -> None:
     """Fork for each request, and tell when a fork ends. In the fork, this returns when the program may run."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     woken, waker = socket.socketpair()
     for one in (woken, waker):
         one.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker.fileno())
     running: dict[int, socket.socket] = {}
+    end_themselves: set[int] = set()
     with selectors.DefaultSelector() as selector:
         for one in (control, woken):
             selector.register(one, selectors.EVENT_READ)
@@ -223,18 +244,22 @@ def _serve(control: socket.socket) -> None:
                 message, descriptors, *_ = socket.recv_fds(control, 1, 5)
                 if not message:
                     for process_id in running:
-                        os.kill(process_id, signal.SIGKILL)
+                        if process_id not in end_themselves:
+                            os.kill(process_id, signal.SIGKILL)
                         os.waitpid(process_id, 0)
                     sys.exit()
                 *streams, request, channel = descriptors
                 with os.fdopen(request, encoding="utf-8") as file:
                     wanted = json.load(file)
                 status = socket.socket(fileno=channel)
+                ends_itself = wanted.pop("ends_itself")
                 process_id = os.fork()
                 if process_id == 0:
                     break
                 status.sendall(_NUMBER.pack(process_id))
                 running[process_id] = status
+                if ends_itself:
+                    end_themselves.add(process_id)
                 for stream in streams:
                     os.close(stream)
     signal.set_wakeup_fd(-1)
@@ -272,7 +297,7 @@ def _become(
     sys.argv[:] = command
 
 
-def _run(module: str) -> NoReturn:
+def run_program(module: str) -> NoReturn:
     """Run the program, and end without what Python does last: it takes three quarters of the CPU time of a command.
 
     Python would look at each object of the libraries, and so copy their memory, which the fork shares with its parent.
@@ -297,11 +322,10 @@ def _run(module: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _import(*(names.split(",") if names else [] for names in sys.argv[2:]))
+    import_all(*(names.split(",") if names else [] for names in sys.argv[2:]))
+    if too_early := sys.modules.keys() & set(_LEFT_TO_THE_FORKS):
+        raise ForksBroken(f"{', '.join(sorted(too_early))} must be imported by each fork: it reads its settings")
     hash_cheaply()
     calibrate_cheaply()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-    _serve(socket.socket(fileno=int(sys.argv[1])))
-    _run(sys.argv[0])
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    run_program(sys.argv[0])

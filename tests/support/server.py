@@ -20,6 +20,7 @@ import datalayer
 from tests.support.cheap_passwords import CHEAP_HASHER
 from tests.support.forks import Fork, Forks
 from tests.support.plain_http import PLAIN_HTTP
+from tests.support.server_forks import ServerForks
 from threadkeeper.login.passwords import Passwords
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ _READY_SECONDS = 60
 _END_SECONDS = 30
 # The variables that every program needs; the server inherits no other variable of the test run.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
-forks = Forks({**{name: os.environ[name] for name in _INHERITED if name in os.environ}, "PYTHONPATH": str(ROOT)})
+_VARIABLES = {**{name: os.environ[name] for name in _INHERITED if name in os.environ}, "PYTHONPATH": str(ROOT)}
+forks = Forks(_VARIABLES)
+server_forks = ServerForks(forks, {**_VARIABLES, "PYTHONUNBUFFERED": "1"})
 
 
 class ServerFailed(Exception):
@@ -138,12 +141,7 @@ class AppServer:
     async def _fork(self, log: IO[bytes]) -> Fork:
         # The first fork waits until the libraries are imported.
         return await asyncio.to_thread(
-            forks.start,
-            "threadkeeper.cli",
-            ["serve"],
-            directory=self.directory,
-            environment=self.settings(),
-            log=log,
+            server_forks.serve, directory=self.directory, environment=self.settings(), log=log
         )
 
     async def _run(self, program: Sequence[str], log: IO[bytes]) -> asyncio.subprocess.Process:

@@ -1,6 +1,7 @@
 """The process that forks the programs of the tests: what it refuses, returns and ends."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.forks import Fork, Forks, ForksBroken
+from tests.support.server import ROOT, AppServer, server_forks
 
 _SERVER = ("http.server", ["0", "--bind", "127.0.0.1"])
 
@@ -99,6 +101,29 @@ def test_a_library_that_starts_a_thread_is_refused(tmp_path: Path, capfd: pytest
         forks.run("json.tool", [], directory=tmp_path, environment={}, given="[]")
     forks.close()
     assert "a library started a thread" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_chainlit_is_imported_ahead_only_where_it_would_read_the_same(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / ".chainlit", tmp_path / "root" / ".chainlit")
+    config, variables = (
+        tmp_path / "root" / ".chainlit" / "config.toml",
+        AppServer(tmp_path, "sqlite:///a.db").settings(),
+    )
+
+    def is_ahead(**others: str) -> bool:
+        return server_forks.would_import_the_same(tmp_path, {**variables, **others})
+
+    assert is_ahead()
+    assert is_ahead(OPENAI_BASE_URL="http://127.0.0.1:9/v1", LOG_JSON="true", CHAINLIT_AUTH_SECRET="of this server")
+    for name in ("CHAINLIT_ROOT_PATH", "CHAINLIT_COOKIE_SAMESITE", "OAUTH_GITHUB_CLIENT_ID", "LITERAL_API_KEY", "ui"):
+        assert not is_ahead(**{name: "x"}), name
+    assert not is_ahead(CHAINLIT_APP_ROOT=str(tmp_path / "elsewhere"))
+    (tmp_path / ".env").touch()
+    assert not is_ahead()
+    (tmp_path / ".env").unlink()
+    config.write_text(f"{config.read_text()}\n# changed\n")
+    assert not is_ahead()
 
 
 @pytest.mark.xdist_group("a-group")
