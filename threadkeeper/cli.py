@@ -199,6 +199,9 @@ def serve() -> None:
         uvicorn.Config(
             chainlit_app,
             loop="uvloop" if find_spec("uvloop") else "asyncio",
+            # httptools, which would be taken if it is installed, has no bound for the head of a request, and loses the
+            # body of one with `Upgrade: h2c`, as Java's client sends it (docs/adr/0035).
+            http="h11",
             ws="websockets-sansio",
             # Compressing every token costs more than sending it.
             ws_per_message_deflate=False,

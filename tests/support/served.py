@@ -18,7 +18,7 @@ async def served(app: Any) -> AsyncIterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     # As `threadkeeper serve` does.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    config = uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio")
+    config = uvicorn.Config(app, http="h11", lifespan="off", log_config=None, ws="websockets-sansio")
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

@@ -290,3 +290,31 @@ async def test_an_address_adds_no_header(rig: Rig, path: str) -> None:
     else:
         assert head.split()[1] in (b"400", b"404")
         assert not rig.model_server.requests
+
+
+async def test_a_head_is_bounded_and_an_offer_of_http_2_does_not_lose_the_body(rig: Rig) -> None:
+    """What httptools would do otherwise (docs/adr/0035)."""
+    place = urlsplit(str(rig.client.base_url))
+    for begin, piece in (
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", b"a: b\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\na: ", b"b"),
+        (b"GET /", b"a"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n"),
+    ):
+        reader, writer = await asyncio.open_connection(place.hostname, place.port, family=socket.AF_INET)
+        answering, sent = asyncio.create_task(reader.read()), 0
+        writer.write(begin)
+        with contextlib.suppress(ConnectionError):
+            while not answering.done() and sent < 50_000_000:
+                writer.write(piece * (16_384 // len(piece)))
+                await writer.drain()
+                sent += 16_384
+        assert sent < 50_000_000, begin
+        with contextlib.suppress(ConnectionError):
+            assert (await answering).startswith(b"HTTP/1.1 4"), begin
+        writer.close()
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAAB"}
+    headers = {"Authorization": f"Bearer {rig.secret}", "Content-Type": "text/plain", **offer}
+    seen = (await rig.client.post(rig.url("openai", "mirror"), content=b"abc", headers=headers)).json()
+    assert (seen["bytes"], "upgrade" in seen["headers"]) == (3, False)
