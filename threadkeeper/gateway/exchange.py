@@ -142,9 +142,13 @@ class Exchange(Response):
         self._has_begun = True
         if beginning:
             await self._pass_chunk(beginning, rewriters, send)
-        async for chunk in response.content.iter_any():
-            await self._pass_chunk(chunk, rewriters, send)
         rest = b""
+        async for chunk in response.content.iter_any():
+            if response.content.at_eof() and not rewriters and call.on_end is None:
+                # It is the last one: it goes with the end, as one message.
+                rest = await self._copied(chunk)
+                break
+            await self._pass_chunk(chunk, rewriters, send)
         for rewriter in rewriters:
             rest = (rewriter.feed(rest) if rest else b"") + rewriter.finish()
         if call.on_end is not None:
@@ -183,15 +187,19 @@ class Exchange(Response):
         return True
 
     async def _pass_chunk(self, chunk: bytes, rewriters: Sequence[Rewriter], send: Send) -> None:
+        chunk = await self._copied(chunk)
+        for rewriter in rewriters:
+            chunk = rewriter.feed(chunk)
+        if chunk:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def _copied(self, chunk: bytes) -> bytes:
         call = self._call
         if call.first is None:
             call.first = time.perf_counter()
         if call.copy is not None:
             await call.copy.take(chunk)
-        for rewriter in rewriters:
-            chunk = rewriter.feed(chunk)
-        if chunk:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        return chunk
 
     async def _ask(self) -> tuple[ClientResponse, bytes]:
         """The response, and the part of its body that was read already.

@@ -45,6 +45,7 @@ _MOST_TAGS = 50
 _LONGEST_TAG = 100
 # A shorter text would be masked where it is none.
 _SHORTEST_KEY = 8
+_RAW_KEYS = frozenset(name.encode() for name in KEYS)
 
 
 @dataclass(slots=True)
@@ -268,7 +269,8 @@ class Gateway:
 def _keys_of_caller(headers: dict[str, str], target: Target) -> Iterator[str]:
     """The keys that the caller sends, in headers and in the query."""
     sent = (headers.get(name, "").strip().rpartition(" ")[2] for name in KEYS)
-    yield from (key for key in (*sent, target.url.query.get("key", "")) if len(key) >= _SHORTEST_KEY)
+    in_query = target.url.query.get("key", "") if target.url.raw_query_string else ""
+    yield from (key for key in (*sent, in_query) if len(key) >= _SHORTEST_KEY)
 
 
 def with_our_key_alone(connection: HTTPConnection) -> HTTPConnection:
@@ -276,9 +278,10 @@ def with_our_key_alone(connection: HTTPConnection) -> HTTPConnection:
 
     A key of the provider beside it is none of ours. Without any of ours, the gate refuses the first one.
     """
+    # Names are in lower case, as ASGI has them.
     headers = connection.scope["headers"]
-    others = [(name, value) for name, value in headers if name.lower().decode("latin-1") not in KEYS]
-    sent = [value.decode("latin-1").strip() for name, value in headers if name.lower().decode("latin-1") in KEYS]
+    others = [one for one in headers if one[0] not in _RAW_KEYS]
+    sent = [value.decode("latin-1").strip() for name, value in headers if name in _RAW_KEYS]
     bare = [bearer_token(value) or value for value in sent]
     ours = [value for value in bare if value.startswith("tk_")] or bare[:1]
     keys = [(b"x-api-key", value.encode("latin-1")) for value in ours]
