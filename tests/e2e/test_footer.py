@@ -77,6 +77,9 @@ async def test_the_usage_line_under_an_answer(
         width = await visitor.page.evaluate("document.documentElement.scrollWidth")
         assert width <= NARROW[0], "the page fits a narrow screen"
         await visitor.screenshot("narrow")
+        await visitor.page.set_viewport_size({"width": 320, "height": NARROW[1]})
+        ends = "[...document.querySelectorAll('[id^=usage-]')].map(one => one.getBoundingClientRect().right)"
+        assert await visitor.page.evaluate(f"Math.max(...{ends})") <= 320, "a line that is wider wraps"
 
     async with server.layer() as layer:
         thread = await layer.get_thread(thread_id)
