@@ -155,6 +155,7 @@ async def test_a_trial_is_under_the_limits_of_the_admin(
         await layer.put_limit(Limit(new_id(), "user", people["admin"].id, "day", "tokens", Decimal(1)))
     shown = await posted(ada, await page_at(ada, "/admin/models"), "/admin/models/try", model="echo")
     assert "A limit is reached, so nothing was sent" in shown.text
+    assert "The call is stored" not in shown.text
     assert not model_server.requests
 
 
