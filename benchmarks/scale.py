@@ -28,6 +28,7 @@ from benchmarks import scale_data as data
 from benchmarks.chat_report import put_section
 from benchmarks.wire import Wire
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.migrations.lists import count_folders
 from datalayer.records.review import AnswerFilter
 from datalayer.records.usage import CallFilter, LlmCall, LlmCallPayload
 from tests.support.postgres import Cluster, Databases, find_binaries
@@ -110,6 +111,10 @@ async def _five_pages(layer: ChainlitLayer, thread: int) -> Any:
     return found
 
 
+async def _folders(layer: ChainlitLayer, thread: int) -> Any:
+    return await layer.folders(data.user_id(data.owner(thread)))
+
+
 async def _write_step(layer: ChainlitLayer, thread: int) -> None:
     await layer.create_step(step(data.thread_id(thread), data.texts()[thread % data.TEXTS][1]))
 
@@ -153,7 +158,8 @@ OPERATIONS: Final = (
     Operation("list, pages 1 to 5, most threads", _five_pages, _own, every=20),
     Operation("list, thumb down", _listing(feedback=0), _own),
     Operation("list, thumb down, most threads", _listing(feedback=0), _own, every=20),
-    Operation("tags of a user", lambda layer, thread: layer.folders(data.user_id(data.owner(thread))), _own),
+    Operation("tags of a user", _folders, _own),
+    Operation("tags of a user, most threads", _folders, _own, every=20),
     Operation("search, a rare word", _searching(data.rare_word), _own),
     Operation("search, a rare word, most threads", _searching(data.rare_word), _own, every=20),
     Operation("search, a word of most texts", _searching(lambda _: data.EVERYDAY_WORD), _own),
@@ -217,6 +223,9 @@ async def _compare_with_the_derived(layer: ChainlitLayer, connection: Any, threa
     reads = (
         'SELECT "stepId", "threadId", words FROM search_texts WHERE "threadId" = ANY($1::uuid[]) ORDER BY 2, 1',
         'SELECT * FROM review_answers WHERE "threadId" = ANY($1::uuid[]) ORDER BY "stepId"',
+        'SELECT id, "votedUp", "votedDown" FROM threads WHERE id = ANY($1::uuid[]) ORDER BY id',
+        """SELECT "userId", "userIdentifier", tag, threads FROM folder_counts WHERE "userId" IN (
+            SELECT "userId" FROM threads WHERE id = ANY($1::uuid[])) ORDER BY 1, 3""",
     )
     before = [await connection.fetch(read, chosen) for read in reads]
     for mark in (
@@ -224,8 +233,11 @@ async def _compare_with_the_derived(layer: ChainlitLayer, connection: Any, threa
         FROM steps s JOIN threads t ON t.id = s."threadId" WHERE t.id = ANY($1::uuid[]) AND s.output <> ''""",
         'INSERT INTO search_pending ("threadId", "userId") SELECT id, "userId" FROM threads WHERE id = ANY($1::uuid[])',
         'INSERT INTO review_pending ("threadId") SELECT unnest($1::uuid[])',
+        "SELECT note_votes_in(id) FROM unnest($1::uuid[]) id",
     ):
         await connection.execute(mark, chosen)
+    async with layer.database.write() as writing:
+        await count_folders(writing)
     await layer.search_indexer.finish()
     while not await layer.answer_follower.caught_up():
         pass

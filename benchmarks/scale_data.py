@@ -2,7 +2,8 @@
 
 A larger history is a longer one: the same users, as many threads a day, the same last month. All ids follow from a
 number, so that the benchmark knows them. What triggers and background tasks would derive is made here too, by the same
-rules, because they would need hours for ten million steps: the words of the search and the index of answers.
+rules, because they would need hours for ten million steps: the words of the search, the index of answers, the thumbs of
+threads and the counts of tags.
 """
 
 import hashlib
@@ -115,13 +116,17 @@ def history(threads: int) -> tuple[tuple[str, str], ...]:
                 FROM generate_series(1, {threads}) i;
             ANALYZE t, u, x;
             INSERT INTO threads (id, "createdAt", "updatedAt", name, "userId", "userIdentifier", tags, metadata,
-                    "pinnedAt", "archivedAt")
+                    "pinnedAt", "archivedAt", "votedUp", "votedDown")
                 SELECT t.id, to_char(moment, {_ISO}), to_char(moment + interval '64 seconds', {_ISO}),
                     'Conversation ' || i, u.id, u.identifier,
                     CASE WHEN i % 7 = 0 THEN ARRAY['tag' || i % 5] END, '{{}}',
                     CASE WHEN i % 1999 = 0 THEN to_char(moment, {_ISO}) END,
-                    CASE WHEN i % 9 < 2 THEN to_char(moment, {_ISO}) END
-                FROM t JOIN u ON u.n = t.owner ORDER BY i""",
+                    CASE WHEN i % 9 < 2 THEN to_char(moment, {_ISO}) END,
+                    i % 20 < 2 AND i / 20 % 2 = 1, i % 20 < 2 AND i / 20 % 2 = 0
+                FROM t JOIN u ON u.n = t.owner ORDER BY i;
+            INSERT INTO folder_counts ("userId", "userIdentifier", tag, threads)
+                SELECT u.id, u.identifier, 'tag' || i % 5, count(*) FROM t JOIN u ON u.n = t.owner
+                WHERE i % 7 = 0 AND i % 9 >= 2 GROUP BY u.id, u.identifier, i % 5""",
         ),
         (
             "steps",

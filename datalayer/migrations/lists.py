@@ -1,23 +1,27 @@
-"""What lists of threads need: indexes in the order in which SQLite prefers them, noted votes, and counts of tags."""
+"""What lists need: times and voters, indexes in the order in which SQLite prefers them, noted votes, counts of tags."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.migrations.changes import add_indexes, add_tables_and_columns
 from datalayer.schema import thread_triggers
+from datalayer.schema.chat import Identifier, feedbacks, steps, threads
 
 _VOTES_AT_ONCE = 1_000
-# A thread of which the note differs from its votes. Nothing else is locked.
+# Of these threads, those of which the note differs from the votes. Nothing else is locked.
 _NOTE_VOTES = """
-WITH differing AS (
-    SELECT DISTINCT t.id FROM feedbacks f JOIN threads t ON t.id = f."threadId" AND t."userId" = f."userId"
+WITH voted AS ({}), differing AS (
+    SELECT DISTINCT t.id FROM voted JOIN feedbacks f ON f."threadId" = voted.id
+    JOIN threads t ON t.id = voted.id AND t."userId" = f."userId"
     WHERE f.value = 1 AND NOT t."votedUp" OR f.value = 0 AND NOT t."votedDown"
-    {}
-), noted AS MATERIALIZED (SELECT id, note_votes_in(id) FROM (SELECT id FROM differing ORDER BY id) sorted)
-SELECT count(*) FROM noted
+), noted AS MATERIALIZED (SELECT note_votes_in(id) FROM (SELECT id FROM differing ORDER BY id) sorted)
+SELECT (SELECT count(*) FROM noted), (SELECT id FROM voted ORDER BY id DESC LIMIT 1)
 """
+_VOTED = 'SELECT DISTINCT "threadId" AS id FROM feedbacks'
+_SOME_VOTED = f'{_VOTED} WHERE "threadId" > :last ORDER BY id LIMIT :most'
 # One statement, and so one moment: what the triggers have counted until then is in the threads already.
 _COUNT_FOLDERS = (
     """
@@ -41,6 +45,21 @@ WHERE t.tags IS NOT NULL AND t."archivedAt" IS NULL AND t."expiresAt" IS NULL AN
 GROUP BY t."userId", t."userIdentifier", each_tag.value
 """,
 )
+
+
+async def date_threads_and_name_voters(connection: AsyncConnection) -> None:
+    """Give the rows of Chainlit's own layer the time of the last activity, and the voter."""
+    latest_step = (
+        select(func.max(steps.c.createdAt)).where(steps.c.threadId == threads.c.id).correlate(threads).scalar_subquery()
+    )
+    await connection.execute(
+        update(threads)
+        .where(threads.c.updatedAt.is_(None))
+        .values(updatedAt=func.coalesce(latest_step, threads.c.createdAt))
+    )
+    # That layer does not store the voter. Only the owner sees the thumbs, so the vote is the owner's.
+    voter = select(threads.c.userId).where(threads.c.id == feedbacks.c.threadId).correlate(feedbacks).scalar_subquery()
+    await connection.execute(update(feedbacks).where(feedbacks.c.userId.is_(None)).values(userId=voter))
 
 
 async def add_indexes_in_order(connection: AsyncConnection, names: Sequence[str]) -> None:
@@ -76,15 +95,16 @@ async def remake_triggers(connection: AsyncConnection, triggers: Mapping[str, st
 
 async def note_votes_in_parts(connection: AsyncConnection) -> None:
     """Note the votes of some threads in each transaction, so that nobody waits for long."""
-    some = text(_NOTE_VOTES.format(f"LIMIT {_VOTES_AT_ONCE}"))
-    while (await connection.execute(some)).scalar_one():
-        pass
+    some = text(_NOTE_VOTES.format(_SOME_VOTED)).bindparams(bindparam("last", type_=Identifier), most=_VOTES_AT_ONCE)
+    last: str | None = str(uuid.UUID(int=0))
+    while last is not None:
+        _, last = (await connection.execute(some, {"last": last})).one()
 
 
 async def note_votes(connection: AsyncConnection) -> None:
     """Note the votes of all threads where this is not done."""
     if connection.dialect.name == "postgresql":
-        await connection.execute(text(_NOTE_VOTES.format("")))
+        await connection.execute(text(_NOTE_VOTES.format(_VOTED)))
     else:
         await connection.exec_driver_sql(thread_triggers.VOTES_ON_SQLITE)
 
@@ -94,3 +114,8 @@ async def count_folders(connection: AsyncConnection) -> None:
     is_sqlite = connection.dialect.name == "sqlite"
     for statement in _COUNT_FOLDERS_ON_SQLITE if is_sqlite else _COUNT_FOLDERS:
         await connection.exec_driver_sql(statement)
+
+
+async def drop_index_of_time_and_id(connection: AsyncConnection) -> None:
+    """Drop the index that `llm_calls_by_time` replaces, where it is still there and nobody waits for that."""
+    await connection.exec_driver_sql("DROP INDEX CONCURRENTLY IF EXISTS llm_calls_in_order")

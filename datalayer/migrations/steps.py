@@ -24,7 +24,6 @@ from datalayer.schema.assistants import ASSISTANT_TABLES
 from datalayer.schema.chat import (
     blob_deletions,
     deleted_threads,
-    feedbacks,
     search_backlog,
     search_pending,
     search_texts,
@@ -94,17 +93,7 @@ def migration(
 async def build_schema(connection: AsyncConnection) -> None:
     await connection.run_sync(add_tables_and_columns)
     await connection.run_sync(add_indexes)
-    latest_step = (
-        select(func.max(steps.c.createdAt)).where(steps.c.threadId == threads.c.id).correlate(threads).scalar_subquery()
-    )
-    await connection.execute(
-        update(threads)
-        .where(threads.c.updatedAt.is_(None))
-        .values(updatedAt=func.coalesce(latest_step, threads.c.createdAt))
-    )
-    # Chainlit's own layer does not store the voter. Only the owner sees the thumbs, so the vote is the owner's.
-    voter = select(threads.c.userId).where(threads.c.id == feedbacks.c.threadId).correlate(feedbacks).scalar_subquery()
-    await connection.execute(update(feedbacks).where(feedbacks.c.userId.is_(None)).values(userId=voter))
+    await lists.date_threads_and_name_voters(connection)
 
 
 @migration()
@@ -380,6 +369,12 @@ async def note_older_votes_and_tags(connection: AsyncConnection) -> None:
     await lists.count_folders(connection)
 
 
+@migration()
+async def find_calls_by_time(connection: AsyncConnection) -> None:
+    """Add the index of calls by their time alone, by which the usage of a month reads the calls of this month."""
+    await connection.run_sync(add_indexes, {"llm_calls_by_time"})
+
+
 @migration(phase="after", locks="rows of users that an older version made, until they have their key")
 async def complete_rows_of_older_versions(connection: AsyncConnection) -> None:
     """Give users their names without case that an older version made while both versions ran."""
@@ -395,3 +390,11 @@ async def partition_payloads(connection: AsyncConnection) -> None:
     """On Postgres, make the one table of payloads the first of the partitions by month."""
     if connection.dialect.name == "postgresql":
         await attach_one_table(connection)
+
+
+@migration(
+    phase="after", beside=lists.drop_index_of_time_and_id, locks="none that readers or writers wait for (CONCURRENTLY)"
+)
+async def drop_index_of_calls_in_order(connection: AsyncConnection) -> None:
+    """Drop the index of calls by time and id, which no statement needs any more."""
+    await connection.exec_driver_sql("DROP INDEX IF EXISTS llm_calls_in_order")

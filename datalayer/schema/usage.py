@@ -103,7 +103,9 @@ llm_calls = Table(
     # The API key of the program that made the call. No other table is referenced: a key of a deleted user is gone.
     Column("keyId", Identifier),
 )
-Index("llm_calls_in_order", llm_calls.c.requestedAt, llm_calls.c.id)
+# Of the time alone: of an index of several columns, Postgres expects that the rows are scattered, however they lie, and
+# then reads the calls of all years for those of a month.
+Index("llm_calls_by_time", llm_calls.c.requestedAt)
 Index("llm_calls_of_user", llm_calls.c.userId, llm_calls.c.requestedAt, llm_calls.c.id)
 Index("llm_calls_of_project", llm_calls.c.projectId, llm_calls.c.requestedAt)
 Index("llm_calls_of_thread", llm_calls.c.threadId)

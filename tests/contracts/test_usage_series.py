@@ -1,6 +1,7 @@
 """Properties of totals: after any sequence of writes they equal those of a dictionary, for every filter and split."""
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,10 +13,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event, insert, text
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.records.usage import CallFilter, Interval, LlmCall, UsageTotals
+from datalayer.schema.usage import llm_calls
 from datalayer.usage import statistics
 from tests.support.calls import call
 from tests.support.records import new_id, thread, user_id
@@ -178,3 +181,34 @@ async def test_every_interval_contains_each_call_once(layer: ChainlitLayer, inte
         split = await layer.usage_series(which, interval, zone, "tag")
         assert [one.value for one in split] == ["a", "b"] * len(found)
         assert sum(one.totals.calls for one in split) == 2 * len(times)
+
+
+async def test_the_usage_of_a_month_reads_the_calls_of_this_month(layer: ChainlitLayer, engine: str) -> None:
+    # In the order of their time, as calls are stored; a month is a tenth of them.
+    moments = [f"2020-{n // 300 + 1:02}-{n % 300 // 12 + 1:02}T{n % 12:02}:00:00.000000Z" for n in range(3000)]
+    filler = {"kind": "chat", "model": "m", "attempt": 1, "isStreaming": False, "errorMessage": "x" * 250}
+    counts = {"isEstimated": False, "queryCharacters": 1, "responseCharacters": 1}
+    rows = [{"id": new_id(), "requestedAt": moment, **filler, **counts} for moment in moments]
+    async with layer.database.write() as connection:
+        await connection.execute(insert(llm_calls), rows)
+        if engine == "postgres":
+            await connection.execute(text("ANALYZE llm_calls"))
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        asked.append((statement, values))
+
+    month = CallFilter("2020-03-01T00:00:00Z", "2020-04-01T00:00:00Z")
+    event.listen(layer.database.engine.sync_engine, "before_cursor_execute", note)
+    assert [one.totals.calls for one in await layer.usage_by(month, "model")] == [300]
+    assert (await layer.usage_totals(month)).calls == 300
+    assert len((await layer.list_calls(CallFilter())).rows) == 50
+    event.remove(layer.database.engine.sync_engine, "before_cursor_execute", note)
+    explain = {"postgres": "EXPLAIN ", "sqlite": "EXPLAIN QUERY PLAN "}[engine]
+    of_calls = [(statement, values) for statement, values in asked if "FROM llm_calls" in statement]
+    assert len(of_calls) >= 3
+    async with layer.database.read() as connection:
+        for statement, values in of_calls:
+            plan = "\n".join(str(row[-1]) for row in await connection.exec_driver_sql(explain + statement, values))
+            # Not by a bitmap, the next best plan: of a table of years, Postgres expects no less of reading it all.
+            assert re.search("(using|USING INDEX) llm_calls_by_time", plan), plan

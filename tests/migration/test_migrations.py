@@ -111,8 +111,10 @@ STEPS = [
     "stop_turns",
     "follow_votes_and_tags",
     "note_older_votes_and_tags",
+    "find_calls_by_time",
     "complete_rows_of_older_versions",
     "partition_payloads",
+    "drop_index_of_calls_in_order",
 ]
 
 
