@@ -7,6 +7,7 @@ from typing import Any
 from datalayer.blobs import BlobStore
 from datalayer.blobs.base import is_key
 from datalayer.errors import BlobNotFound
+from datalayer.transfer.item_rows import COPIED_FROM
 from datalayer.transfer.report import TransferReport
 
 _AT_ONCE = 4
@@ -29,6 +30,8 @@ class Files:
     async def bring(self, rows: Sequence[dict[str, Any]], report: TransferReport) -> None:
         """Copy the files of these rows of elements that the target lacks. Sizes and checksums are added to the rows.
 
+        A row that has a file of its own, by `own_files`, gets a copy of the original.
+
         Raises:
             BlobError: a store fails.
         """
@@ -42,18 +45,24 @@ class Files:
             report.files.failed += 1
             report.note("files whose key no store can read (their elements are copied)", key)
             return
-        if self._target is None or self._source is None:
+        original, target = row.get(COPIED_FROM), self._target
+        if target is None and original is not None:
+            # Its own file is beside the original.
+            target = self._source
+        if target is None or self._source is None:
             return
         async with self._at_once:
-            size = await _size(self._target, key)
+            size = await _size(target, key)
+            if original is not None and size is not None:
+                return
             try:
-                async with await self._source.open(key) as content:
+                async with await self._source.open(original or key) as content:
                     if size == content.size:
                         return
                     report.files.stored += 1
                     if not self._apply:
                         return
-                    stored = await self._target.put(key, content, row["mime"] or _BYTES, name=row["name"])
+                    stored = await target.put(key, content, row["mime"] or _BYTES, name=row["name"])
             except BlobNotFound:
                 report.files.failed += 1
                 report.note("files that are missing in the store of the source (their elements are copied)", key)

@@ -33,6 +33,7 @@ NO_THUMBS, INDENT = f"{OURS}disableFeedback", f"{OURS}indent"
 VOTE = f"{OURS}vote"
 """Of a step: id, time and reasons of its vote, with its value."""
 CHANGE_ID, VOTE_ID, REASONS = f"{OURS}id", f"{OURS}feedbackId", f"{OURS}reasons"
+COPIED_FROM = f"{OURS}copiedFrom"
 _FAVORITE = "favorite"
 _OF_THREADS = {"id", "createdAt", "name", "userId", "userIdentifier", "tags", "metadata"}
 _OF_USERS = {"id", "identifier", "createdAt", "metadata"}

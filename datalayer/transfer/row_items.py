@@ -23,6 +23,7 @@ from datalayer.schema.rows import column_names
 from datalayer.transfer.item_rows import (
     ARCHIVED,
     CHANGE_ID,
+    COPIED_FROM,
     INDENT,
     NO_THUMBS,
     PINNED,
@@ -164,6 +165,7 @@ def element_item(row: Row) -> Item:
     record = Element(**{field: row[column] for field, column in column_names(Element, elements).items()})
     return {
         **element_attributes(record),
+        **({COPIED_FROM: {"S": row[COPIED_FROM]}} if COPIED_FROM in row else {}),
         **keys.element_key(row["threadId"], row["id"]),
         "id": {"S": row["id"]},
         "threadId": {"S": row["threadId"]},

@@ -20,7 +20,7 @@ from datalayer.dynamodb.keys import POINTER
 from datalayer.dynamodb.long_texts import LongTexts
 from datalayer.dynamodb.tables import EXPIRES
 from datalayer.schema.chat import blob_deletions, deleted_threads, elements, feedback_changes, feedbacks, steps, threads
-from datalayer.transfer import item_rows
+from datalayer.transfer import item_rows, own_files
 from datalayer.transfer.files import Files
 from datalayer.transfer.item_rows import UNREADABLE, Row, favorite_of, name_of, with_favorite
 from datalayer.transfer.report import Counts, TransferReport, compared
@@ -141,7 +141,7 @@ class ToSql:
             except UNREADABLE as error:
                 self._report.fail(counts, "elements that cannot be read (not copied)", f"{name_of(item)}: {error}")
         rows = await self._without_removed(elements, "forId", rows, counts, "elements of messages")
-        await self._files.bring(rows, self._report)
+        await self._files.bring(await own_files.give_back(self._rows, rows, items), self._report)
         await self._store(elements, rows, counts, "elements", ignored=("byteSize", "sha256"))
 
     async def _take_steps(self, items: Sequence[Item]) -> None:

@@ -36,7 +36,7 @@ from datalayer.schema.chat import (
     threads,
     users,
 )
-from datalayer.transfer import not_moved, row_items
+from datalayer.transfer import not_moved, own_files, row_items
 from datalayer.transfer.files import Files
 from datalayer.transfer.item_rows import USER_ID, Row, name_of
 from datalayer.transfer.report import Counts, TransferReport, compared
@@ -212,6 +212,7 @@ class ToTable:
     async def _take_elements(self, rows: Sequence[Row]) -> None:
         counts = self._report.elements
         counts.found += len(rows)
+        await own_files.give(self._database, rows)
         await self._files.bring(rows, self._report)
         items = [self._item(row_items.element_item, row, counts, "elements") for row in rows]
         await self._items.store(

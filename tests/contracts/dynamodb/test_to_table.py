@@ -194,6 +194,30 @@ async def test_chainlits_own_layer_reads_what_was_copied(
     assert await theirs.get_thread(ids.thread_id) is None
 
 
+@pytest.mark.parametrize("is_alone", [False, True])
+async def test_a_fork_outlives_the_files_of_its_original(
+    layer: ChainlitLayer, sql: ChainlitLayer, is_alone: bool
+) -> None:
+    ids = await of_sql(sql)
+    with datalayer.acting_as("alice"):
+        fork = await sql.fork_thread(ids.thread_id, ids.answer)
+        (element,) = (await sql.get_thread(fork))["elements"]
+        if is_alone:
+            await sql.delete_element(ids.element, ids.thread_id)
+    before = await dump_of(sql)
+    for apply, expected in ((False, 1), (True, 1), (True, 0)):
+        report = await moved(sql, layer, apply=apply)
+        assert (problems(report), report.findings, report.files.stored) == ({}, {}, expected)
+    returned = await to_sql(dynamo(layer).table, sql.blobs, sql.database, apply=True)
+    assert (stored(returned), problems(returned), returned.findings) == ({}, {}, {})
+    assert await dump_of(sql) == before, "its element names the original here"
+    with datalayer.acting_as("alice"):
+        await layer.delete_thread(ids.thread_id)
+        kept = await opened(layer, fork, element["id"])
+    assert kept is not None and kept[1] == b"abc"
+    assert problems(await moved(sql, layer)) == {}, "the copy is there, and the original is not needed"
+
+
 async def test_copying_again_stores_nothing_and_keeps_what_was_changed_there(
     layer: ChainlitLayer, sql: ChainlitLayer
 ) -> None:
