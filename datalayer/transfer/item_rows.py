@@ -216,6 +216,19 @@ def mark_row(item: Item) -> Row:
     }
 
 
+def kind_of(item: Item) -> str:
+    """The kind of an item; "" if it is unknown."""
+    pk, sk = str(item["PK"]["S"]), str(item["SK"]["S"])
+    if pk.startswith("USER#") and sk == "USER":
+        return "USER"
+    if not pk.startswith("THREAD#"):
+        return ""
+    if sk in (keys.THREAD, keys.DELETED):
+        return sk
+    kinds = (keys.STEP, keys.ELEMENT, keys.CHANGE, keys.FILE, keys.VOTE, keys.FAVORITE)
+    return next((one for one in kinds if sk.startswith(one)), "")
+
+
 def file_row(item: Item) -> Row:
     """The row of a file to delete."""
     due = clean_time(str(item["UserThreadSK"]["S"]).removeprefix("TS#"), "time of a deletion")

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Table as SqlTable
 
 from datalayer.blobs import BlobStore
+from datalayer.blobs.text_keys import step_of
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.dynamodb import keys
@@ -32,7 +33,6 @@ from datalayer.transfer.sql_users import SqlUsers
 PAGE = 500
 """The most items that are in memory at a time, of 1 MB in all."""
 _LONG_AT_ONCE = 8
-_ENTRIES = (keys.VOTE, keys.FAVORITE)
 _ELSEWHERE = "whose id exists in another thread (not copied)"
 
 
@@ -87,7 +87,7 @@ class ToSql:
     async def _take(self, page: Sequence[Item]) -> None:
         by_kind: dict[str, list[Item]] = {}
         for item in page:
-            by_kind.setdefault(_kind_of(item), []).append(item)
+            by_kind.setdefault(item_rows.kind_of(item), []).append(item)
         for item in by_kind.get("", ()):
             self._report.fail(self._report.steps, "items of an unknown kind (not copied)", name_of(item))
         await self._users.take(by_kind.get("USER", ()))
@@ -262,13 +262,20 @@ class ToSql:
                 self._report.note("files to delete, which are in the other store (not copied)", name_of(item))
             return
         rows: list[Row] = []
+        now = utc_now()
         for item in items:
             try:
-                rows.append(item_rows.file_row(item))
+                row = item_rows.file_row(item)
             except UNREADABLE as error:
                 self._report.fail(
                     counts, "files to delete that cannot be read (not copied)", f"{name_of(item)}: {error}"
                 )
+                continue
+            if step_of(row["objectKey"]) is not None and row["dueAt"] > now:
+                # No row will name it, and its step in the table may.
+                self._report.leave(counts, "long texts to delete that may still be used (not copied)", name_of(item))
+            else:
+                rows.append(row)
         queued = await self._rows.where(blob_deletions, "objectKey", [row["objectKey"] for row in rows])
         there = {one["objectKey"] for one in queued}
         new = [row for row in rows if row["objectKey"] not in there]
@@ -371,19 +378,6 @@ async def to_sql(
         return await transfer.run()
 
     return await compared(run, apply=apply)
-
-
-def _kind_of(item: Item) -> str:
-    """The kind of an item; "" if it is unknown."""
-    pk, sk = str(item["PK"]["S"]), str(item["SK"]["S"])
-    if pk.startswith("USER#") and sk == "USER":
-        return "USER"
-    if not pk.startswith("THREAD#"):
-        return ""
-    if sk in (keys.THREAD, keys.DELETED):
-        return sk
-    kinds = (keys.STEP, keys.ELEMENT, keys.CHANGE, keys.FILE, *_ENTRIES)
-    return next((one for one in kinds if sk.startswith(one)), "")
 
 
 def _is_long(item: Item) -> bool:

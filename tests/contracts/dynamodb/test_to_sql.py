@@ -12,7 +12,9 @@ from sqlalchemy import select
 
 import datalayer
 from datalayer.blobs import open_blob_store
+from datalayer.blobs.text_keys import step_of
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_in
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import put
 from datalayer.errors import StorageUnavailable
@@ -134,6 +136,16 @@ async def test_a_history_of_chainlits_own_layer_is_the_same_in_sql(
     with datalayer.acting_as("alice"):
         changed = (await sql.get_thread(ids.thread_id))["steps"][1]
     assert (changed["output"], changed["feedback"]["value"]) == ("changed", 1)
+
+
+async def test_a_long_text_whose_step_may_name_it_is_not_deleted_by_sql(
+    layer: ChainlitLayer, sql: ChainlitLayer
+) -> None:
+    ids = await of_ours(layer)
+    (text,) = [blob.key async for blob in layer.blobs.list(ids.thread_id) if step_of(blob.key)]
+    await dynamo(layer).file_deleter.queue([text], ids.thread_id, utc_in(3600))
+    report = await copied(layer, sql)
+    assert (problems(report), report.files_to_delete.left_out, await rows(sql, blob_deletions)) == ({}, 1, [])
 
 
 async def test_copying_again_stores_nothing(layer: ChainlitLayer, sql: ChainlitLayer) -> None:
