@@ -6,12 +6,13 @@ read at the start, once an hour because other processes may crash, and after a f
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from datalayer.background.task import BackgroundTask
 from datalayer.blobs import BlobStore
 from datalayer.cleaning import utc_now
+from datalayer.concurrency import for_each
 from datalayer.database import Database
 from datalayer.errors import BlobNotFound, ConfigurationError, DataLayerError
 from datalayer.history import file_outbox
@@ -22,15 +23,20 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 600.0
 LOOK_EVERY_SECONDS = 3600.0
 _AT_ONCE = 200
+_DELETED_AT_ONCE = 8
 _PATIENCE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
 class DeletedFiles:
-    """The keys of the files that were deleted and of those that could not be. A file in use again is in neither."""
+    """The keys of the files that were deleted and of those that could not be. A file in use again is in neither.
+
+    Those of `left` that no store can have are `given_up`, too: their deletion is not tried again.
+    """
 
     deleted: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
 
 
 class FileDeleter(BackgroundTask):
@@ -50,7 +56,8 @@ class FileDeleter(BackgroundTask):
             some = await self._delete(dict.fromkeys(object_keys[at : at + _AT_ONCE], thread_id), logging.ERROR)
             result.deleted += some.deleted
             result.left += some.left
-        if result.left:
+            result.given_up += some.given_up
+        if len(result.left) > len(result.given_up):
             self._look_in(FIRST_PAUSE_SECONDS)
         return result
 
@@ -94,7 +101,9 @@ class FileDeleter(BackgroundTask):
                 break
             after = found[-1].id
             result = await self._delete({one.object_key: one.thread_id for one in found}, logging.DEBUG)
-            deleted, left = deleted + len(result.deleted), left + len(result.left)
+            deleted, left = deleted + len(result.deleted), left + len(result.left) - len(result.given_up)
+            if result.given_up:
+                logger.warning("%d files are not deleted: the store has none of their keys", len(result.given_up))
         return deleted, left
 
     async def _delete(self, threads: dict[str, str | None], level: int) -> DeletedFiles:
@@ -108,29 +117,29 @@ class FileDeleter(BackgroundTask):
             return DeletedFiles(left=list(threads))
         clock = asyncio.get_running_loop().time
         enough = clock() + _PATIENCE_SECONDS
-        never_ours = []
-        for key, thread_id in threads.items():
-            if key in kept:
-                continue
+
+        async def delete(key: str) -> None:
             if result.left and clock() > enough:
                 # The store is unavailable and a caller waits; the background task retries.
                 result.left.append(key)
-                continue
+                return
             try:
                 if self._blobs is None:
                     raise ConfigurationError("the data layer was created without a blob store: pass `blobs`")
                 await self._blobs.delete(key)
             except BlobNotFound as error:
                 # The key of another program, from an adopted database. Retrying would not help.
-                _log_failure(level, error, key, thread_id)
+                _log_failure(level, error, key, threads[key])
                 result.left.append(key)
-                never_ours.append(key)
+                result.given_up.append(key)
             except DataLayerError as error:
-                _log_failure(level, error, key, thread_id)
+                _log_failure(level, error, key, threads[key])
                 result.left.append(key)
             else:
                 result.deleted.append(key)
-        await self._forget([*kept, *result.deleted, *never_ours])
+
+        await for_each(_in_turn(key for key in threads if key not in kept), delete, concurrency=_DELETED_AT_ONCE)
+        await self._forget([*kept, *result.deleted, *result.given_up])
         return result
 
     async def _forget(self, object_keys: Sequence[str]) -> None:
@@ -145,6 +154,11 @@ class FileDeleter(BackgroundTask):
                 "could not remove deleted files from the queue `blob_deletions`; their deletion is repeated: %s", error
             )
             self._look_in(FIRST_PAUSE_SECONDS)
+
+
+async def _in_turn(keys: Iterable[str]) -> AsyncIterator[str]:
+    for key in keys:
+        yield key
 
 
 def _log_failure(level: int, error: DataLayerError, object_key: str, thread_id: str | None) -> None:

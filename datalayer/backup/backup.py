@@ -29,7 +29,9 @@ from datalayer.backup.manifest import (
     new_lines,
     write_manifest,
 )
-from datalayer.blobs import BlobStore, LocalBlobs, StoredBlob
+from datalayer.blobs import BlobStore, LocalBlobs
+from datalayer.blobs.copying import copy as copy_file
+from datalayer.blobs.copying import size_of
 from datalayer.cleaning import utc_now
 from datalayer.concurrency import for_each
 from datalayer.database import Database
@@ -41,8 +43,6 @@ from datalayer.records.chat import Element
 from datalayer.records.knowledge import DataSource
 
 AT_ONCE = 4
-_ATTEMPTS = 3
-_PAUSE_SECONDS = 0.5
 _COPIES = 10
 _PAGE = 200
 BYTES = "application/octet-stream"
@@ -203,7 +203,7 @@ class Backup:
         try:
             there = await size_of(self._copies, wanted.key)
             if there is None or there != (there if wanted.size is None else wanted.size):
-                stored = await transfer(self._store, self._copies, wanted.key, BYTES, None)
+                stored = await copy_file(self._store, self._copies, wanted.key, BYTES, None)
                 self._report.copied += 1
                 self._report.copied_bytes += stored.size
         except BlobNotFound:
@@ -232,7 +232,7 @@ class Backup:
         if wanted.sha256 not in (None, sha256) or wanted.size not in (None, size):
             # The copy, or the file itself.
             with suppress(BlobNotFound):
-                await transfer(self._store, self._copies, wanted.key, BYTES, None)
+                await copy_file(self._store, self._copies, wanted.key, BYTES, None)
             size, sha256 = await asyncio.to_thread(measure, path)
             if wanted.sha256 not in (None, sha256) or wanted.size not in (None, size):
                 self._report.damaged += 1
@@ -273,35 +273,6 @@ class Backup:
         )
         await asyncio.to_thread(write_manifest, self._folder, header)
         self._report.is_finished = True
-
-
-async def size_of(store: BlobStore, key: str) -> int | None:
-    """The size of a file; None if the store does not have it."""
-    try:
-        async with await store.open(key, 0, 0) as blob:
-            return blob.size
-    except BlobNotFound:
-        return None
-
-
-async def transfer(source: BlobStore, target: BlobStore, key: str, mime: str, name: str | None) -> StoredBlob:
-    """Copy one file from a store to another, in three attempts.
-
-    Raises:
-        BlobNotFound: the source does not have it.
-        BlobError: it could not be copied.
-    """
-    for attempts_left in reversed(range(_ATTEMPTS)):
-        try:
-            async with await source.open(key) as content:
-                return await target.put(key, content, mime, name=name)
-        except BlobNotFound:
-            raise
-        except BlobError:
-            if not attempts_left:
-                raise
-            await asyncio.sleep(_PAUSE_SECONDS)
-    raise AssertionError
 
 
 async def _wanted(database: Database) -> AsyncIterator[_Wanted]:

@@ -5,7 +5,6 @@ repeated. On Postgres, `pg_restore` restores the database first; then only the f
 """
 
 import asyncio
-import hashlib
 import os
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -15,7 +14,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from datalayer.backup.backup import AT_ONCE, BYTES, size_of, transfer
+from datalayer.backup.backup import AT_ONCE, BYTES
 from datalayer.backup.manifest import (
     FILES,
     POSTGRES_DUMP,
@@ -30,6 +29,8 @@ from datalayer.backup.manifest import (
 )
 from datalayer.backup.restored_dump import check_restored
 from datalayer.blobs import BlobStore, LocalBlobs
+from datalayer.blobs.copying import copy as copy_file
+from datalayer.blobs.copying import sha256_of, size_of
 from datalayer.cleaning import utc_now
 from datalayer.concurrency import for_each
 from datalayer.database import Database
@@ -185,7 +186,7 @@ class Restoration:
             if await self._is_there(file):
                 self._report.there += 1
             else:
-                stored = await transfer(self._copies, self._store, file.key, file.mime or BYTES, file.name)
+                stored = await copy_file(self._copies, self._store, file.key, file.mime or BYTES, file.name)
                 if (stored.size, stored.sha256) != (file.size, file.sha256):
                     await self._store.delete(file.key)
                     raise BlobError("the copy in the backup is damaged: it differs from the manifest")
@@ -202,11 +203,7 @@ class Restoration:
     async def _is_there(self, file: BackupFile) -> bool:
         if await size_of(self._store, file.key) != file.size:
             return False
-        digest = hashlib.sha256()
-        async with await self._store.open(file.key) as content:
-            async for chunk in content:
-                await asyncio.to_thread(digest.update, chunk)
-        return digest.hexdigest() == file.sha256
+        return await sha256_of(self._store, file.key) == file.sha256
 
     async def _mark_missing(self, database: Database) -> None:
         after: str | None = None

@@ -5,13 +5,13 @@ compared, and copied only if they differ. So an interrupted move can be repeated
 source is not changed unless its deletion was requested; before it, every file is read at the target once more.
 """
 
-import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from datalayer.blobs import BlobStore, ListedBlob
+from datalayer.blobs.copying import copy as copy_file
+from datalayer.blobs.copying import sha256_of, size_of
 from datalayer.concurrency import for_each
 from datalayer.database import Database
 from datalayer.errors import BlobError, BlobNotFound
@@ -19,8 +19,6 @@ from datalayer.history import elements
 from datalayer.records.chat import Element
 
 AT_ONCE = 4
-_ATTEMPTS = 3
-_PAUSE_SECONDS = 0.5
 _PAGE = 200
 _BYTES = "application/octet-stream"
 
@@ -72,7 +70,7 @@ class FileMove:
 
         async def look(found: tuple[ListedBlob, Element | None]) -> None:
             blob, _ = found
-            if await _size(self._target, blob.key) == blob.size:
+            if await size_of(self._target, blob.key) == blob.size:
                 self._report.there += 1
             else:
                 self._report.copied += 1
@@ -146,37 +144,30 @@ class FileMove:
             self._failed(blob.key, str(error))
 
     async def _is_there(self, blob: ListedBlob, element: Element | None) -> bool:
-        if await _size(self._target, blob.key) != blob.size:
+        if await size_of(self._target, blob.key) != blob.size:
             return False
-        expected = element.sha256 if element and element.sha256 else await _sha256(self._source, blob.key)
-        return await _sha256(self._target, blob.key) == expected
+        expected = element.sha256 if element and element.sha256 else await sha256_of(self._source, blob.key)
+        return await sha256_of(self._target, blob.key) == expected
 
     async def _copy(self, blob: ListedBlob, element: Element | None) -> bool:
         """Copy one file; False if it was deleted in the meantime."""
         mime = (element.mime if element else None) or _BYTES
         name = element.name if element else None
-        for attempts_left in reversed(range(_ATTEMPTS)):
-            try:
-                async with await self._source.open(blob.key) as content:
-                    stored = await self._target.put(blob.key, content, mime, name=name)
-                break
-            except BlobNotFound:
-                if await _size(self._source, blob.key) is None:
-                    # Deleted in the meantime.
-                    await self._target.delete(blob.key)
-                    return False
-                raise
-            except BlobError:
-                if not attempts_left:
-                    raise
-                await asyncio.sleep(_PAUSE_SECONDS)
+        try:
+            stored = await copy_file(self._source, self._target, blob.key, mime, name)
+        except BlobNotFound:
+            if await size_of(self._source, blob.key) is None:
+                # Deleted in the meantime.
+                await self._target.delete(blob.key)
+                return False
+            raise
         if element and element.sha256 and element.sha256 != stored.sha256:
             raise _Failure("it was copied, but the source file is damaged: its SHA-256 differs from its row")
         return True
 
     async def _delete_source(self, begun: datetime) -> None:
         async for blob in self._source.list():
-            if blob.modified < begun and await _size(self._target, blob.key) == blob.size:
+            if blob.modified < begun and await size_of(self._target, blob.key) == blob.size:
                 await self._source.delete(blob.key)
                 self._report.deleted += 1
             else:
@@ -185,19 +176,3 @@ class FileMove:
     def _seen(self, blob: ListedBlob) -> None:
         self._report.seen_bytes += blob.size
         self._progressed(self._report)
-
-
-async def _size(store: BlobStore, key: str) -> int | None:
-    try:
-        async with await store.open(key, 0, 0) as blob:
-            return blob.size
-    except BlobNotFound:
-        return None
-
-
-async def _sha256(store: BlobStore, key: str) -> str:
-    digest = hashlib.sha256()
-    async with await store.open(key) as blob:
-        async for chunk in blob:
-            await asyncio.to_thread(digest.update, chunk)
-    return digest.hexdigest()

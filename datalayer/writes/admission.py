@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.errors import NotRunning, StorageUnavailable
 from datalayer.records.chat import Step
 from datalayer.records.usage import LlmCallWrite
-from datalayer.records.writes import Recorded, StepWrite, ThreadWrite, ids_of
+from datalayer.records.writes import ElementWrite, Recorded, StepWrite, ThreadWrite, UserWrite, VoteWrite, ids_of
 
 logger = logging.getLogger(__name__)
 
@@ -182,16 +182,22 @@ def threads_before(writes: Iterable[QueuedWrite], seconds: float) -> set[str]:
 
 def rough_size(operation: Operation | Recorded) -> int:
     """About how many bytes of memory the write holds."""
-    if isinstance(operation, StepWrite):
-        texts = sum(map(len, filter(None, _texts_of(operation.step))))
-        return _BYTES_OF_A_WRITE + texts + sum(map(_size, filter(None, _objects_of(operation.step))))
-    if isinstance(operation, ThreadWrite):
-        return _BYTES_OF_A_WRITE + _size(operation.thread.metadata)
-    if isinstance(operation, LlmCallWrite):
-        payload = operation.payload
-        kept = _size(payload.messages) + _size(payload.response) if payload is not None else 0
-        return _BYTES_OF_A_WRITE + _size(operation.call.error_message) + kept
-    return _BYTES_OF_A_WRITE
+    held: int = 0
+    match operation:
+        case StepWrite(step=step):
+            held = sum(map(len, filter(None, _texts_of(step)))) + sum(map(_size, filter(None, _objects_of(step))))
+        case ThreadWrite(thread=thread):
+            held = _size(thread.metadata)
+        case ElementWrite(element=element):
+            held = _size(element.props) + _size(element.extra)
+        case VoteWrite(vote=vote):
+            held = _size(vote.comment)
+        case UserWrite(user=user):
+            held = _size(user.metadata)
+        case LlmCallWrite(call=call, payload=payload):
+            held = _size(call.error_message)
+            held += _size(payload.messages) + _size(payload.response) if payload is not None else 0
+    return _BYTES_OF_A_WRITE + held
 
 
 def _size(value: Any) -> int:

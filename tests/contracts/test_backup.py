@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from datalayer import create_data_layer
-from datalayer.backup import backup as backup_module
 from datalayer.backup.backup import Backup, BackupReport
 from datalayer.backup.manifest import MANIFEST, POSTGRES_DUMP, SQLITE_COPY, UNFINISHED
 from datalayer.backup.restore import Restoration, RestoreReport
-from datalayer.blobs import LocalBlobs
+from datalayer.blobs import LocalBlobs, copying
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.database import Database, dialect_of
 from datalayer.errors import BackupError, BlobError
@@ -220,7 +219,7 @@ async def test_an_interrupted_backup_and_restoration_continue(
             raise BlobError("the store does not answer")
         return await opening(self, key, *rest)
 
-    monkeypatch.setattr(backup_module, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(copying, "_PAUSE_SECONDS", 0)
     with monkeypatch.context() as patch:
         patch.setattr(LocalBlobs, "open", open_some)
         found: dict[str, str] = {}

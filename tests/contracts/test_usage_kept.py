@@ -15,7 +15,10 @@ from sqlalchemy import select
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import utc_now
+from datalayer.records.chat import Element, Feedback, Thread, User
 from datalayer.records.usage import CallFilter, LlmCall, LlmCallPayload, LlmCallWrite
+from datalayer.records.writes import ElementWrite, ThreadWrite, UserWrite, VoteWrite
 from datalayer.schema.chat import threads, users
 from datalayer.takeout import export
 from datalayer.takeout.export import export_user
@@ -233,11 +236,19 @@ async def test_a_spooled_call_is_stored_at_the_next_start(database_url: str, tmp
     await layer.close()
 
 
-def test_the_queue_estimates_the_size_of_a_call() -> None:
+def test_the_queue_estimates_the_size_of_calls_and_of_what_else_may_be_large() -> None:
     record = call(error_message="x" * 1_000)
     stored_payload = LlmCallPayload(record.id, [{"content": "y" * 10_000}], "z" * 5_000)
     assert 17_000 <= rough_size(LlmCallWrite(record, stored_payload)) <= 18_000
     assert rough_size(LlmCallWrite(call())) < 2_000
+    moment, large = utc_now(), {"rows": [{"cell": "x" * 10_000}] * 3}
+    for write in (
+        ElementWrite(Element("id", props=large), moment, None, True),
+        VoteWrite(Feedback("id", "step", 1, comment="x" * 30_000), moment, None, True),
+        UserWrite(User("id", "uma", large, moment)),
+        ThreadWrite(Thread("id", metadata=large), moment, None, True),
+    ):
+        assert 30_000 <= rough_size(write) <= 33_000, write
 
 
 async def test_a_takeout_moves_the_calls_of_a_user_to_another_engine(
