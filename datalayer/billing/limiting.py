@@ -179,7 +179,7 @@ class Limiting(DataStore):
         cleaned = clean_call(call)
         if cleaned.finish_reason != IN_PROGRESS:
             cleaned = replace(cleaned, finish_reason=IN_PROGRESS)
-        await self._writer.submit(LlmCallWrite(cleaned))
+        await self._writer.store(LlmCallWrite(cleaned))
 
     async def extend_calls(self, ids: Sequence[str], *, seconds: float) -> None:
         """Let calls in progress count as such for this many seconds from now, in one statement."""
