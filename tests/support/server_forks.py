@@ -4,6 +4,9 @@ Chainlit reads variables and files when it is imported. The process is told by `
 read, and a server that has another value for one of them, its own `.env` or its own `config.toml` is a fork of the
 process without Chainlit. The folder of Chainlit, which each server has for itself, is `root` in the directory of the
 process, and so in the directory of each fork.
+
+A server also makes its copy of Chainlit's page at its first start. Here it is made once, and each server has links to
+it.
 """
 
 import json
@@ -18,12 +21,15 @@ from typing import IO, Any
 
 from tests.support import forks
 from tests.support.forks import Fork, Forks, ForksBroken
+from tests.support.in_memory import folder_in_memory
 
 _FOLDER = "root"
 _APP_ROOT = "CHAINLIT_APP_ROOT"
 _CONFIG = Path(_FOLDER, ".chainlit", "config.toml")
 _ENV_FILE = ".env"
 _NAMES = "names.json"
+_PAGE = "frontend"
+_PAGE_BYTES = 256 * 1024**2
 # Whose modules a server imports at its start, or with the first question.
 _PACKAGES = ("threadkeeper.conversation", "threadkeeper.gateway", "threadkeeper.jobs", "threadkeeper.web")
 _ROOT = Path(__file__).parents[2]
@@ -41,6 +47,9 @@ class ServerForks(Forks):
     def serve(self, *, directory: Path, environment: Mapping[str, str], log: IO[bytes]) -> Fork:
         """Start `threadkeeper serve` with its output and its errors in the log."""
         parent = self if self.would_import_the_same(directory, environment) else self._parent
+        page = Path(environment["DATA_DIR"], _PAGE)
+        if self._folder is not None and not page.exists():
+            shutil.copytree(Path(self._folder.name, _PAGE), page, copy_function=_link_or_copy)
         return parent.start("threadkeeper.cli", ["serve"], directory=directory, environment=environment, log=log)
 
     def would_import_the_same(self, directory: Path, environment: Mapping[str, str]) -> bool:
@@ -64,7 +73,9 @@ class ServerForks(Forks):
             self._folder = None
 
     def _start_process(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="threadkeeper-server-forks-")
+        # Where the folders of the tests are, because links do not lead from one file system to another.
+        in_memory = folder_in_memory(room_bytes=_PAGE_BYTES)
+        self._folder = tempfile.TemporaryDirectory(prefix="threadkeeper-server-forks-", dir=in_memory)
         folder = Path(self._folder.name)
         shutil.copytree(_ROOT / ".chainlit", folder / _FOLDER / ".chainlit")
         self._control, theirs = socket.socketpair()
@@ -80,6 +91,13 @@ class ServerForks(Forks):
         self._process = process
         self._read: list[str] = json.loads((folder / _NAMES).read_text())
         self._config = (folder / _CONFIG).read_bytes()
+
+
+def _link_or_copy(source: str, destination: str) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
 
 
 def _import_chainlit() -> None:
@@ -108,6 +126,12 @@ def _import_chainlit() -> None:
     Path(_NAMES).write_text(json.dumps(sorted(read)))
 
 
+def _make_page() -> None:
+    from threadkeeper.web.frontend import prepare_frontend  # noqa: PLC0415
+
+    prepare_frontend(Path(_PAGE))
+
+
 def _prepare_folder() -> None:
     """What Chainlit does with its folder when it is imported."""
     from chainlit.config import FILES_DIRECTORY, init_config  # noqa: PLC0415
@@ -119,6 +143,7 @@ def _prepare_folder() -> None:
 if __name__ == "__main__":
     control = socket.socket(fileno=int(sys.argv[1]))
     _import_chainlit()
+    _make_page()
     control.send(b"x")
     forks.serve(control)
     _prepare_folder()
