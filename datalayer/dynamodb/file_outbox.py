@@ -7,7 +7,7 @@ that an item of its thread names is not deleted: its item may have been stored a
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from datalayer.background.file_deleter import DeletedFiles
@@ -48,6 +48,8 @@ class FileOutbox(BackgroundTask):
         super().__init__("datalayer-file-deleter")
         self._table, self._blobs = table, blobs
         self._noted = False
+        self.finish: Callable[[], Awaitable[object]] | None = None
+        """Goes on with deletions of threads that were interrupted; called at the end of each run."""
 
     async def delete(self, object_keys: Sequence[str], thread_id: str | None) -> DeletedFiles:
         """Delete files that are queued, now; those that could not be deleted stay queued and are deleted later.
@@ -117,6 +119,8 @@ class FileOutbox(BackgroundTask):
             left += len(failed)
         if left:
             logger.warning("%d files could not be deleted from the store; they are retried", left)
+        if self.finish is not None:
+            await self.finish()
         return not left
 
     def _report(self, reason: str) -> None:

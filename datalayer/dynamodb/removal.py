@@ -3,7 +3,8 @@
 A transaction takes 100 actions, and a thread may have thousands of items. So the deletion of a thread begins with one
 transaction that deletes the item of the thread and leaves a mark: from then on nobody reads the thread, and no late
 write creates it again. What is left is deleted in batches. The mark is in the index, and has the owner, until that is
-done: a repetition of the deletion, the deletion of the user and the next start go on with it.
+done: a repetition of the deletion, the deletion of the user, the next start, and after an hour the background task that
+deletes files go on with it.
 """
 
 import time
@@ -13,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from datalayer.blobs import BlobStore
-from datalayer.cleaning import utc_now
+from datalayer.cleaning import utc_in, utc_now
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import Action, check, delete, put, update
 from datalayer.dynamodb.changes import read
@@ -31,6 +32,7 @@ from datalayer.ownership import Actor, actor_of, demand_write, may_write, owner_
 from datalayer.records.writes import Removed, StepDeletion, ThreadCut, ThreadDeletion
 
 _ATTEMPTS = 4
+_UNDER_WAY_SECONDS = 3600.0
 # Attributes of a mark, until its deletion is finished.
 _OWNER, _IN_INDEX = "userIdentifier", "UserThreadPK"
 _TABLES = {keys.STEP: "steps", keys.ELEMENT: "elements", keys.CHANGE: "feedback_changes"}
@@ -54,6 +56,8 @@ class Removal:
 
     def __init__(self, table: Table, blobs: BlobStore | None, outbox: FileOutbox, recent: Recent) -> None:
         self._table, self._blobs, self._outbox, self._recent = table, blobs, outbox, recent
+        # Not those that are under way: the receipt of a deletion has what that deletion finds.
+        outbox.finish = lambda: self.finish(until=utc_in(-_UNDER_WAY_SECONDS))
 
     async def delete_thread(self, write: ThreadDeletion) -> RemovedThread:
         """Delete a thread with everything in it, or what an interrupted deletion has left of it.
@@ -87,10 +91,10 @@ class Removal:
             return await self._purge(thread_id, owner)
         raise StorageUnavailable("the thread is being changed by too many others")
 
-    async def finish(self, owner: str | None = None) -> list[RemovedThread]:
-        """Go on with the deletions that were begun and not finished: of threads of this owner, or all."""
+    async def finish(self, owner: str | None = None, *, until: str | None = None) -> list[RemovedThread]:
+        """Go on with the deletions that were begun and not finished: of threads of this owner or all, until a time."""
         removed: list[RemovedThread] = []
-        async for page in self._table.query_index(keys.DELETIONS, until=utc_now()):
+        async for page in self._table.query_index(keys.DELETIONS, until=until or utc_now()):
             marks = await self._table.get_many([{"PK": one["PK"], "SK": one["SK"]} for one in page])
             # The index may still have what was finished.
             going = [one for one in marks if _IN_INDEX in one and owner in (None, owner_of(one))]

@@ -109,14 +109,17 @@ async def test_a_step_of_which_nothing_is_known_is_found_by_its_id_or_by_the_ses
     assert {one["id"]: one["feedback"]["value"] for one in found} == {first["id"]: 1, theirs["id"]: 0}
 
 
-async def test_a_deletion_that_was_interrupted_goes_on_at_the_next_start(layer: ChainlitLayer) -> None:
+@pytest.mark.parametrize("in_background", [False, True])
+async def test_a_deletion_that_was_interrupted_goes_on_at_the_next_start_or_in_the_background(
+    layer: ChainlitLayer, in_background: bool
+) -> None:
     thread_id = new_id()
     table = dynamo(layer).table
     await layer.blobs.put(f"{thread_id}/left", b"x", "text/plain")
     await table.transact([put({**keys.step_key(thread_id, new_id()), "output": {"S": "left"}})])
     mark = {**keys.deleted_key(thread_id), **keys.in_index(keys.DELETIONS, "2026-01-01T00:00:00.000000Z")}
     await table.transact([put(mark)])
-    await layer.migrate()
+    assert await (dynamo(layer).file_deleter._work() if in_background else layer.migrate()) in (True, [])
     assert await kinds(table) == {"DELETED": 1}
     assert [blob.key async for blob in layer.blobs.list()] == []
     await layer.create_step(step(thread_id))
