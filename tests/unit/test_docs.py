@@ -42,6 +42,8 @@ _EXTENSION = r"\.(py|md|toml|lock|sh|json|js|css|html|svg)"
 _SHELL_END = re.compile(r"\s#.*|[|;&>].*")
 # Files that an operator or a command creates, some of them in a ZIP; the repository does not contain them.
 _CREATED = {"public/elements", "public/elements/*.jsx", ".data", "manifest.json", "thread.json"}
+# Files of other chats' exports.
+_EXPORTED = {"prod-grok-backend.json", "conversations.json"}
 # Variables that are read by the Azure SDK.
 _AZURE = {"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_AUTHORITY_HOST"}
 # A variable that the C library reads.
@@ -112,7 +114,7 @@ def missing_paths(page: Page) -> list[str]:
             if not re.fullmatch(r"[\w.*-][\w./*-]*", path) or path.startswith(".venv/"):
                 continue
             if "/" not in path:
-                wrong = re.fullmatch(rf"[\w-]+{_EXTENSION}", path) and path not in names | _CREATED
+                wrong = re.fullmatch(rf"[\w-]+{_EXTENSION}", path) and path not in names | _CREATED | _EXPORTED
             else:
                 wrong = (
                     path.partition("/")[0] in top or path.endswith("/") or re.search(rf"{_EXTENSION}$", path)
