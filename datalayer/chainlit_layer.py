@@ -32,7 +32,7 @@ from datalayer.chat_models.chat_models import ChatModels
 from datalayer.cleaning import clean_text, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.files.files import Files
-from datalayer.history import steps, threads, users
+from datalayer.history import message_pages, steps, threads, users
 from datalayer.imports.imports import Imports
 from datalayer.installation.installation import Installation
 from datalayer.jobs.jobs import Jobs
@@ -204,6 +204,31 @@ class ChainlitLayer(
         await self._writer.settled(known)
         found = await steps.said(self.database, known, actor=acting_user.get(), most=limit + 1, after=after)
         return _page([cast(StepDict, step_dict_of(step, None)) for step in found], limit)
+
+    async def messages_in_order(
+        self, thread_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> tuple[list[StepDict], str | None] | None:
+        """A page of all messages of a thread, oldest first, and the cursor of the next one; None if it is not a thread
+        of the acting user.
+
+        Notices and errors are included. `feedback` is the vote on the message or, as Chainlit stores it, on its run;
+        `forId` says which.
+
+        Args:
+            cursor: that of the page before.
+            limit: at most so many, at least 1.
+
+        Raises:
+            InvalidRecord: the cursor or the limit is not valid.
+        """
+        known, after = known_id(thread_id), _place(cursor, limit)
+        if known is None:
+            return None
+        await self._writer.settled(known)
+        found = await message_pages.page(self.database, known, actor=acting_user.get(), most=limit + 1, after=after)
+        if found is None:
+            return None
+        return _page([cast(StepDict, step_dict_of(step, vote or of_run)) for step, vote, of_run in found], limit)
 
     async def has_message(self, thread_id: str, step_id: str) -> bool:
         """Whether a thread of the acting user has this question or answer."""

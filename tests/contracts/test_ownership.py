@@ -162,6 +162,11 @@ async def messages(alices: Belongings) -> Any:
     return (await alices.layer.page_of_messages(alices.thread))[0]
 
 
+async def messages_in_order(alices: Belongings) -> Any:
+    found = await alices.layer.messages_in_order(alices.thread)
+    return found[0] if found is not None else []
+
+
 async def folders(alices: Belongings) -> Any:
     with datalayer.acting_as("alice"):
         await alices.layer.organize_threads([alices.thread], add_tags=["a folder"])
@@ -184,6 +189,7 @@ READS: dict[str, Callable[[Belongings], Awaitable[Any]]] = {
     "get_favorite_steps": lambda a: a.layer.get_favorite_steps(a.user),
     "page_of_favorites": favorites,
     "page_of_messages": messages,
+    "messages_in_order": messages_in_order,
     "has_message": lambda a: a.layer.has_message(a.thread, a.step["id"]),
     "get_call": lambda a: a.layer.get_call(a.call),
     "calls_of_step": lambda a: a.layer.calls_of_step(a.thread, a.step["id"]),

@@ -1,13 +1,17 @@
 """Steps are read back as they were written, in any order of Chainlit's tasks."""
 
 import asyncio
+from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 import pytest
 from chainlit.step import StepDict
+from sqlalchemy import update
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.schema.chat import steps
+from tests.support.counted import counted
 from tests.support.records import new_id, step, thread, user_id, vote
 
 
@@ -287,3 +291,46 @@ async def test_favourites_are_listed_and_marking_changes_nothing_else(layer: Cha
     assert {key: found[key] for key in written} == {**written, "metadata": {**written["metadata"], "favorite": True}}
     await layer.set_step_favorite({"id": written["id"]}, False)
     assert await layer.get_favorite_steps(owner) == []
+
+
+async def test_the_pages_of_a_thread_are_read_in_order_and_alone(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with counted(database_url, tmp_path / "files", monkeypatch) as counter:
+        layer = counter.layer
+        alice = await user_id(layer, "alice")
+        with datalayer.acting_as("alice"):
+            thread_id, empty = await thread(layer, alice), await thread(layer, alice)
+            # Some times are equal; steps of other kinds stand between.
+            messages = [
+                step(thread_id, f"{n}", type=kind, createdAt=f"2026-01-01T00:00:0{n // 3}.000000Z")
+                for n, kind in enumerate(["user_message", "assistant_message", "tool", "run"] * 3)
+            ]
+            messages[1]["parentId"] = messages[3]["id"]
+            for one in messages:
+                await layer.create_step(one)
+            await layer.upsert_feedback(vote(messages[3]["id"], 0, "on the run"))
+            await layer.upsert_feedback(vote(messages[5]["id"], 1))
+            async with layer.database.write() as connection:
+                # As another program may store them.
+                timeless = [messages[8]["id"], messages[9]["id"]]
+                await connection.execute(update(steps).where(steps.c.id.in_(timeless)).values(createdAt=None))
+            whole = await layer.get_thread(thread_id)
+            expected = [one["id"] for one in whole["steps"] if one["type"].endswith("_message")]
+            for limit in (1, 2, 3, 50):
+                cursor, read = None, list[StepDict]()
+                while not read or cursor is not None:
+                    counter.reset()
+                    found = await layer.messages_in_order(thread_id, cursor=cursor, limit=limit)
+                    assert counter.statements == 1
+                    assert found is not None
+                    read, cursor = read + found[0], found[1]
+                assert [one["id"] for one in read] == expected
+                votes = {one["id"]: one["feedback"] for one in read if one["feedback"] is not None}
+                assert {of: vote["comment"] for of, vote in votes.items()} == {
+                    messages[1]["id"]: "on the run",
+                    messages[5]["id"]: None,
+                }
+            assert await layer.messages_in_order(empty) == ([], None)
+            for other in (new_id(), "no-id"):
+                assert await layer.messages_in_order(other) is None

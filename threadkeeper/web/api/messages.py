@@ -3,18 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from datalayer import ApiKey
+from datalayer import ApiKey, InvalidRecord
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused, TurnResult
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.later import LATER, Prefer, answer_later, is_for_later, refusal
 from threadkeeper.web.api.once import Once, id_for, note_done, note_unfinished
-from threadkeeper.web.api.paging import Limit, page_of
+from threadkeeper.web.api.paging import Cursor, Limit
 from threadkeeper.web.api.problems import Problem, invalid, not_found, problem_of
 from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute
 from threadkeeper.web.api.shapes import (
@@ -47,16 +47,21 @@ _OF_LIMITS = ("over_limit", "in_flight", "unpriced")
 @router.get("/threads/{thread_id}/messages")
 async def list_messages(
     *,
-    caller: Reader,
+    _: Reader,
     layer: Layer,
     thread_id: str,
-    cursor: Annotated[str | None, Query(max_length=40, description="The `next_cursor` of the page before.")] = None,
+    cursor: Cursor = None,
     limit: Limit = 50,
 ) -> MessagePage:
     """The messages of a thread, oldest first."""
-    found = messages_of(await own_whole_thread(layer, caller, thread_id))
-    page, following = page_of(found, lambda one: one.id, cursor, limit)
-    return MessagePage(data=page, next_cursor=following)
+    try:
+        found = await layer.messages_in_order(thread_id, cursor=cursor, limit=limit)
+    except InvalidRecord:
+        raise invalid("query.cursor", "it is not the `next_cursor` of a page") from None
+    if found is None:
+        raise not_found("thread")
+    page, following = found
+    return MessagePage(data=[message_of(step, _vote_on(step)) for step in page], next_cursor=following)
 
 
 @router.post(
@@ -269,6 +274,12 @@ def messages_of(thread: Mapping[str, Any]) -> list[Message]:
         for step in steps.values()
         if step["type"] in _ROLES
     ]
+
+
+def _vote_on(step: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The vote on a StepDict of `messages_in_order`: that on its run is on the answer, not on a notice beside it."""
+    vote: Mapping[str, Any] | None = step.get("feedback")
+    return vote if vote is None or vote["forId"] == step["id"] or is_answer(step) else None
 
 
 def _answer(thread: Mapping[str, Any], message_id: str) -> Message:
