@@ -176,12 +176,12 @@ class ChainlitLayer(
         Raises:
             InvalidRecord: the cursor or the limit is not valid.
         """
-        actor, known, after = acting_user.get(), known_id(user_id), _place(cursor, limit)
+        actor, known, after = acting_user.get(), known_id(user_id), _place(cursor, limit, "favorites")
         if known is None:
             return [], None
         await self._writer.settled()
         found = await steps.favorites(self.database, known, actor=actor, most=limit + 1, after=after)
-        return _page([cast(StepDict, step_dict_of(step, vote)) for step, vote in found], limit)
+        return _page([cast(StepDict, step_dict_of(step, vote)) for step, vote in found], limit, "favorites")
 
     async def page_of_messages(
         self, thread_id: str, *, cursor: str | None = None, limit: int = 50
@@ -198,12 +198,13 @@ class ChainlitLayer(
         Raises:
             InvalidRecord: the cursor or the limit is not valid.
         """
-        known, after = known_id(thread_id), _place(cursor, limit)
+        known, of = known_id(thread_id), f"newest {thread_id}"
+        after = _place(cursor, limit, of)
         if known is None:
             return [], None
         await self._writer.settled(known)
         found = await steps.said(self.database, known, actor=acting_user.get(), most=limit + 1, after=after)
-        return _page([cast(StepDict, step_dict_of(step, None)) for step in found], limit)
+        return _page([cast(StepDict, step_dict_of(step, None)) for step in found], limit, of)
 
     async def messages_in_order(
         self, thread_id: str, *, cursor: str | None = None, limit: int = 50
@@ -221,14 +222,15 @@ class ChainlitLayer(
         Raises:
             InvalidRecord: the cursor or the limit is not valid.
         """
-        known, after = known_id(thread_id), _place(cursor, limit)
+        known, of = known_id(thread_id), f"messages {thread_id}"
+        after = _place(cursor, limit, of)
         if known is None:
             return None
         await self._writer.settled(known)
         found = await message_pages.page(self.database, known, actor=acting_user.get(), most=limit + 1, after=after)
         if found is None:
             return None
-        return _page([cast(StepDict, step_dict_of(step, vote or of_run)) for step, vote, of_run in found], limit)
+        return _page([cast(StepDict, step_dict_of(step, vote or of_run)) for step, vote, of_run in found], limit, of)
 
     async def has_message(self, thread_id: str, step_id: str) -> bool:
         """Whether a thread of the acting user has this question or answer."""
@@ -248,8 +250,8 @@ class ChainlitLayer(
         return cast(ElementDict, element_dict_of(dict(zip(ELEMENT_COLUMNS, values, strict=True)), self._file_url))
 
 
-def _place(cursor: str | None, limit: int) -> tuple[str, str] | None:
-    """The time and the id of the last step of the page before.
+def _place(cursor: str | None, limit: int, of: str) -> tuple[str, str] | None:
+    """The time and the id of the last step of the page before. `of` names the list: a cursor of another one is refused.
 
     Raises:
         InvalidRecord: the cursor or the limit is not valid.
@@ -258,11 +260,11 @@ def _place(cursor: str | None, limit: int) -> tuple[str, str] | None:
         raise InvalidRecord("`limit` must be at least 1")
     if cursor is None:
         return None
-    moment, last = cursors.decode(cursor, clean_text, known_id)
+    _, moment, last = cursors.decode(cursor, {of: of}.get, clean_text, known_id)
     return moment, last
 
 
-def _page(found: list[StepDict], limit: int) -> tuple[list[StepDict], str | None]:
+def _page(found: list[StepDict], limit: int, of: str) -> tuple[list[StepDict], str | None]:
     """The page, and the cursor of the next one. One step more than `limit` shows that there is one."""
     last = found[limit - 1] if len(found) > limit else None
-    return found[:limit], None if last is None else cursors.encode(last["createdAt"] or "", last["id"])
+    return found[:limit], None if last is None else cursors.encode(of, last["createdAt"] or "", last["id"])

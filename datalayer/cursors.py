@@ -33,12 +33,12 @@ def decode(cursor: str, *readers: Callable[[str], Any]) -> list[Any]:
     try:
         parts = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-            raise InvalidRecord(_INVALID)
+            raise InvalidRecord(_INVALID, field="cursor")
         values = [read(part) for read, part in zip(readers, parts, strict=True)]
     except (ValueError, binascii.Error, InvalidOperation, RecursionError):
-        raise InvalidRecord(_INVALID) from None
+        raise InvalidRecord(_INVALID, field="cursor") from None
     if any(value is None for value in values):
-        raise InvalidRecord(_INVALID)
+        raise InvalidRecord(_INVALID, field="cursor")
     return values
 
 
@@ -49,5 +49,5 @@ def decode_number(cursor: str) -> int:
         InvalidRecord: the cursor is not valid.
     """
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _MOST_DIGITS):
-        raise InvalidRecord(_INVALID)
+        raise InvalidRecord(_INVALID, field="cursor")
     return int(cursor)

@@ -58,7 +58,14 @@ class StatementRefused(DataLayerError):
 
 
 class InvalidRecord(DataLayerError):
-    """The record is refused; the same call will fail again."""
+    """The record is refused; the same call will fail again.
+
+    `field` is that of the record or of the call which is not valid; None if it is not known, or not one alone.
+    """
+
+    def __init__(self, *words: object, field: str | None = None) -> None:
+        super().__init__(*words)
+        self.field = field
 
 
 class InvalidAssistant(InvalidRecord):
@@ -86,7 +93,11 @@ class Forbidden(DataLayerError):
 
 
 class AlreadyExists(DataLayerError):
-    """A record with this name exists, and names must be unique."""
+    """A record with this name exists, and names must be unique. `field` is that of the name, as in `InvalidRecord`."""
+
+    def __init__(self, *words: object, field: str | None = None) -> None:
+        super().__init__(*words)
+        self.field = field
 
 
 class JobFailed(DataLayerError):

@@ -38,7 +38,8 @@ def periods(since: str, until: str, interval: Interval, zone: str) -> list[tuple
             if len(edges) > MOST_PERIODS:
                 raise InvalidRecord(
                     f"the period has more than {MOST_PERIODS:,} intervals of one {interval}: "
-                    "choose a longer interval or a shorter period"
+                    "choose a longer interval or a shorter period",
+                    field="interval",
                 )
         texts = [clean_time(edge, "time") or "" for edge in [*edges, end]]
     except OverflowError:
@@ -60,7 +61,7 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError, TypeError):
-        raise InvalidRecord(f"there is no time zone {clean_text(str(name))[:60]!r}") from None
+        raise InvalidRecord(f"there is no time zone {clean_text(str(name))[:60]!r}", field="zone") from None
 
 
 def _edges(first: datetime, interval: Interval, zone: ZoneInfo) -> Iterator[datetime]:

@@ -103,7 +103,7 @@ async def add(connection: AsyncConnection, dialect: Dialect, slug: str, owner_id
         .on_conflict_do_nothing(index_elements=[assistants.c.slug])
     )
     if not (await connection.execute(statement)).rowcount:
-        raise AlreadyExists(f"the slug {slug!r} is in use, or was used by an assistant that was deleted")
+        raise AlreadyExists(f"the slug {slug!r} is in use, or was used by an assistant that was deleted", field="slug")
     return head
 
 

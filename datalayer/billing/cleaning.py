@@ -27,7 +27,9 @@ def clean_price(price: Price) -> Price:
     compile_pattern(price.pattern)
     valid_from = clean_time(price.valid_from, "time of a price")
     if valid_from is None:
-        raise InvalidRecord("`valid_from` of a price is missing: give the time from which the price applies")
+        raise InvalidRecord(
+            "`valid_from` of a price is missing: give the time from which the price applies", field="valid_from"
+        )
     return replace(
         price,
         id=clean_id(price.id, "id of a price"),
@@ -45,7 +47,9 @@ def clean_price(price: Price) -> Price:
 def _amount(value: Decimal, what: str) -> Decimal:
     if is_kept_whole(value, DEAREST):
         return value
-    raise InvalidRecord(f"the price {what} must be from 0 to {DEAREST:,} dollars, with at most twelve decimal places")
+    raise InvalidRecord(
+        f"the price {what} must be from 0 to {DEAREST:,} dollars, with at most twelve decimal places", field=what
+    )
 
 
 def is_kept_whole(value: Decimal, most: Decimal) -> bool:
@@ -64,20 +68,27 @@ def clean_project(project: Project) -> Project:
             environment variable.
     """
     if not project.name.strip():
-        raise InvalidRecord("a project needs a name")
-    for slug in (project.slug, *(provider.slug for provider in project.providers)):
+        raise InvalidRecord("a project needs a name", field="name")
+    slugs = {"slug": project.slug} | {f"providers.{at}.slug": one.slug for at, one in enumerate(project.providers)}
+    for field, slug in slugs.items():
         if not is_slug(slug):
-            raise InvalidRecord(f"the slug {clean_text(slug)!r} is not valid: use a-z and 0-9, with hyphens in between")
+            raise InvalidRecord(
+                f"the slug {clean_text(slug)!r} is not valid: use a-z and 0-9, with hyphens in between", field=field
+            )
     if len({provider.slug for provider in project.providers}) < len(project.providers):
-        raise InvalidRecord("two providers of the project have the same slug")
-    for provider in project.providers:
+        raise InvalidRecord("two providers of the project have the same slug", field="providers")
+    for place, provider in enumerate(project.providers):
         if provider.secret is not None and not is_secret_name(provider.secret):
             # The value is not repeated: it may be the key itself.
-            raise InvalidRecord("the secret must be the name of an environment variable, in capitals, and not the key")
+            raise InvalidRecord(
+                "the secret must be the name of an environment variable, in capitals, and not the key",
+                field=f"providers.{place}.secret",
+            )
         if provider.base_url is not None and not is_address(provider.base_url):
             raise InvalidRecord(
                 f"the base_url of the provider {provider.slug!r} must begin with http:// or https:// and have neither "
-                "a user, a query nor a fragment"
+                "a user, a query nor a fragment",
+                field=f"providers.{place}.base_url",
             )
     return replace(
         project,
@@ -122,14 +133,16 @@ def clean_limit(limit: Limit) -> Limit:
         InvalidRecord: a field is not valid.
     """
     if limit.scope not in ("user", "users", "project", "key"):
-        raise InvalidRecord("the scope of a limit must be user, users, project or key")
+        raise InvalidRecord("the scope of a limit must be user, users, project or key", field="scope")
     if limit.period not in ("day", "month") or limit.unit not in ("tokens", "dollars"):
         raise InvalidRecord("the period of a limit must be day or month, and its unit tokens or dollars")
     if (limit.subject_id is None) != (limit.scope == "users"):
-        raise InvalidRecord("a limit needs subject_id, but for the scope users, which has none")
+        raise InvalidRecord("a limit needs subject_id, but for the scope users, which has none", field="subject")
     if not is_kept_whole(limit.amount, HIGHEST):
-        raise InvalidRecord(f"the amount of a limit must be from 0 to {HIGHEST:,}, with at most twelve decimal places")
+        raise InvalidRecord(
+            f"the amount of a limit must be from 0 to {HIGHEST:,}, with at most twelve decimal places", field="amount"
+        )
     if limit.unit == "tokens" and limit.amount != int(limit.amount):
-        raise InvalidRecord("the amount of a limit in tokens must be a whole number")
+        raise InvalidRecord("the amount of a limit in tokens must be a whole number", field="amount")
     subject = None if limit.subject_id is None else clean_id(limit.subject_id, "subject_id of a limit")
     return replace(limit, id=clean_id(limit.id, "id of a limit"), subject_id=subject, created_at=utc_now())

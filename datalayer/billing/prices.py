@@ -73,14 +73,16 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         InvalidRecord: it is not a regular expression, or could take too long to match.
     """
     if not pattern or len(pattern) > LONGEST_PATTERN:
-        raise InvalidRecord(f"a pattern needs 1 to {LONGEST_PATTERN} characters")
+        raise InvalidRecord(f"a pattern needs 1 to {LONGEST_PATTERN} characters", field="model")
     try:
         compiled = re.compile(pattern, re.IGNORECASE)
         ways = _ways(_parser.parse(pattern, re.IGNORECASE))
     except (re.error, OverflowError, RecursionError) as error:
-        raise InvalidRecord(f"the pattern {pattern!r} is not a regular expression ({error})") from None
+        raise InvalidRecord(f"the pattern {pattern!r} is not a regular expression ({error})", field="model") from None
     if ways > _MOST_WAYS:
-        raise InvalidRecord(f"the pattern {pattern!r} could take too long: use at most three of *, + or {{m,n}}")
+        raise InvalidRecord(
+            f"the pattern {pattern!r} could take too long: use at most three of *, + or {{m,n}}", field="model"
+        )
     return compiled
 
 
@@ -108,9 +110,13 @@ def _ways(parsed: Any) -> int:
             elif most == 1:
                 ways *= inside + 1
             else:
-                raise InvalidRecord("a pattern must not repeat a group that itself contains *, +, ? or |")
+                raise InvalidRecord(
+                    "a pattern must not repeat a group that itself contains *, +, ? or |", field="model"
+                )
         else:
-            raise InvalidRecord("a pattern must not contain a lookaround, a back reference or an atomic group")
+            raise InvalidRecord(
+                "a pattern must not contain a lookaround, a back reference or an atomic group", field="model"
+            )
         if ways > _MOST_WAYS:
             return ways
     return ways

@@ -92,7 +92,7 @@ def _page(actor: Actor, *, behind: bool, has_time: bool) -> Select[Any]:
 
 
 def _part(*conditions: ColumnElement[bool], by: tuple[Column[Any], ...]) -> Select[Any]:
-    kinds = [literal_column("'user_message'"), literal_column("'assistant_message'")]
+    kinds: list[Any] = [literal_column("'user_message'"), literal_column("'assistant_message'")]
     return (
         select(*(steps.c[name] for name in SHOWN))
         .where(steps.c.threadId == _thread_id(), steps.c.type.in_(kinds), *conditions)

@@ -108,7 +108,7 @@ async def add(connection: AsyncConnection, dialect: Dialect, user: User) -> User
     if found is None and await _insert(connection, dialect, user):
         return user
     known = f", as {found.identifier!r}" if found and found.identifier != user.identifier else ""
-    raise AlreadyExists(f"the user {user.identifier!r} exists already{known}")
+    raise AlreadyExists(f"the user {user.identifier!r} exists already{known}", field="identifier")
 
 
 async def set_password(

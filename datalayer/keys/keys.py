@@ -71,7 +71,7 @@ class Keys(DataStore):
         known_models = _clean_models(models)
         ends = clean_time(expires_at, "expires_at of a key")
         if ends is not None and ends <= now:
-            raise InvalidRecord(f"expires_at of a key must be in the future, not {ends}")
+            raise InvalidRecord(f"expires_at of a key must be in the future, not {ends}", field="expires_at")
         by_minute = (_clean_rate(requests_per_minute, "requests"), _clean_rate(tokens_per_minute, "tokens"))
         secret, key_id = new_secret(), str(uuid.uuid4())
         digest = str(hash_of(secret))
@@ -82,7 +82,9 @@ class Keys(DataStore):
                 raise Forbidden("a user makes keys only for themselves")
             for scope in cleaned:
                 if of_user.role not in (roles := ROLES_OF_SCOPES.get(scope, (of_user.role,))):
-                    raise InvalidRecord(f"the scope {scope} is for {' and '.join(roles)}: {of_user.identifier} is none")
+                    raise InvalidRecord(
+                        f"the scope {scope} is for {' and '.join(roles)}: {of_user.identifier} is none", field="scopes"
+                    )
             pays = None
             if project is not None:
                 pays = await rows.project_id(connection, project, None if actor is SYSTEM else of_user)
@@ -264,29 +266,33 @@ def _noted(actor: Actor, by: str | None) -> str | None:
 def _clean_name(name: str) -> str:
     cleaned = clean_text(str(name)).strip()
     if not 1 <= len(cleaned) <= LONGEST_NAME:
-        raise InvalidRecord(f"a key needs a name of 1 to {LONGEST_NAME} characters")
+        raise InvalidRecord(f"a key needs a name of 1 to {LONGEST_NAME} characters", field="name")
     if any(unicodedata.category(one) in ("Cc", "Cf", "Zl", "Zp") for one in cleaned):
-        raise InvalidRecord("the name of a key must not contain line breaks or other control characters")
+        raise InvalidRecord("the name of a key must not contain line breaks or other control characters", field="name")
     return cleaned
 
 
 def _clean_scopes(scopes: Sequence[str]) -> tuple[KeyScope, ...]:
     """The scopes in the order of `KEY_SCOPES`."""
     if unknown := [one for one in scopes if one not in KEY_SCOPES]:
-        raise InvalidRecord(f"the scope {clean_text(str(unknown[0]))[:60]!r} is unknown: use {', '.join(KEY_SCOPES)}")
+        raise InvalidRecord(
+            f"the scope {clean_text(str(unknown[0]))[:60]!r} is unknown: use {', '.join(KEY_SCOPES)}", field="scopes"
+        )
     if not scopes:
-        raise InvalidRecord(f"a key needs a scope: {', '.join(KEY_SCOPES)}")
+        raise InvalidRecord(f"a key needs a scope: {', '.join(KEY_SCOPES)}", field="scopes")
     return tuple(one for one in KEY_SCOPES if one in scopes)
 
 
 def _clean_models(models: Sequence[str]) -> tuple[str, ...]:
     cleaned = tuple(dict.fromkeys(clean_text(str(one)).strip() for one in models))
     if len(cleaned) > MOST_MODELS or any(not 1 <= len(one) <= _LONGEST_MODEL for one in cleaned):
-        raise InvalidRecord(f"a key has at most {MOST_MODELS} models, with names of 1 to {_LONGEST_MODEL} characters")
+        raise InvalidRecord(
+            f"a key has at most {MOST_MODELS} models, with names of 1 to {_LONGEST_MODEL} characters", field="models"
+        )
     return cleaned
 
 
 def _clean_rate(value: int | None, what: str) -> int | None:
     if value is not None and (isinstance(value, bool) or not 1 <= value <= _HIGHEST_RATE):
-        raise InvalidRecord(f"{what} a minute of a key must be from 1 to {_HIGHEST_RATE:,}")
+        raise InvalidRecord(f"{what} a minute of a key must be from 1 to {_HIGHEST_RATE:,}", field=f"{what}_per_minute")
     return value

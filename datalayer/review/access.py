@@ -62,5 +62,5 @@ async def reviewer_id(connection: AsyncConnection, identifier: str) -> str:
     enabled = select(users.c.id).where(users.c.role.in_(REVIEWERS), users.c.disabledAt.is_(None))
     found: str | None = (await connection.execute(by_name(enabled, identifier))).scalar()
     if found is None:
-        raise InvalidRecord(f"no reviewer has the name {identifier!r}")
+        raise InvalidRecord(f"no reviewer has the name {identifier!r}", field="reviewer")
     return found

@@ -29,7 +29,7 @@ def clean(verdict: Verdict) -> dict[str, Any]:
     """
     label = clean_text(verdict.label).strip()
     if not label or len(label) > LONGEST_LABEL:
-        raise InvalidRecord(f"the label of a verdict needs 1 to {LONGEST_LABEL} characters")
+        raise InvalidRecord(f"the label of a verdict needs 1 to {LONGEST_LABEL} characters", field="label")
     return {
         "stepId": clean_id(verdict.step_id, "step id of a verdict"),
         "label": label,

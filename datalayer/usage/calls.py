@@ -196,7 +196,7 @@ def _call_row(row: RowMapping) -> CallRow:
 def _place(cursor: str, order: str) -> tuple[Any, str]:
     of, place, call_id = cursors.decode(cursor, str, partial(_place_of, order), known_id)
     if of != order:
-        raise InvalidRecord("the cursor is of another order: begin the list again without it")
+        raise InvalidRecord("the cursor is of another order: begin the list again without it", field="cursor")
     return place, call_id
 
 

@@ -341,5 +341,5 @@ def _skipped(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
-        raise InvalidRecord("the cursor is not valid: use the `next_cursor` of a page")
+        raise InvalidRecord("the cursor is not valid: use the `next_cursor` of a page", field="cursor")
     return int(cursor)

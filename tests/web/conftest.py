@@ -283,7 +283,9 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     body = answer.json()
     assert body["status"] == answer.status_code
     assert body["detail"]
-    return answer.status_code, body["type"].removeprefix("urn:threadkeeper:problem:")
+    kind = body["type"].removeprefix("urn:threadkeeper:problem:")
+    assert body["errors"] or (answer.status_code != 422 and kind != "exists"), "a refused value names its field"
+    return answer.status_code, kind
 
 
 @pytest.fixture

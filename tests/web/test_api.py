@@ -1,6 +1,7 @@
 """The API for programs: threads, messages, votes, files, search; keys, errors, repetitions."""
 
 import asyncio
+import gzip
 import json
 import os
 import re
@@ -421,13 +422,14 @@ async def test_what_no_route_takes_is_a_problem(program_of: Program) -> None:
         ("GET", "/api/v1/nowhere", (404, "not-found")),
         ("GET", "/interactions/nowhere", (404, "not-found")),
         # No page of the chat.
-        ("GET", "/interactions", (404, "not-found")),
         ("GET", "/api/v1", (404, "not-found")),
         ("GET", "/api/v2/threads", (404, "not-found")),
     ):
         answer = await program.request(method, root + path)
         assert problem(answer) == found, path
         assert ("allow" in answer.headers) is (found[0] == 405)
+    several = await program.request("PUT", f"/threads/{new_id()}")
+    assert (several.status_code, several.headers["allow"]) == (405, "DELETE, GET, PATCH")
     head = await program.head("/threads")
     assert (head.status_code, head.headers["content-type"]) == (405, "application/problem+json")
 
@@ -541,8 +543,24 @@ async def test_other_bad_requests_are_problems(program_of: Program, monkeypatch:
     assert problem(many) == (422, "invalid")
     assert (len(many.json()["errors"]), len(many.content) < 20_000) == (20, True)
     assert "and 480 more" in many.json()["detail"]
-    broken = await program.get(f"/threads/{thread_id}/messages", params={"cursor": "x"})
-    assert (problem(broken), broken.json()["errors"][0]["field"]) == ((422, "invalid"), "query.cursor")
+    await made(program)
+    foreign = (await program.get("/threads", params={"limit": 1})).json()["next_cursor"]
+    for path in (f"/threads/{thread_id}/messages", "/favorites"):
+        for cursor in ("x", foreign):
+            broken = await program.get(path, params={"cursor": cursor})
+            assert (problem(broken), broken.json()["errors"][0]["field"]) == ((422, "invalid"), "query.cursor")
+    as_json = {"Content-Type": "application/json"}
+    deep, large = (
+        b'{"metadata": {"x": ' + b"[" * 90_000 + b"]" * 90_000 + b"}}",
+        b'{"metadata": {"x": 1' + b"0" * 9_000 + b"}}",
+    )
+    for body in (b'{"name": "\xe9"}', gzip.compress(b'{"name": "x"}'), deep, large):
+        unread = await program.post("/threads", content=body, headers=as_json)
+        assert (problem(unread), unread.json()["errors"][0]["field"]) == ((422, "invalid"), "body")
+    nested = await program.post(
+        "/threads", content=b'{"metadata": {"x": ' + b"[" * 300 + b"]" * 300 + b"}}", headers=as_json
+    )
+    assert (problem(nested), nested.json()["errors"][0]["field"]) == ((422, "invalid"), "body.metadata")
     assert problem(await asked(program, thread_id, "  ")) == (422, "invalid")
     unknown = await program.post(f"/threads/{thread_id}/messages", json={"content": "Hi", "model": "none-such"})
     assert (problem(unknown), unknown.json()["errors"][0]["field"]) == ((422, "invalid"), "body.model")
@@ -702,7 +720,9 @@ async def test_an_interaction_keeps_its_settings_and_the_whole_conversation(
 ) -> None:
     program = await program_of()
     program.base_url = httpx.URL(str(program.base_url).replace("/api/v1", ""))
-    (empty,) = (await program.post("/interactions/", json={})).json()["data"]
+    # Without a body, and without the last slash.
+    (empty,) = (await program.post("/interactions")).json()["data"]
+    assert (await program.get(f"/interactions/{empty['id']}/messages")).json() == {"data": []}
     settings = {"model": "context-echo", "role": "System", "prompt": "Speak like a sailor."}
     made_now = await program.post("/interactions/", json={"settings": settings})
     assert made_now.status_code == 201, made_now.text

@@ -97,6 +97,10 @@ async def test_an_assistant_is_made_changed_restored_and_deleted(program_of: Pro
 
 async def test_sources_are_added_replaced_listed_and_deleted(ada: httpx.AsyncClient, layer: ChainlitLayer) -> None:
     here = "/assistants/travel/sources"
+    for wrong in ({}, {"kind": "none"}):
+        refused = await ada.post("/assistants/travel/sources", json=wrong)
+        assert problem(refused) == (422, "invalid")
+        assert [one["field"] for one in refused.json()["errors"]] == ["body.kind"]
     pairs: dict[str, Any] = {"kind": "pairs", "title": "Hours", "pairs": [{"question": "When?", "answer": "At nine."}]}
     added = await ada.post(here, json=pairs)
     assert (added.status_code, added.json()["done"]) == (201, "added"), added.text

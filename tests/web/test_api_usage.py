@@ -118,6 +118,17 @@ async def test_groups_come_by_pages_with_the_sums_of_the_rest(
     assert (rest["rest"], rest["next_cursor"]) == (None, None)
     for wrong in ({"cursor": "x"}, {"cursor": "1", "by": "day"}, {"limit": "0"}):
         assert problem(await program.get("/usage", params={**DAY, **wrong})) == (422, "invalid")
+    # A filter that is not one would give the calls of all.
+    for path, name, value in (
+        ("/usage", "by", "nope"),
+        ("/transactions", "tags", "a,b"),
+        ("/transactions", "page", "2"),
+        ("/transactions", "cursor", "x"),
+        ("/statistics", "zone", "Nope"),
+    ):
+        refused = await program.get(path, params={name: value})
+        assert problem(refused) == (422, "invalid")
+        assert {one["field"] for one in refused.json()["errors"]} == {f"query.{name}"}
 
 
 async def test_usage_statistics_and_portfolio_are_those_of_the_calls(

@@ -149,6 +149,19 @@ async def test_errors_are_those_of_the_client(v1: V1Rig) -> None:
     with pytest.raises(openai.InternalServerError) as failed:
         await create(**chat("500:1"))
     assert failed.value.code == "server_error"
+    sent = len(v1.model_server.requests)
+    for path, body, param in (
+        ("chat/completions", {}, "messages"),
+        ("chat/completions", {"messages": "Hi"}, "messages"),
+        ("chat/completions", {"messages": [5]}, "messages"),
+        ("responses", {"input": 5}, "input"),
+        ("completions", {}, "prompt"),
+        ("embeddings", {"input": {}}, "input"),
+    ):
+        with pytest.raises(openai.BadRequestError) as nothing:
+            await client.post(f"/{path}", cast_to=httpx.Response, body={"model": "echo", **body})
+        assert (nothing.value.code, nothing.value.param) == ("invalid_messages", param)
+    assert len(v1.model_server.requests) == sent
     large = await client.post("/chat/completions", cast_to=httpx.Response, body=chat(text="x" * 100))
     assert large.status_code == 200
     with pytest.raises(openai.APIStatusError) as too_large:

@@ -26,7 +26,7 @@ from threadkeeper.gateway.v1.keeping import Kept, kept, wants_store, without_sto
 from threadkeeper.gateway.v1.local import local_response
 from threadkeeper.gateway.v1.models import described, listed
 from threadkeeper.gateway.v1.parts import V1Parts
-from threadkeeper.gateway.v1.requests import Wanted, place_of, target_at, wanted
+from threadkeeper.gateway.v1.requests import Wanted, demand_question, place_of, target_at, wanted
 from threadkeeper.web.auth.keys import demand_scope
 
 _TALKED = ("chat/completions", "responses")
@@ -63,6 +63,7 @@ class V1:
 
     async def _ask(self, asked: Wanted) -> Response:
         model = asked.model
+        demand_question(asked.path, asked.value)
         if model.startswith(PREFIX):
             return await self._ask_assistant(asked)
         demand_scope(asked.key, "gateway")

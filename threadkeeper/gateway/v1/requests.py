@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,9 @@ from threadkeeper.gateway.v1.servers import ModelServer
 # Of the caller's own account at OpenAI. They would not fit to the key of the operator.
 _OF_AN_ACCOUNT = (b"openai-organization", b"openai-project")
 _LONGEST_MODEL = 200
+_QUESTIONS = {"chat/completions": "messages", "responses": "input", "completions": "prompt", "embeddings": "input"}
+# What Responses can continue without an input.
+_INSTEAD_OF_INPUT = ("prompt", "previous_response_id", "conversation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Wanted:
         """
         named = self.value.get("model")
         if not isinstance(named, str) or not named.strip() or len(named) > _LONGEST_MODEL:
-            sentence = "The field `model` is missing. GET /v1/models lists the models of this key."
+            sentence = "The field `model` is missing, or not a name. GET /v1/models lists the models of this key."
             raise Refused(400, "model_missing", sentence, param="model")
         return named.strip()
 
@@ -77,6 +81,26 @@ async def wanted(request: Request, key: ApiKey, path: str, most_bytes: int) -> W
     if body is None or not isinstance(value, dict):
         raise Refused(400, "invalid_json", "The body of the request is not a JSON object.")
     return Wanted(_for_server(request), key, path, upload, body, value)
+
+
+def demand_question(path: str, value: Mapping[str, Any]) -> None:
+    """Require that a body asks something, because not every server says what is wrong otherwise.
+
+    Raises:
+        Refused: the field with the question is missing, or of the wrong type.
+    """
+    name = _QUESTIONS[path]
+    given = value.get(name)
+    if path == "chat/completions":
+        what = "a list of messages"
+        is_question = isinstance(given, list) and bool(given) and all(isinstance(one, dict) for one in given)
+    else:
+        what = "a text or a list"
+        is_continued = path == "responses" and given is None and any(map(value.get, _INSTEAD_OF_INPUT))
+        is_question = isinstance(given, str | list) or is_continued
+    if not is_question:
+        problem = "is missing" if given is None else f"is not {what}"
+        raise Refused(400, "invalid_messages", f"The field `{name}` {problem}.", param=name)
 
 
 def _for_server(request: Request) -> Request:

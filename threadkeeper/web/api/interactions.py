@@ -94,9 +94,11 @@ async def list_interactions(
 
 
 @router.post("/", status_code=201, dependencies=[Once])
-async def create_interaction(request: Request, caller: Writer, layer: Layer, given: NewInteraction) -> Interactions:
+async def create_interaction(
+    request: Request, caller: Writer, layer: Layer, given: NewInteraction | None = None
+) -> Interactions:
     """Make an interaction."""
-    settings = given.settings
+    settings = (given or NewInteraction()).settings
     await demand_offered(request, caller, settings.model, "body.settings.model")
     metadata: dict[str, Any] = {SETTINGS: {"model": settings.model, "role": settings.role}}
     if settings.prompt is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.on_demand import OnDemand
 
 PATHS = ("/api", "/api/{path:path}", "/interactions", "/interactions/{path:path}")
@@ -20,13 +22,22 @@ class ApiOnDemand(OnDemand):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.share(scope)
+        if scope["path"].startswith(under_root("/interactions", root_path())) and not scope["path"].endswith("/"):
+            # A small API of FastAPI redirects to the slash; a redirect would cost curl the body.
+            scope = {**scope, "path": f"{scope['path']}/"}
         try:
             await self.router(scope, receive, send)
         except HTTPException as error:
             # No route takes the path or the method.
-            from threadkeeper.web.api.problems import problem_of  # noqa: PLC0415  it came with the router
+            from threadkeeper.web.api.problems import no_route  # noqa: PLC0415  it came with the router
 
-            await problem_of(error).response()(scope, receive, send)
+            methods = {
+                method
+                for route in iter_route_contexts(self.router.routes)
+                if route.path_regex.fullmatch(scope["path"])
+                for method in route.methods or ()
+            }
+            await no_route(error.status_code, scope["path"], methods).response()(scope, receive, send)
 
 
 def api_on_demand(**shared: object) -> APIRouter:

@@ -1,7 +1,7 @@
 """Errors of the API as problem details (RFC 9457)."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from datalayer import AlreadyExists, DataLayerError
+from datalayer import AlreadyExists, DataLayerError, InvalidRecord
 from threadkeeper.web.auth.keys import KeyRefused
 from threadkeeper.web.statuses import status_of
 
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _KINDS = {400: "malformed", 401: "key-invalid", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 _KINDS_OF_LAYER = {404: "not-found", 409: "conflict", 412: "changed", 422: "invalid", 503: "unavailable", 500: "error"}
+# Fields of errors of the layer that are parameters of the query; the others are in the body.
+_OF_QUERY = ("cursor", "interval", "zone")
 _MOST_FIELDS = 20
 _LONGEST_FIELD = 200
 _LONGEST_DETAIL = 500
@@ -79,6 +81,16 @@ def not_found(what: str) -> Problem:
     return Problem(404, "not-found", f"There is no such {what}.")
 
 
+def no_route(status: int, path: str, methods: Collection[str]) -> Problem:
+    """The problem of a request that no route takes. `methods`: those of the routes of the path."""
+    documented = "The routes are at /api/v1/docs."
+    if status != HTTPStatus.METHOD_NOT_ALLOWED:
+        return Problem(404, "not-found", f"There is no {path[:_LONGEST_FIELD]}. {documented}")
+    allowed = ", ".join(sorted(methods))
+    sentence = f"{path[:_LONGEST_FIELD]} takes {allowed}. {documented}"
+    return Problem(405, "method-not-allowed", sentence, headers={"Allow": allowed})
+
+
 def changed(what: str = "record") -> Problem:
     """The problem of an `If-Match` whose record was changed."""
     sentence = f"The {what} was changed meanwhile. Read it again."
@@ -97,6 +109,8 @@ def problem_of(error: Exception) -> Problem:
         problem = Problem(error.status, error.kind, error.sentence, headers=error.headers)
     elif isinstance(error, RequestValidationError):
         problem = _of_fields(error)
+    elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__:
+        problem = invalid("body", _unreadable(error.__cause__))
     elif isinstance(error, HTTPException):
         kind, headers = _KINDS.get(error.status_code, "error"), error.headers
         problem = Problem(error.status_code, kind, str(error.detail), headers=headers)
@@ -124,9 +138,24 @@ def _told(error: Mapping[str, Any]) -> tuple[str, str]:
         # The place is a position in the body.
         reason = (error.get("ctx") or {}).get("error", detail)
         where, detail = where[:1], f"it is no JSON, from character {where[-1]} on: {reason}"
+    elif error["type"].startswith("union_tag"):
+        ctx = error.get("ctx") or {}
+        where = (*where, str(ctx.get("discriminator", "")).strip("'"))
+        detail = f"it must be {ctx['expected_tags']}" if "expected_tags" in ctx else "Field required"
     elif where == ("body",) and isinstance(error.get("input"), bytes):
         detail = "it is read as JSON only with the header Content-Type: application/json"
-    return ".".join(map(str, where))[:_LONGEST_FIELD], detail[:_LONGEST_DETAIL]
+    # The types of a union stand there, too.
+    named = (str(part) for part in where if "[" not in str(part))
+    return ".".join(named)[:_LONGEST_FIELD], detail[:_LONGEST_DETAIL]
+
+
+def _unreadable(cause: BaseException) -> str:
+    """Why FastAPI could not read a body as JSON, if it was not the JSON's syntax."""
+    if isinstance(cause, UnicodeDecodeError):
+        return "it is not UTF-8, or it is compressed: send JSON in UTF-8 without a Content-Encoding"
+    if isinstance(cause, RecursionError):
+        return "its JSON is nested too deeply"
+    return f"it cannot be read as JSON: {str(cause)[:_LONGEST_FIELD] or type(cause).__name__}"
 
 
 def _of_layer(error: DataLayerError) -> Problem | None:
@@ -141,4 +170,8 @@ def _of_layer(error: DataLayerError) -> Problem | None:
         return None
     if status == HTTPStatus.PRECONDITION_FAILED:
         return changed()
+    if isinstance(error, InvalidRecord) and error.field is not None:
+        return invalid(f"{'query' if error.field in _OF_QUERY else 'body'}.{error.field}", str(error))
+    if isinstance(error, AlreadyExists) and error.field is not None:
+        return Problem(status, kind, f"{error}.", [(f"body.{error.field}", "it is in use")])
     return Problem(status, kind, "There is no such record." if status == HTTPStatus.NOT_FOUND else f"{error}.")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from datalayer import SYSTEM, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.errors import AlreadyExists, NotFound
+from datalayer.errors import AlreadyExists, InvalidRecord, NotFound
 from datalayer.records.usage import DeletedProject, Project, Provider
 from threadkeeper.settings.own_variables import is_own_variable
 from threadkeeper.web.api.access import AdminCaller, Caller, ProjectDeleter, UsageReader
@@ -165,7 +165,10 @@ async def delete_project(caller: ProjectDeleter, layer: Layer, slug: str, if_mat
     """
     found = await _of(layer, caller, slug)
     demand_match(if_match, _etag(found))
-    return await layer.delete_project(found.slug, only_if=matching(if_match, _etag))
+    try:
+        return await layer.delete_project(found.slug, only_if=matching(if_match, _etag))
+    except InvalidRecord as error:
+        raise invalid("path.slug", str(error)) from None
 
 
 @router.get("/portfolio")

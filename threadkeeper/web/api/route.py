@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request, Response
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
 from datalayer import DataLayerError
 from threadkeeper.settings.root_path import root_path, under_root
 from threadkeeper.web.api.once import Begun, Replayed, begun, drop, is_done, is_unfinished, keep, kept_instead
-from threadkeeper.web.api.problems import Problem, problem_of
+from threadkeeper.web.api.problems import Problem, invalid, problem_of
 from threadkeeper.web.auth.keys import rate_headers, rate_of
 
 logger = logging.getLogger(__name__)
@@ -37,9 +39,14 @@ class ApiRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
+        reads = "GET" in (self.methods or ())
+        taken = sorted(one.alias for one in get_flat_params(self.dependant) if isinstance(one.field_info, Query))
+
         async def handle_failures(request: Request) -> Response:
             is_kept = True
             try:
+                if reads:
+                    _demand_known(request.query_params, taken)
                 response = await handle(Request(request.scope, _bounded(request, self.most_bytes)))
                 is_kept = not is_unfinished(request)
             except Replayed as again:
@@ -55,6 +62,16 @@ class ApiRoute(APIRoute):
             return response
 
         return handle_failures
+
+
+def _demand_known(given: Iterable[str], taken: Sequence[str]) -> None:
+    """Require that a reading has no parameters but these: without the filter that it means, it would give too much.
+
+    Raises:
+        Problem: it has another one.
+    """
+    if unknown := [name for name in given if name not in taken]:
+        raise invalid(f"query.{unknown[0][:60]}", f"there is no such parameter here: {', '.join(taken) or 'none is'}")
 
 
 async def _end_once(request: Request, response: Response, *, is_kept: bool) -> None:

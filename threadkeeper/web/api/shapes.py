@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from datalayer import InvalidRecord, User
 from datalayer import Thread as ThreadRecord
-from datalayer import User
 from datalayer.chainlit_dicts import marks_of, thread_dict_of
+from datalayer.cleaning import clean_json
 from threadkeeper.program_turns import LONGEST_SYSTEM_PROMPT
 from threadkeeper.web.api.problems import invalid
 
@@ -351,4 +352,8 @@ def checked_metadata(given: Metadata, field: str = "body.metadata") -> Metadata:
         raise invalid(field, "it has a number that is not finite") from None
     if len(written) > LARGEST_METADATA:
         raise invalid(field, f"it has more than {LARGEST_METADATA:,} characters")
+    try:
+        clean_json(given)
+    except InvalidRecord as error:
+        raise invalid(field, str(error)) from None
     return given
