@@ -61,7 +61,7 @@ class Prompts(DataStore):
             if known is None and await rows.count(connection, user.id, except_id=new_id) >= MOST_PROMPTS:
                 raise InvalidRecord(f"a user has at most {MOST_PROMPTS} prompts")
             if await rows.has_name(connection, user.id, name, except_id=prompt.id):
-                raise AlreadyExists(f"there is a prompt {name!r} already", field="name")
+                raise AlreadyExists(f"there is a prompt {name!r} already")
             if known is not None and not await rows.exists_of(connection, user.id, known):
                 raise NotFound(f"there is no prompt {known}")
             await rows.store(connection, self.database.dialect, user.id, prompt)

@@ -73,7 +73,8 @@ async def _put(layer: Layer, given: NewPrompt, prompt_id: str | None) -> ShownPr
     try:
         kept = await layer.put_prompt(given.name, given.text, is_shared=given.is_shared, prompt_id=prompt_id)
     except AlreadyExists:
-        raise Problem(409, "exists", "The user has a prompt of this name already.") from None
+        sentence = "The user has a prompt of this name already."
+        raise Problem(409, "exists", sentence, [("body.name", "it is in use")]) from None
     except Forbidden:
         raise Problem(403, "forbidden", "Only admins share prompts.") from None
     except InvalidRecord as error:
