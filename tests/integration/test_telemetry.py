@@ -239,7 +239,7 @@ async def test_no_span_has_texts_of_people(chat: Chat, collector: Collector) -> 
         body = {"model": "echo", "messages": [{"role": "user", "content": "zebra"}]}
         path = f"/gateway/{chat.name('lab')}/openai/chat/completions"
         (await program_client.post(path, json=body)).raise_for_status()
-        await program_client.get("/api/v1/threads", params={"search": "zebra"})
+        await program_client.get("/api/v1/search", params={"q": "zebra"})
     await traced(collector, thread_id, "chat 500")
     await until(lambda: any(b"/gateway/" + chat.name("lab").encode() in body for body in collector.bodies))
     everything = b"".join(collector.bodies)
