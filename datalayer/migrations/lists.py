@@ -10,7 +10,7 @@ from datalayer.migrations.changes import add_indexes, add_tables_and_columns
 from datalayer.schema import thread_triggers
 from datalayer.schema.chat import Identifier, feedbacks, steps, threads
 
-_VOTES_AT_ONCE = 1_000
+_VOTES_AT_ONCE = 100
 # Of these threads, those of which the note differs from the votes. Nothing else is locked.
 _NOTE_VOTES = """
 WITH voted AS ({}), differing AS (

@@ -362,7 +362,7 @@ async def follow_votes_and_tags(connection: AsyncConnection) -> None:
     await lists.follow_votes_and_tags(connection)
 
 
-@migration(beside=lists.note_votes_in_parts, locks="rows of threads with a vote, a thousand at a time")
+@migration(beside=lists.note_votes_in_parts, locks="rows of threads with a vote, a hundred at a time")
 async def note_older_votes_and_tags(connection: AsyncConnection) -> None:
     """Note in older threads whether their owner gave a thumb, and count their tags."""
     await lists.note_votes(connection)
