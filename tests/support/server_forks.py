@@ -49,6 +49,8 @@ class ServerForks(Forks):
         parent = self if self.would_import_the_same(directory, environment) else self._parent
         page = Path(environment["DATA_DIR"], _PAGE)
         if self._folder is not None and not page.exists():
+            # As the server creates it.
+            page.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copytree(Path(self._folder.name, _PAGE), page, copy_function=_link_or_copy)
         return parent.start("threadkeeper.cli", ["serve"], directory=directory, environment=environment, log=log)
 
