@@ -6,7 +6,7 @@ read at the start, once an hour because other processes may crash, and after a f
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from datalayer.background.task import BackgroundTask
@@ -138,7 +138,7 @@ class FileDeleter(BackgroundTask):
             else:
                 result.deleted.append(key)
 
-        await for_each(_in_turn(key for key in threads if key not in kept), delete, concurrency=_DELETED_AT_ONCE)
+        await for_each([key for key in threads if key not in kept], delete, concurrency=_DELETED_AT_ONCE)
         await self._forget([*kept, *result.deleted, *result.given_up])
         return result
 
@@ -154,11 +154,6 @@ class FileDeleter(BackgroundTask):
                 "could not remove deleted files from the queue `blob_deletions`; their deletion is repeated: %s", error
             )
             self._look_in(FIRST_PAUSE_SECONDS)
-
-
-async def _in_turn(keys: Iterable[str]) -> AsyncIterator[str]:
-    for key in keys:
-        yield key
 
 
 def _log_failure(level: int, error: DataLayerError, object_key: str, thread_id: str | None) -> None:

@@ -7,8 +7,7 @@ that an item of its thread names is not deleted: its item may have been stored a
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from datalayer.background.file_deleter import DeletedFiles
 from datalayer.background.task import BackgroundTask
@@ -21,8 +20,6 @@ from datalayer.dynamodb.actions import Action, put
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.items import text_of
 from datalayer.errors import BlobNotFound, DataLayerError
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +112,7 @@ class FileOutbox(BackgroundTask):
                 if result.deleted:
                     logger.info("deleted %d files that earlier attempts had left in the store", len(result.deleted))
 
-            await for_each(_each(by_thread.items()), of_thread, concurrency=_AT_ONCE)
+            await for_each(by_thread.items(), of_thread, concurrency=_AT_ONCE)
             left += len(failed)
         if left:
             logger.warning("%d files could not be deleted from the store; they are retried", left)
@@ -173,7 +170,7 @@ class FileOutbox(BackgroundTask):
             if is_deleted is False:
                 again.add(object_key)
 
-        await for_each(_each(object_keys), delete, concurrency=min(_AT_ONCE, len(object_keys)))
+        await for_each(object_keys, delete, concurrency=min(_AT_ONCE, len(object_keys)))
         return result, again
 
     async def _delete_one(self, object_key: str, thread_id: str | None, level: int) -> bool | None:
@@ -192,11 +189,6 @@ class FileOutbox(BackgroundTask):
             _log_failure(level, error, object_key, thread_id)
             return False
         return True
-
-
-async def _each(items: Iterable[T]) -> AsyncIterator[T]:
-    for one in items:
-        yield one
 
 
 def _log_failure(level: int, error: DataLayerError, object_key: str, thread_id: str | None) -> None:

@@ -33,7 +33,7 @@ from datalayer.dynamodb.removal import Removal, RemovedThread
 from datalayer.dynamodb.threads import Threads, cursor_of
 from datalayer.dynamodb.users import Users
 from datalayer.dynamodb.votes import Votes
-from datalayer.errors import InvalidRecord, NotFound
+from datalayer.errors import BlobError, InvalidRecord, NotFound
 from datalayer.ownership import Actor, acting_user, demand_write, recorded
 from datalayer.records.chat import Element, Receipt
 from datalayer.records.writes import (
@@ -120,8 +120,12 @@ class DynamoLayer(ChainlitWrites):
         """
         created = await tables.create(self.table)
         await self._replay_spooled()
-        if finished := await self._removal.finish():
-            logger.warning("went on with %d deletions of threads that an earlier process had begun", len(finished))
+        try:
+            if finished := await self._removal.finish():
+                logger.warning("went on with %d deletions of threads that an earlier process had begun", len(finished))
+        except BlobError as error:
+            # The background task goes on with them.
+            logger.warning("deletions of threads that an earlier process had begun wait for the file store: %s", error)
         self.file_deleter.note()
         return [f"table {self.table.place.table}"] if created else []
 

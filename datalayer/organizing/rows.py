@@ -16,7 +16,7 @@ from datalayer.schema.chat import Identifier, folder_counts, threads
 from datalayer.schema.review import thread_origins
 
 MOST_ROWS = 50
-"""The counts of a user's tags may be in this many rows, and two for each tag, until they are added up."""
+"""The counts of a user's tags may be in this many rows, and two for each tag of a thread, until they are added up."""
 FORKED_FROM = "forked_from"
 """The key of a fork's metadata with the ids of the thread and the message that it goes on from."""
 
@@ -26,7 +26,7 @@ async def folders(database: Database, user_id: str, actor: Actor) -> tuple[list[
     in so many rows that `add_up` is due."""
     found = await database.fetch(_folders(kind_of(actor)), {"user_id": user_id, "actor": actor})
     sorted_ = sorted((Folder(tag, int(count)) for tag, count, _ in found if count > 0), key=_in_alphabet)
-    return sorted_, sum(rows for *_, rows in found) > MOST_ROWS + 2 * len(found)
+    return sorted_, sum(rows for *_, rows in found) > MOST_ROWS + 2 * len(sorted_)
 
 
 def _in_alphabet(one: Folder) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from datalayer.blobs import BlobStore
 from datalayer.blobs.base import is_key
+from datalayer.blobs.copying import size_of
 from datalayer.errors import BlobNotFound
 from datalayer.transfer.item_rows import COPIED_FROM
 from datalayer.transfer.report import TransferReport
@@ -52,7 +53,7 @@ class Files:
         if target is None or self._source is None:
             return
         async with self._at_once:
-            size = await _size(target, key)
+            size = await size_of(target, key)
             if original is not None and size is not None:
                 return
             try:
@@ -73,11 +74,3 @@ class Files:
             report.files.stored -= 1
         row["byteSize"] = row["byteSize"] or stored.size
         row["sha256"] = row["sha256"] or stored.sha256
-
-
-async def _size(store: BlobStore, key: str) -> int | None:
-    try:
-        async with await store.open(key, 0, 0) as blob:
-            return blob.size
-    except BlobNotFound:
-        return None

@@ -47,8 +47,9 @@ async def replay(spool: Spool, store: Store, newer_than: NewerThan) -> None:
                 spool.refuse(line)
             else:
                 stored += 1
-        # Each time the rest of the file is written, so this is done a few times and not for each group of lines.
-        if len(left) <= in_file // 2:
+        # Each time the rest of the file is written, so this is done a few times and not for each group of lines. A
+        # refused line stands in the other file once.
+        if len(left) <= in_file // 2 or any(isinstance(result, BaseException) for result in results):
             spool.keep(left)
             in_file = len(left)
         if not left:

@@ -62,7 +62,7 @@ def coalesced(writes: Sequence[StepWrite]) -> list[StepWrite]:
     for one in writes:
         at = last.get(one.step.id)
         if at is not None and fewest[at].key == one.key and not one.created and not fewest[at].created:
-            fewest[at] = replace(one, step=_over(fewest[at].step, one.step), moment=fewest[at].moment)
+            fewest[at] = replace(one, step=_over(fewest[at].step, one.step), moment=one.moment)
         else:
             last[one.step.id] = len(fewest)
             fewest.append(one)

@@ -108,6 +108,18 @@ async def test_a_temporary_thread_is_in_no_list_and_is_deleted_at_its_time(layer
     assert await chosen(layer, owner, EVERY) == [kept]
 
 
+async def test_counts_of_tags_that_are_gone_are_added_up(layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST_ROWS", 4)
+    owner = await user_id(layer, "alice")
+    with acting_as("alice"):
+        thread_id = await thread(layer, owner, tags=["ticket-0"])
+        for number in range(12):
+            await layer.update_thread(thread_id, tags=[f"ticket-{number + 1}"])
+            assert [one.tag for one in await layer.folders(owner)] == [f"ticket-{number + 1}"]
+    async with layer.database.read() as connection:
+        assert len((await connection.execute(select(folder_counts.c.id))).all()) < 10
+
+
 async def test_a_fork_has_the_messages_and_files_up_to_one(layer: ChainlitLayer) -> None:
     owner = await user_id(layer, "alice")
     with acting_as("alice"):

@@ -23,10 +23,14 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.history import feedback
+from datalayer.records.chat import Step
 from datalayer.records.writes import Recorded, StepWrite
 from datalayer.schema.chat import steps
+from datalayer.writes.overtaken import Newer
 from datalayer.writes.queue import Writer
+from datalayer.writes.replay import replay
 from datalayer.writes.spool import KINDS, Spool
+from datalayer.writes.steps import coalesced
 from tests.support import program
 from tests.support.patience import PATIENCE_SECONDS, until
 from tests.support.postgres import Databases
@@ -290,6 +294,33 @@ async def test_killing_a_process_during_a_replay_loses_nothing(database_url: str
     assert not Spool(spool).refused.exists()
     await again.close()
     await witness.close()
+
+
+def test_updates_that_are_stored_as_one_have_the_time_of_the_last() -> None:
+    step_id, thread_id = new_id(), new_id()
+    older, newer = (
+        StepWrite(Step(step_id, thread_id, output=output), moment, False, False, None, True)
+        for output, moment in (("older", "2026-11-30T10:00:01.000000Z"), ("newer", "2026-11-30T10:00:09.000000Z"))
+    )
+    # A spooled write of the time between them is older than the text that is stored.
+    assert coalesced([older, newer]) == [newer]
+
+
+async def test_a_refused_line_leaves_the_spool_with_its_group(tmp_path: Path) -> None:
+    spool, left = Spool(tmp_path / "spool.jsonl"), list[int]()
+    spool.append([step_write(new_id(), str(number)) for number in range(999)])
+    spool.path.write_text("damaged\n" + spool.path.read_text())
+
+    async def store(_write: Recorded) -> None:
+        left.append(len(spool.take()))
+
+    async def newer_than(_writes: Sequence[Recorded]) -> Newer:
+        return Newer()
+
+    await replay(spool, store, newer_than)
+    # Written anew behind the damaged line, and each time that half of it is done: a crash repeats no more than that.
+    assert list(dict.fromkeys(left)) == [1000, 800, 400, 200]
+    assert spool.refused.read_text() == "damaged\n"
 
 
 async def test_an_outage_during_a_replay_loses_nothing(
