@@ -135,7 +135,7 @@ inside() {
 
   step "make $target"
   # What .ci/run installs; without it, tests of the browser and of Azure are skipped, and CI=true makes a skip a failure.
-  apt_install postgresql chromium-headless-shell haproxy pgbouncer libfaketime nodejs npm curl fonts-noto-cjk fontconfig
+  apt_install postgresql chromium-headless-shell libatomic1 haproxy pgbouncer libfaketime nodejs npm curl fonts-noto-cjk fontconfig
   on_machine "CI=true make $target"
   step "Everything works on a bare $release."
 }
