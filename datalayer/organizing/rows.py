@@ -26,7 +26,9 @@ async def folders(database: Database, user_id: str, actor: Actor) -> tuple[list[
     in so many rows that `add_up` is due."""
     found = await database.fetch(_folders(kind_of(actor)), {"user_id": user_id, "actor": actor})
     sorted_ = sorted((Folder(tag, int(count)) for tag, count, _ in found if count > 0), key=_in_alphabet)
-    return sorted_, sum(rows for *_, rows in found) > MOST_ROWS + 2 * len(sorted_)
+    is_due = sum(rows for *_, rows in found) > MOST_ROWS + 2 * len(sorted_)
+    # The name of a folder that has ended does not stay.
+    return sorted_, is_due or len(sorted_) < len(found)
 
 
 def _in_alphabet(one: Folder) -> tuple[str, str]:

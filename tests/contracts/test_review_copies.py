@@ -11,7 +11,7 @@ from datalayer.records.review import AnswerFilter, Verdict
 from datalayer.schema.chat import blob_deletions, elements, metadata, steps, threads
 from tests.contracts.test_elements import text_element
 from tests.contracts.test_erasure import rows
-from tests.support.records import new_id, opened, step
+from tests.support.records import new_id, opened, step, user_id
 from tests.support.reviewing import Turn, account, call, reviewing, talk
 
 
@@ -207,8 +207,11 @@ async def test_deleting_a_thread_deletes_its_copies_verdicts_and_marks(layer: Ch
     assert {"verdicts": 1, "verdict_changes": 1, "thread_marks": 1, "thread_origins": 2}.items() <= receipt.rows.items()
     assert receipt.rows["review_items"] >= 1
     assert tables <= receipt.rows.keys() | {"blob_deletions", "llm_calls"}
+    # The cost of the call and the audit are kept; neither contains content of the thread. The folder of the copies ends
+    # when their owner next sees the folders.
+    with datalayer.acting_as("rita"):
+        assert await layer.folders(await user_id(layer, "rita")) == []
     left = await rows(layer)
-    # The cost of the call and the audit are kept; neither contains content of the thread.
     changed = {name for name, count in left.items() if count != empty[name]}
     assert {"audit_entries"} <= changed <= {"audit_entries", "llm_calls"}
     async with layer.database.read() as connection:

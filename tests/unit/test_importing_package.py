@@ -141,7 +141,7 @@ def test_a_day_of_gemini_that_is_too_large_is_named(tmp_path: Path, monkeypatch:
 
 def test_many_messages_with_the_same_id_are_read_in_time() -> None:
     begun = time.process_time()
-    tree = tree_of(Conversation("c", messages=[Message("m", None, "question") for _ in range(20_000)]))
+    tree = tree_of(Conversation("c", messages=[Message("m", None, "question", "Hello") for _ in range(20_000)]))
     assert time.process_time() - begun < 10
     ids = [group.question.id for group in tree.groups if group.question is not None]
     assert len({*ids}) == 19_999

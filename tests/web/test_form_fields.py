@@ -77,7 +77,7 @@ async def test_forms_say_at_the_field_what_is_wrong_and_keep_what_was_typed(
         ("/me", "/me/keys", {"name": LONG, "scope": scopes}, "key-name", "more than 100"),
         ("/me", "/me/keys", {"name": "lab"}, "scope", "choose what the key may do"),
         ("/me", "/me/keys", {"name": "lab", "scope": scopes, "expires": "2020-01-01"}, "expires", "2020-01-01"),
-        ("/me", "/me/password", secrets, "old", "another"),
+        ("/me", "/me/password", secrets, "old", "not correct"),
         ("/me/prompts", "/me/prompts", prompt, "name-new", "name of letters"),
         ("/me/prompts", "/me/prompts", prompt | {"text": "x\r\n" * 10_001}, "text-new", "20,000"),
         ("/me/prompts", "/me/prompts", prompt | {"prompt": own, "name": "x" * 41}, f"name-{own}", "more than 40"),

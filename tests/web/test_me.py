@@ -458,7 +458,7 @@ async def test_the_own_password_is_changed_with_the_old_one_and_ends_the_other_l
 ) -> None:
     other = await browser_of("user")
     page, new = await page_at(uma, "/me"), "a new sentence"
-    for old, again, told in (("wrong", new, "is another"), ("the analytical engine", "else", "not the same")):
+    for old, again, told in (("wrong", new, "is not correct"), ("the analytical engine", "else", "not the same")):
         refused = await posted(uma, page, "/me/password", old=old, password=new, again=again)
         assert (refused.status_code, told in refused.text) == (400, True)
     assert (await other.get("/me")).status_code == 200

@@ -17,7 +17,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.history import answers
 from datalayer.records.review import Verdict
 from datalayer.schema.chat import elements
-from datalayer.schema.review import review_items
+from datalayer.schema.review import review_items, verdicts
 from tests.contracts.test_elements import text_element
 from tests.support.calls import call
 from tests.support.pages import Element, read_page
@@ -504,6 +504,9 @@ async def test_labels_removed_from_the_settings_are_still_counted(
         await layer.put_verdict(Verdict(kept.answer_id, "an old label"))
     with acting_as("ada"):
         await layer.put_verdict(Verdict(kept.answer_id, "wrong"))
+    async with layer.database.write() as connection:
+        # The agreement is that of the period in which the verdicts were given.
+        await connection.execute(update(verdicts).values(updatedAt="2026-11-21T10:00:00.000000Z"))
     page = await page_at(rita, f"/review/numbers?{NOVEMBER}")
     heads = page.one("table", class_="coverage").one("thead").all("th")
     assert (heads[0].text, heads[-1].text) == ("Model", "an old label"), "there is one assistant only"
