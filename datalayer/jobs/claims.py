@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
@@ -27,7 +27,7 @@ _MOST_LOOKED_AT = 500
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """The kinds and formats of the jobs that could begin now, and whether a running job has lost its process."""
+    """The kinds and formats of the jobs that could begin now, and whether there is something for `free_orphans`."""
 
     waiting: frozenset[tuple[str, int]]
     has_orphans: bool
@@ -39,21 +39,37 @@ def _is_orphan(dialect: Dialect, dead_after: float) -> ColumnElement[bool]:
 
 
 def _may_begin(dialect: Dialect) -> ColumnElement[bool]:
-    return and_(jobs.c.state == "waiting", or_(jobs.c.notBefore.is_(None), jobs.c.notBefore <= dialect.clock))
+    is_due = or_(jobs.c.notBefore.is_(None), jobs.c.notBefore <= dialect.clock)
+    return and_(jobs.c.state == "waiting", ~jobs.c.isCancelling, is_due)
+
+
+def _is_cancelled_late() -> ColumnElement[bool]:
+    """Whether a process of an older version let the job wait again, although its cancel had been accepted."""
+    return and_(jobs.c.state == "waiting", jobs.c.isCancelling)
+
+
+def _waiting_or_cancelled(moment: str) -> dict[str, Any]:
+    """The values of a job that is to wait again. It ends instead, as cancelled, if its cancel has been accepted."""
+    return {
+        "state": case((jobs.c.isCancelling, "cancelled"), else_="waiting"),
+        "endedAt": case((jobs.c.isCancelling, moment)),
+        "isCancelling": False,
+        "replicaId": None,
+    }
 
 
 async def look(connection: AsyncConnection, dialect: Dialect, dead_after: float) -> Outlook:
     """What there is to do; the only query of a process that has nothing to do."""
     orphan = _is_orphan(dialect, dead_after)
     statement = (
-        select(jobs.c.kind, jobs.c.format, jobs.c.state)
-        .where(IS_UNFINISHED, or_(_may_begin(dialect), orphan))
+        select(jobs.c.kind, jobs.c.format, jobs.c.state, jobs.c.isCancelling)
+        .where(IS_UNFINISHED, or_(_may_begin(dialect), _is_cancelled_late(), orphan))
         .distinct()
         .limit(_MOST_LOOKED_AT)
     )
     rows = (await connection.execute(statement)).all()
-    waiting = frozenset((row.kind, row.format) for row in rows if row.state == "waiting")
-    return Outlook(waiting, any(row.state == "running" for row in rows))
+    waiting = frozenset((row.kind, row.format) for row in rows if row.state == "waiting" and not row.isCancelling)
+    return Outlook(waiting, any(row.state == "running" or row.isCancelling for row in rows))
 
 
 async def beat(
@@ -99,19 +115,23 @@ async def resign(connection: AsyncConnection, replica_id: str, name: str) -> Non
     await connection.execute(delete(job_elections).where(*own))
 
 
-async def free_orphans(connection: AsyncConnection, dialect: Dialect, dead_after: float) -> list[tuple[str, JobState]]:
+async def free_orphans(
+    connection: AsyncConnection, dialect: Dialect, dead_after: float, moment: str
+) -> list[tuple[str, JobState]]:
     """Let the jobs of dead processes wait again. One that has lost too many processes has failed: it may be the cause.
 
     Gives the ids of the jobs with their new states.
     """
-    moment, orphan = utc_now(), _is_orphan(dialect, dead_after)
+    orphan = _is_orphan(dialect, dead_after)
     too_many = jobs.c.interruptions + 1 >= MOST_INTERRUPTIONS
     error = f"The process that ran this job ended {MOST_INTERRUPTIONS} times without finishing it."
-    freed: dict[str, Any] = {"replicaId": None, "interruptions": jobs.c.interruptions + 1, "updatedAt": moment}
-    failed = update(jobs).where(orphan, too_many).values(**freed, state="failed", error=error, endedAt=moment)
-    waiting = update(jobs).where(orphan).values(**freed, state="waiting")
+    freed: dict[str, Any] = {"interruptions": jobs.c.interruptions + 1, "updatedAt": moment}
+    failed = {"state": "failed", "error": error, "endedAt": moment, "replicaId": None}
     ends: list[tuple[str, JobState]] = []
-    for statement in (failed, waiting):
+    for statement in (
+        update(jobs).where(orphan, too_many, ~jobs.c.isCancelling).values(**freed, **failed),
+        update(jobs).where(or_(orphan, _is_cancelled_late())).values(**freed, **_waiting_or_cancelled(moment)),
+    ):
         rows = await connection.execute(statement.returning(jobs.c.id, jobs.c.state))
         ends += [(row.id, row.state) for row in rows]
     # A process that is alive makes its row again with its next heartbeat.
@@ -150,23 +170,32 @@ async def claim(
     return job_of(row, owner)
 
 
+async def _changed(connection: AsyncConnection, job_id: str, attempt: int, values: dict[str, Any]) -> JobState | None:
+    """Write values of a job that this attempt runs; gives its state then, or None if the attempt has lost the job."""
+    own = (jobs.c.id == job_id, jobs.c.attempt == attempt, jobs.c.state == "running")
+    state: JobState | None = (
+        await connection.execute(update(jobs).where(*own).values(values).returning(jobs.c.state))
+    ).scalar()
+    return state
+
+
 async def note(connection: AsyncConnection, job: Job, **values: Any) -> bool:
     """Write values of a job that this attempt runs; False if the attempt has lost the job."""
-    own = (jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.state == "running")
-    return bool((await connection.execute(update(jobs).where(*own).values(**values, updatedAt=utc_now()))).rowcount)
+    return await _changed(connection, job.id, job.attempt, values | {"updatedAt": utc_now()}) is not None
 
 
 async def end(
     connection: AsyncConnection,
     job: Job,
     state: JobState,
+    moment: str,
     *,
     result: Any = None,
     error: str | None = None,
     **values: Any,
 ) -> bool:
     """End a job that this attempt runs; False if the attempt has lost the job."""
-    values |= {"result": result, "error": error, "endedAt": utc_now(), "replicaId": None, "isCancelling": False}
+    values |= {"result": result, "error": error, "endedAt": moment, "replicaId": None, "isCancelling": False}
     return await note(connection, job, state=state, **values)
 
 
@@ -174,12 +203,15 @@ async def postpone(
     connection: AsyncConnection,
     dialect: Dialect,
     job: Job,
+    moment: str,
     *,
     seconds: float = 0.0,
     interrupted: bool = False,
     **values: Any,
-) -> bool:
-    """Let a job wait again that this attempt runs.
+) -> JobState | None:
+    """Let a job wait again that this attempt runs. If its cancel has been accepted, it ends as cancelled.
+
+    Gives the state in which the job is then; None if the attempt has lost the job.
 
     Args:
         seconds: how long it waits at least.
@@ -188,14 +220,14 @@ async def postpone(
     later = dialect.clock + seconds if seconds else None
     if interrupted:
         values["interruptions"] = jobs.c.interruptions + 1
-    return await note(connection, job, state="waiting", replicaId=None, notBefore=later, **values)
+    values |= {"notBefore": later, "updatedAt": moment}
+    return await _changed(connection, job.id, job.attempt, values | _waiting_or_cancelled(moment))
 
 
-async def drop(connection: AsyncConnection, job_id: str, attempt: int) -> None:
-    """Let a job wait again whose run has ended without a trace. This counts as an interruption."""
-    own = (jobs.c.id == job_id, jobs.c.attempt == attempt, jobs.c.state == "running")
-    dropped = {"state": "waiting", "replicaId": None, "interruptions": jobs.c.interruptions + 1}
-    await connection.execute(update(jobs).where(*own).values(**dropped, updatedAt=utc_now()))
+async def drop(connection: AsyncConnection, job_id: str, attempt: int, moment: str) -> JobState | None:
+    """As `postpone`, for a job whose run has ended without a trace. This counts as an interruption."""
+    dropped = {"interruptions": jobs.c.interruptions + 1, "updatedAt": moment}
+    return await _changed(connection, job_id, attempt, dropped | _waiting_or_cancelled(moment))
 
 
 async def last_start(connection: AsyncConnection, kind: str) -> str | None:

@@ -19,6 +19,7 @@ from datalayer.jobs.runner import Runner, Times
 from datalayer.ownership import SYSTEM, acting_user, demand_system
 from datalayer.records.jobs import Job, JobPage, JobState
 from datalayer.store import DataStore
+from datalayer.writes.repeats import repeatable
 
 MOST_JOBS = 500
 _FORGOTTEN_AT_ONCE = 500
@@ -177,9 +178,12 @@ class Jobs(DataStore):
             InvalidRecord: this is not an id.
             NotFound: the job does not exist, or belongs to somebody else.
         """
-        known, actor = clean_id(job_id, "id of a job"), acting_user.get()
+        known, actor, moment = clean_id(job_id, "id of a job"), acting_user.get(), utc_now()
         cancelled: tuple[Job, bool] = await self._writer.submit(
-            lambda connection: rows.cancel(connection, known, actor)
+            repeatable(
+                lambda connection: rows.cancel(connection, known, actor, moment),
+                lambda connection: rows.have_ended(connection, [known], moment),
+            )
         )
         job, has_ended = cancelled
         self._note()

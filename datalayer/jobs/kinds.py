@@ -92,8 +92,8 @@ JobFunction = Callable[[JobContext], Awaitable[Any]]
 
 
 JobEnding = Callable[[Job], Awaitable[None]]
-"""Called with a job that has ended without its function, as its owner: it was cancelled while it waited, or has failed
-because it was interrupted too often."""
+"""Called with a job that has ended without its function, as its owner: it was cancelled while it waited, or when it was
+to wait again, or has failed because it was interrupted too often."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, case, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer import cursors
@@ -134,7 +134,7 @@ async def page(
     return JobPage(tuple(found[:limit]), cursors.encode(last.created_at, last.id) if last else None)
 
 
-async def cancel(connection: AsyncConnection, job_id: str, actor: Actor) -> tuple[Job, bool]:
+async def cancel(connection: AsyncConnection, job_id: str, actor: Actor, moment: str) -> tuple[Job, bool]:
     """Cancel a waiting job, and ask the process that runs a running one to cancel it. A finished one stays as it is.
 
     Gives the job, and whether it waited and has ended by this.
@@ -142,15 +142,27 @@ async def cancel(connection: AsyncConnection, job_id: str, actor: Actor) -> tupl
     Raises:
         NotFound: as `demand`.
     """
-    moment = utc_now()
-    chosen = (jobs.c.id == job_id, jobs_readable_by(actor))
-    ended = await connection.execute(
+    waits = jobs.c.state == "waiting"
+    # One statement: between two, a running job could begin to wait, and none of them would find it.
+    changed = (
         update(jobs)
-        .where(*chosen, jobs.c.state == "waiting")
-        .values(state="cancelled", endedAt=moment, updatedAt=moment, notBefore=None)
+        .where(jobs.c.id == job_id, jobs_readable_by(actor), IS_UNFINISHED)
+        .values(
+            state=case((waits, "cancelled"), else_=jobs.c.state),
+            isCancelling=~waits,
+            endedAt=case((waits, moment)),
+            updatedAt=case((waits, moment), else_=jobs.c.updatedAt),
+            notBefore=None,
+        )
     )
-    await connection.execute(update(jobs).where(*chosen, jobs.c.state == "running").values(isCancelling=True))
-    return await demand(connection, job_id, actor), bool(ended.rowcount)
+    state = (await connection.execute(changed.returning(jobs.c.state))).scalar()
+    return await demand(connection, job_id, actor), state == "cancelled"
+
+
+async def have_ended(connection: AsyncConnection, job_ids: Sequence[str], moment: str) -> bool:
+    """Whether one of these jobs has ended at this moment."""
+    found = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.endedAt == moment).limit(1)
+    return (await connection.execute(found)).scalar() is not None
 
 
 async def retry(connection: AsyncConnection, job_id: str, actor: Actor) -> Job:

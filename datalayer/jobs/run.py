@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 _PROGRESS_SECONDS = 1.0
 
-Submit = Callable[[Callable[[AsyncConnection], Awaitable[Any]]], Awaitable[Any]]
+Operation = Callable[[AsyncConnection], Awaitable[Any]]
+
+Submit = Callable[[Operation], Awaitable[Any]]
 """Runs an operation in a transaction, through the queue of writes."""
 
 

@@ -16,6 +16,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from datalayer.cleaning import clean_json, utc_now
 from datalayer.database import Database
 from datalayer.errors import DataLayerError, JobFailed, JobLater, StorageUnavailable
@@ -23,9 +25,10 @@ from datalayer.jobs import claims, rows
 from datalayer.jobs.checkpoints import Checkpoints
 from datalayer.jobs.endings import follow
 from datalayer.jobs.kinds import Kind
-from datalayer.jobs.run import Run, Submit
+from datalayer.jobs.run import Operation, Run, Submit
 from datalayer.ownership import SYSTEM, acting_as
 from datalayer.records.jobs import Job, JobState
+from datalayer.writes.repeats import repeatable
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +160,10 @@ class Runner:
                 await self._submit(partial(claims.note, job=run.job, **progress))
         for job_id, attempt in own:
             # Its run is over, but the database was away when its end was to be stored.
-            await self._submit(partial(claims.drop, job_id=job_id, attempt=attempt))
+            moment = utc_now()
+            drop = partial(claims.drop, job_id=job_id, attempt=attempt, moment=moment)
+            if await self._submit_end(drop, job_id, moment) == "cancelled":
+                await self._follow(job_id)
 
     async def _is_elected(self) -> bool:
         dialect, seconds = self._database.dialect, self._times.elected
@@ -166,8 +172,16 @@ class Runner:
         return bool(elected)
 
     async def _take_over(self) -> None:
-        dialect, dead_after = self._database.dialect, self._times.dead_after
-        freed = await self._submit(lambda connection: claims.free_orphans(connection, dialect, dead_after))
+        dialect, dead_after, moment = self._database.dialect, self._times.dead_after, utc_now()
+        freed: list[tuple[str, JobState]] = []
+
+        async def free(connection: AsyncConnection) -> None:
+            freed[:] = await claims.free_orphans(connection, dialect, dead_after, moment)
+
+        async def are_freed(connection: AsyncConnection) -> bool:
+            return await rows.have_ended(connection, [job_id for job_id, _state in freed], moment)
+
+        await self._submit(repeatable(free, are_freed))
         for job_id, state in freed:
             if state == "failed":
                 logger.error(
@@ -176,11 +190,26 @@ class Runner:
                     extra={"job_id": job_id},
                 )
                 await self._follow(job_id)
+            elif state == "cancelled":
+                logger.info("job %s is cancelled", job_id, extra={"job_id": job_id})
+                await self._follow(job_id)
             else:
                 logger.warning("job %s is taken over from a dead process", job_id, extra={"job_id": job_id})
 
+    async def _submit_end(self, change: Operation, job_id: str, moment: str) -> Any:
+        """The result of a change that may end the job at this moment; the same if the queue repeats the change."""
+        return await self._submit(repeatable(change, lambda connection: rows.have_ended(connection, [job_id], moment)))
+
     async def _follow(self, job_id: str) -> None:
-        job = await self._database.query(lambda connection: rows.find(connection, job_id, SYSTEM))
+        try:
+            job = await self._database.query(lambda connection: rows.find(connection, job_id, SYSTEM))
+        except DataLayerError as error:
+            logger.error(
+                "what follows the end of job %s was left out, because the job could not be read: %s",
+                *(job_id, error),
+                extra={"job_id": job_id},
+            )
+            return
         if job is not None:
             await follow(self._kinds, job)
 
@@ -293,7 +322,7 @@ class Runner:
 
     async def _end(self, run: Run, state: JobState, result: Any, error: str | None) -> bool:
         """Store how the run ended, with the progress that is not stored yet; False if the job was lost."""
-        job, dialect = run.job, self._database.dialect
+        job, dialect, moment = run.job, self._database.dialect, utc_now()
         progress = run.take_progress()
         is_given_up = state == "waiting" and not self._is_stopping and run.is_interruption
         is_given_up = is_given_up and job.interruptions + 1 >= claims.MOST_INTERRUPTIONS
@@ -303,17 +332,15 @@ class Runner:
             is_own = self._is_stopping or not run.is_interruption
             pause = self._times.away * 2**job.interruptions if run.pause_seconds is None else run.pause_seconds
             seconds = 0.0 if self._is_stopping else pause
-            return bool(
-                await self._submit(
-                    lambda connection: claims.postpone(
-                        connection, dialect, job, seconds=seconds, interrupted=not is_own, **progress
-                    )
-                )
-            )
+            wait = partial(claims.postpone, dialect=dialect, job=job, moment=moment, seconds=seconds)
+            left = await self._submit_end(partial(wait, interrupted=not is_own, **progress), job.id, moment)
+            if left == "cancelled":
+                logger.info("job %s (%s) is cancelled", job.id, job.kind, extra={"job_id": job.id})
+                await self._follow(job.id)
+            return left is not None
         why = error if state == "failed" else None
-        kept = await self._submit(
-            lambda connection: claims.end(connection, job, state, result=result, error=why, **progress)
-        )
+        end = partial(claims.end, job=job, state=state, moment=moment, result=result, error=why, **progress)
+        kept = await self._submit_end(end, job.id, moment)
         logger.info("job %s (%s) is %s", job.id, job.kind, state, extra={"job_id": job.id})
         if kept and is_given_up:
             await self._follow(job.id)

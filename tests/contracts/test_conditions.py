@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import datalayer
-from datalayer import Forbidden, Limit, NotFound, Project, RecordChanged, acting_as
+from datalayer import Forbidden, Job, JobContext, Limit, NotFound, Project, RecordChanged, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.ownership import SYSTEM
 from datalayer.records.keys import ApiReply
@@ -66,6 +66,17 @@ async def test_what_is_repeated_after_a_lost_answer_is_done_once(layer: Chainlit
         return await submit(work, *others)
 
     layer._writer.submit = twice  # type: ignore[method-assign, assignment]
+    followed: list[str] = []
+
+    async def follow(job: Job) -> None:
+        followed.append(job.id)
+
+    async def never(_context: JobContext) -> None: ...
+
+    layer.register_job("report", never, on_ending=follow)
+    job = await layer.start_job("report")
+    await layer.cancel_job(job.id)
+    assert followed == [job.id]
     await layer.add_account("vera", "hash", by=SYSTEM)
     await layer.set_role("vera", "admin", by=SYSTEM)
     key, _ = await layer.create_api_key("Key", ["gateway"], user="vera")

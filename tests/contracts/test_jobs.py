@@ -7,17 +7,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text, update
 
 import datalayer
 from datalayer import Job, JobContext, JobFailed, JobLater, JobSchedule
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
-from datalayer.jobs import claims
+from datalayer.jobs import claims, rows
 from datalayer.jobs.kinds import Kind
 from datalayer.jobs.runner import Runner
 from datalayer.records.jobs import JobState
 from datalayer.schema.jobs import job_replicas
+from datalayer.schema.jobs import jobs as job_table
 from tests.support.job_process import TIMES
 from tests.support.patience import until
 from tests.support.records import new_id, user_id
@@ -124,6 +125,95 @@ async def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_within_secon
     assert (await layer.cancel_job(jobs[0].id)).state == "cancelled"
     assert (await layer.cancel_job(waiting.id)).state == "cancelled"
     assert followed == [(waiting.id, "cancelled")], "the function did not end it, or it was told twice"
+
+
+async def test_an_accepted_cancel_ends_a_job_that_would_wait_again_also_after_lost_answers(
+    layer: ChainlitLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end, ran, followed = asyncio.Event(), asyncio.Event(), list[str](), list[tuple[str, str]]()
+    submit = layer._writer.submit
+
+    async def twice(work: Any, *others: Any) -> Any:
+        """As the queue does if the answer to a commit is lost. A claim has nobody who runs the first job."""
+        if getattr(work, "func", None) is not claims.claim:
+            await submit(work, *others)
+        return await submit(work, *others)
+
+    async def follow(job: Job) -> None:
+        followed.append((job.id, job.state))
+
+    async def work(context: JobContext) -> None:
+        ran.append(context.job_id)
+        begun.set()
+        await may_end.wait()
+        raise JobLater("the other one runs still", 0.01, is_interruption=context.arguments["interrupts"])
+
+    async def change(job: Job, **values: Any) -> None:
+        async with layer.database.write() as connection:
+            await connection.execute(update(job_table).where(job_table.c.id == job.id).values(**values))
+
+    monkeypatch.setattr(layer._writer, "submit", twice)
+    layer.register_job("report", work, on_ending=follow)
+    orphan, late, waits, dropped, given_up = [
+        await layer.start_job("report", {"interrupts": number == 4}) for number in range(5)
+    ]
+    await change(orphan, state="running", isCancelling=True)
+    # As a process of an older version left it.
+    await change(late, isCancelling=True)
+    await change(given_up, interruptions=claims.MOST_INTERRUPTIONS - 1)
+    async with running(layer):
+        await begun.wait()
+        assert ran == [waits.id]
+        assert layer._runner is not None
+        # Its run could not store its end.
+        await change(dropped, state="running", replicaId=layer._runner.replica_id, isCancelling=True)
+        await until(lambda: (dropped.id, "cancelled") in followed)
+        assert (await layer.cancel_job(waits.id)).is_cancelling
+        may_end.set()
+        await until(lambda: len(followed) >= 5)
+    cancelled = {(job.id, "cancelled") for job in (orphan, late, waits, dropped)}
+    assert sorted(followed) == sorted(cancelled | {(given_up.id, "failed")}), "each once"
+    assert ran == [waits.id, given_up.id]
+    for job in (orphan, late, waits, dropped):
+        found = await layer.get_job(job.id)
+        assert found is not None
+        assert (found.state, found.is_cancelling, found.ended_at is None) == ("cancelled", False, False)
+
+    async def unreadable(*_: Any) -> None:
+        raise datalayer.StorageUnavailable("the database cannot be used now")
+
+    monkeypatch.setattr(rows, "find", unreadable)
+    await Runner(layer.database, twice, layer._job_kinds, layer._checkpoints, TIMES)._follow(waits.id)
+    assert f"what follows the end of job {waits.id} was left out" in caplog.text
+
+
+async def test_a_cancel_finds_a_job_that_begins_to_wait_meanwhile(layer: ChainlitLayer) -> None:
+    layer.register_job("report", nothing)
+    job = await layer.start_job("report")
+    dialect, database = layer.database.dialect, layer.database
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+    async def is_waiting() -> bool:
+        return bool(await database.query(lambda connection: connection.scalar(waiting)))
+
+    async with database.write() as connection:
+        claimed = await claims.claim(connection, dialect, new_id(), {"report": [1]})
+    assert claimed is not None
+    async with database.write() as connection:
+        assert await claims.postpone(connection, dialect, claimed, utc_in(0)) == "waiting"
+        cancelling = asyncio.create_task(layer.cancel_job(job.id))
+        if dialect.name == "postgresql":
+            await until(is_waiting)
+    assert (await cancelling).state == "cancelled"
+    await layer.retry_job(job.id)
+    async with database.write() as connection:
+        claimed = await claims.claim(connection, dialect, new_id(), {"report": [1]})
+    assert claimed is not None
+    assert (await layer.cancel_job(job.id)).is_cancelling
+    async with database.write() as connection:
+        assert await claims.postpone(connection, dialect, claimed, utc_in(0)) == "cancelled"
 
 
 async def test_a_failed_job_says_why_and_is_tried_again_at_the_step_that_failed(layer: ChainlitLayer) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import delete, update
 from datalayer import Job, StorageUnavailable, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
+from datalayer.jobs.endings import follow
 from datalayer.jobs.runner import Times
 from datalayer.schema.chat import steps
 from datalayer.schema.jobs import jobs
@@ -311,6 +312,10 @@ async def test_a_webhook_is_signed_and_tried_again(
     layer.run_jobs(TIMES)
     await until(lambda: told("done", cancelled))
     assert json.loads(receiver.got[-1][1])["type"] == "answer.cancelled"
+    found = await layer.get_job(cancelled["id"])
+    assert found is not None
+    await follow(layer._job_kinds, found)
+    assert len((await layer.list_jobs(kinds=[webhooks.WEBHOOK], key=found.id)).jobs) == 1, "this end was told already"
 
 
 @pytest.mark.usefixtures("runs_jobs")

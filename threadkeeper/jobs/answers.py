@@ -12,7 +12,7 @@ from datalayer import ApiKey, Job, JobContext, JobFailed
 from datalayer.cleaning import utc_now
 from datalayer.errors import JobLater, StorageUnavailable
 from datalayer.records.jobs import UNFINISHED
-from threadkeeper.jobs.webhooks import start_webhook
+from threadkeeper.jobs.webhooks import start_missing_webhook, start_webhook
 from threadkeeper.program_turns import BackgroundTurns, ProgramTurn, TurnRefused, TurnResult, UnfinishedAnswer
 from threadkeeper.tracing import hooks
 
@@ -60,7 +60,7 @@ def register_answers(layer: "ChainlitLayer", turns: BackgroundTurns) -> None:
         return {"answer": result.answer_id}
 
     async def tell(job: Job) -> None:
-        await start_webhook(layer, job.id, job.arguments)
+        await start_missing_webhook(layer, job)
 
     for number in (_ANSWERS, _CONTINUES):
         layer.register_job(ANSWER, answer, format=number, at_once=ANSWERS_AT_ONCE, on_ending=tell)

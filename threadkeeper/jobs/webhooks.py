@@ -63,6 +63,19 @@ async def start_webhook(layer: ChainlitLayer, job_id: str, arguments: Mapping[st
     await layer.start_job(WEBHOOK, given, key=job_id)
 
 
+async def start_missing_webhook(layer: ChainlitLayer, job: Job) -> None:
+    """Start the webhook of a job that has ended, unless its function did before it was interrupted.
+
+    A webhook waits for the end of its job: one that is not done, or was done after this end, tells it.
+    """
+    if job.arguments.get(_URL) is None:
+        return
+    newest = next(iter((await layer.list_jobs(kinds=[WEBHOOK], key=job.id, limit=1)).jobs), None)
+    if newest is not None and (newest.ended_at is None or newest.ended_at >= (job.ended_at or "")):
+        return
+    await start_webhook(layer, job.id, job.arguments)
+
+
 def register_webhooks(layer: ChainlitLayer, places: Places) -> None:
     async def deliver(context: JobContext) -> dict[str, Any]:
         answer = await _ended(layer, str(context.arguments[_JOB]))
