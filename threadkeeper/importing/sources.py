@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from threadkeeper.importing.model import Source
 
-_GOES_ON = r"[\w/?#%&=~+@$(-]|[.,:;!'*]+[\w/?#%&=~+@$-]"
+_GOES_ON = re.compile(r"[\w/?#%&=~+@$(-]|[.,:;!'*]+[\w/?#%&=~+@$-]")
 """What follows a URL that is longer. A mark of the sentence behind it is no part of it."""
 
 
@@ -22,7 +22,13 @@ def with_links(said: str, sources: Sequence[Source]) -> str:
 
 def _has(said: str, url: str) -> bool:
     """Whether the text has this URL, and not only a longer one that contains it."""
-    return re.search(rf"(?<![/=]){re.escape(url)}(?!{_GOES_ON})", said) is not None
+    at = said.find(url)
+    while at >= 0:
+        end = at + len(url)
+        if said[at - 1 : at] not in ("/", "=") and not _GOES_ON.match(said, end):
+            return True
+        at = said.find(url, end)
+    return False
 
 
 def _escaped(url: str) -> str:

@@ -254,6 +254,6 @@ def _comment(content: Any) -> str | None:
     """The words of a vote: text, or JSON in text."""
     try:
         given = mapping(json.loads(text(content)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return text(content) or None
     return text(given.get("text")) or None

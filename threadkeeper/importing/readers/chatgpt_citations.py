@@ -13,8 +13,7 @@ from threadkeeper.importing.model import Source
 from threadkeeper.importing.sources import link
 from threadkeeper.importing.values import items, mapping, text
 
-_MARK = re.compile("\ue200([^\ue201]*)\ue201")
-_MARKED = re.compile("[\ue200\u3010]")
+_MARK = re.compile("( ?)(\ue200([^\ue200\ue201]*)\ue201|\u3010[^\u3010\u3011]*\u3011)")
 _PARTS = "\ue202"
 # Ends of marks without a beginning, and what encloses the words that a mark is about.
 _STRAY = re.compile("[\ue200-\ue206]")
@@ -23,27 +22,44 @@ _STRAY = re.compile("[\ue200-\ue206]")
 def cited(said: str, metadata: Mapping[str, Any]) -> tuple[str, tuple[Source, ...]]:
     """The text with links in place of its marks, and the cited pages in the order of the text."""
     sources: dict[str, Source] = {}
-    for reference in map(mapping, items(metadata.get("content_references"))):
+    words: dict[str, str] = {}
+    # Of several marks in a row, the first one gets the words of all.
+    behind: set[str] = set()
+
+    def put(marks: str, shown: str) -> None:
+        for at, found in enumerate(_MARK.finditer(marks)):
+            if at:
+                behind.add(found[2])
+            else:
+                words.setdefault(found[2], shown)
+
+    references, citations = items(metadata.get("content_references")), items(metadata.get("citations"))
+    for reference in map(mapping, references):
         mark = text(reference.get("matched_text"))
         pages = [*_pages(reference)]
         for found in pages:
             sources.setdefault(found.url, found)
-        if _MARKED.search(mark) and (pages or reference.get("type") == "file"):
-            said = _put(said, mark, _links(pages) or _named(reference))
-    for citation in map(mapping, items(metadata.get("citations"))):
+        if pages or reference.get("type") == "file":
+            put(mark, _links(pages) or _named(reference))
+    for citation in map(mapping, citations):
         about = mapping(citation.get("metadata"))
         mark = text(mapping(about.get("extra")).get("cited_message_id")) and text(about.get("matched_text"))
         page = _page(about)
         if page is not None:
             sources.setdefault(page.url, page)
             if mark:
-                said = _put(said, mark, _links([page]))
-    return _STRAY.sub("", _MARK.sub(_words, said)), tuple(sources.values())
+                put(mark, _links([page]))
 
+    def shown(found: re.Match[str]) -> str:
+        space, mark, within = found.groups()
+        if mark in words or mark in behind:
+            return words.get(mark, "")
+        return space + (mark if within is None or _PARTS not in within else _words(within))
 
-def _put(said: str, mark: str, words: str) -> str:
-    """The text with these words, which begin with a space, in place of each such mark."""
-    return said.replace(f" {mark}", words).replace(mark, words)
+    # In one pass, so that what is put there is never taken for a mark: a title can have one.
+    said = _MARK.sub(shown, said)
+    # Without a reference, such a character is what the text is about.
+    return _STRAY.sub("", said) if references or citations else said, tuple(sources.values())
 
 
 def _pages(reference: Mapping[str, Any]) -> Iterator[Source]:
@@ -70,9 +86,9 @@ def _named(reference: Mapping[str, Any]) -> str:
     return f" (`{name}`)" if name else ""
 
 
-def _words(mark: re.Match[str]) -> str:
+def _words(mark: str) -> str:
     """What the chat shows for a mark without a page: the name of a person or place, or the words of a link."""
-    kind, *parts = mark[1].split(_PARTS)
+    kind, *parts = mark.split(_PARTS)
     if kind == "url" and parts:
         named = _page({"url": parts[-1], "title": parts[0]})
         return link(named) if named else parts[0]

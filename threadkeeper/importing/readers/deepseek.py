@@ -13,7 +13,7 @@ from threadkeeper.importing.sources import link
 from threadkeeper.importing.values import chain, each, items, mapping, moment, number, text
 
 _KINDS: dict[str, Kind] = {"REQUEST": "question", "RESPONSE": "answer", "THINK": "thought"}
-_CITATION = re.compile(r" ?\[citation:(\d+)\]")
+_CITATION = re.compile(r" ?\[citation:(\d{1,6})\]")
 
 
 class DeepSeek:

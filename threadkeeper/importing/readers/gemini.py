@@ -69,7 +69,7 @@ def common_words(titles: Sequence[str]) -> str:
         if count < _MOST_OF * len(titles):
             break
         begin += letter
-        alike = [title for title in alike if title.startswith(begin)]
+        alike = [title for title in alike if title[len(begin) - 1 : len(begin)] == letter]
     found = _END_OF_WORDS.match(begin)
     return found[0] if found else ""
 

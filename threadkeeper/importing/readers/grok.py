@@ -16,7 +16,7 @@ from threadkeeper.importing.package import Package, Shape
 from threadkeeper.importing.values import chain, each, items, mapping, moment, text
 
 # Cards of the page, and what a thought calls.
-_CARD = re.compile(r"\s?<(grok:render|xai:tool_usage_card)\b.*?</\1>", re.DOTALL)
+_CARD = re.compile(r"\s?<(grok:render|xai:tool_usage_card)\b")
 
 
 class Grok:
@@ -58,10 +58,10 @@ def _parts(package: Package, one: Mapping[str, Any]) -> list[Message]:
     files = tuple(_files(package, one))
     if text(one.get("sender")).lower() in ("human", "user"):
         return [Message("", None, "question", said, at, files=files)]
-    said = _CARD.sub("", said).strip()
+    said = _without_cards(said)
     parts: list[Message] = []
     traces = [one, *map(mapping, items(one.get("agent_thinking_traces")))]
-    thought = "\n\n".join(filter(None, (_CARD.sub("", text(trace.get("thinking_trace"))).strip() for trace in traces)))
+    thought = "\n\n".join(filter(None, (_without_cards(text(trace.get("thinking_trace"))) for trace in traces)))
     if thought:
         begun, ended = (moment(_time(one.get(f"thinking_{name}_time"))) for name in ("start", "end"))
         seconds = (ended - begun).total_seconds() if begun and ended and ended >= begun else None
@@ -70,6 +70,24 @@ def _parts(package: Package, one: Mapping[str, Any]) -> list[Message]:
     answer = Message("", None, "answer", said or failure, at, files=files, is_error=bool(failure and not said))
     answer.model, answer.sources = text(one.get("model")) or None, tuple(_sources(one))
     return [*parts, answer]
+
+
+def _without_cards(said: str) -> str:
+    """The text without its cards; one that is never closed stays. Linear: what has no end is looked for once."""
+    kept: list[str] = []
+    begin, endless = 0, set[str]()
+    for opening in _CARD.finditer(said):
+        name = opening[1]
+        if opening.start() < begin or name in endless:
+            continue
+        closing = f"</{name}>"
+        end = said.find(closing, opening.end())
+        if end < 0:
+            endless.add(name)
+            continue
+        kept.append(said[begin : opening.start()])
+        begin = end + len(closing)
+    return "".join((*kept, said[begin:])).strip()
 
 
 def _time(given: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from threadkeeper.importing.files import entry_attachment
 from threadkeeper.importing.model import Attachment, BadConversation, Conversation, Message, Read, Vote
 from threadkeeper.importing.package import Package, Shape
-from threadkeeper.importing.readers.librechat_citations import SEARCH, cited, found_pages
+from threadkeeper.importing.readers.librechat_citations import FOUND, cited, found_pages
 from threadkeeper.importing.values import chain, each, items, mapping, moment, text
 
 _SHAPE = {"conversationId", "messages"}
@@ -73,11 +73,13 @@ def _parts(found: Conversation, package: Package, one: Mapping[str, Any]) -> Seq
     parts = [*_of_content(found, items(one.get("content")))]
     if not any(part.kind == "answer" for part in parts) and (said or not parts):
         parts.append(Message("", None, "answer", said))
-    pages = found_pages(items(one.get("attachments")))
+    attachments = items(one.get("attachments"))
+    pages = found_pages(attachments)
+    has_found = any(mapping(attachment).get("type") in FOUND for attachment in attachments)
     for part in parts:
         part.at = at
         if part.kind == "answer":
-            part.text, part.sources = cited(part.text, pages)
+            part.text, part.sources = cited(part.text, pages, has_found=has_found)
             part.model = _model(one)
             part.vote = _vote(mapping(one.get("feedback")))
     if len(answers := [part for part in parts if part.kind == "answer"]) > 1:
@@ -124,7 +126,7 @@ def _files(package: Package, one: Mapping[str, Any]) -> Iterator[Attachment]:
     drawn = (mapping(part).get("image_file") for part in items(one.get("content")))
     listed = (*items(one.get("files")), *items(one.get("attachments")), *filter(None, drawn))
     for at, file in enumerate(map(mapping, listed)):
-        if file.get("type") in (SEARCH, "file_search", "ui_resources", "memory"):
+        if file.get("type") in (*FOUND, "ui_resources", "memory"):
             # Not a file, but what a tool has found.
             continue
         name = text(file.get("filename")) or "file"

@@ -9,8 +9,12 @@ from threadkeeper.importing.sources import link
 from threadkeeper.importing.values import items, mapping, number, text
 
 SEARCH = "web_search"
+FOUND = (SEARCH, "file_search")
+"""The types of attachments that an answer can cite."""
 # A character of the private use area, or its name as text. Some only enclose the words that an anchor is about.
-_ANCHOR = re.compile(r" ?(?:[\ue200-\ue206]|\\ue20[0-6])(?:turn(\d+)([a-z]+)(\d+))?")
+_ANCHOR = re.compile(r" ?(?:[\ue200-\ue206]|\\ue20[0-6])(?:turn(\d{1,6})([a-z]+)(\d{1,6}))?")
+# What nobody writes who only writes about the characters.
+_CERTAIN = re.compile(r"[\ue200-\ue206]turn\d{1,6}[a-z]+\d")
 _LISTS = {"search": "organic", "news": "topStories"}
 
 
@@ -28,8 +32,16 @@ def found_pages(attachments: Sequence[Any]) -> dict[tuple[int, str, int], Source
     return pages
 
 
-def cited(said: str, pages: Mapping[tuple[int, str, int], Source]) -> tuple[str, tuple[Source, ...]]:
-    """The text with links in place of its anchors, and the pages that it cites."""
+def cited(
+    said: str, pages: Mapping[tuple[int, str, int], Source], *, has_found: bool
+) -> tuple[str, tuple[Source, ...]]:
+    """The text with links in place of its anchors, and the pages that it cites.
+
+    Args:
+        has_found: whether the message has results that it can cite. Otherwise what looks like anchors may be text.
+    """
+    if not has_found and not _CERTAIN.search(said):
+        return said, ()
     used: dict[str, Source] = {}
 
     def shown(anchor: re.Match[str]) -> str:

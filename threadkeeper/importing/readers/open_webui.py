@@ -17,12 +17,14 @@ from threadkeeper.importing.model import Attachment, BadConversation, Conversati
 from threadkeeper.importing.package import Package, Shape
 from threadkeeper.importing.values import chain, each, items, mapping, moment, number, text
 
-_DETAILS = re.compile(
-    r'<details type="(reasoning|tool_calls|code_interpreter)"([^>]*)>'
-    r"(?:\s*<summary>[^<]*</summary>)?(.*?)</details>",
-    re.DOTALL,
+# Where `<details>` begins, or a code fence, in which it is text.
+_OPENING = re.compile(
+    r'<details type="(?P<kind>reasoning|tool_calls|code_interpreter)"|^ {0,3}(?P<fence>`{3,}(?=[^`\n]*$)|~{3,})',
+    re.MULTILINE,
 )
-_ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
+_CLOSING = "</details>"
+_SUMMARY = re.compile(r"\s*<summary>[^<]*</summary>")
+_ATTRIBUTE = re.compile(r'(?<!\w)(\w+)="([^"]*)"')
 _QUOTED = re.compile(r"^&gt; ?|^> ?", re.MULTILINE)
 # What a question was asked of, in the list of its files.
 _NO_FILES = {"collection", "web_search", "web_search_results", "note", "chat", "folder"}
@@ -80,10 +82,12 @@ def _parts(found: Conversation, one: Mapping[str, Any]) -> list[Message]:
         parts.append(Message("", None, "answer", failure, is_error=True))
     for part in parts:
         part.at = at
-    answer = next((part for part in reversed(parts) if part.kind == "answer"), None)
-    if answer is None:
-        answer = Message("", None, "answer", at=at)
-        parts.append(answer)
+    answers = [part for part in reversed(parts) if part.kind == "answer"]
+    if not answers:
+        answers = [Message("", None, "answer", at=at)]
+        parts += answers
+    # An error has the files and the vote only where nothing was answered.
+    answer = next((part for part in answers if not part.is_error), answers[0])
     for part in parts:
         part.model = text(one.get("model")) or None if part.kind == "answer" else None
     answer.files, answer.vote, answer.sources = files, _vote(one), tuple(_sources(one))
@@ -123,22 +127,55 @@ def _of_output(found: Conversation, output: Sequence[Any]) -> list[Message]:
 def _of_content(said: str) -> Iterator[Message]:
     """The parts of a text that has `<details>` before, between and behind its words."""
     begin = 0
-    for match in _DETAILS.finditer(said):
-        if before := said[begin : match.start()].strip():
+    for start, end, kind, attributes, within in _details(said):
+        if before := said[begin:start].strip():
             yield Message("", None, "answer", before)
-        begin = match.end()
-        kind, given, within = match.groups()
-        about = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(given)}
+        begin = end
+        about = {name: _unescaped(value) for name, value in _ATTRIBUTE.findall(attributes)}
         if kind == "reasoning":
             seconds = about.get("duration", "")
-            thought = html.unescape(_QUOTED.sub("", within.strip())).strip()
+            thought = _unescaped(_QUOTED.sub("", within.strip())).strip()
             yield Message("", None, "thought", thought, seconds=float(seconds) if seconds.isdecimal() else None)
         else:
-            output = about.get("result") or about.get("output") or html.unescape(within.strip())
+            output = about.get("result") or about.get("output") or _unescaped(within.strip())
             given = _plain(about.get("arguments", ""))
             yield Message("", None, "tool", _plain(output), name=about.get("name", kind), input=given)
     if rest := said[begin:].strip():
         yield Message("", None, "answer", rest)
+
+
+def _details(said: str) -> Iterator[tuple[int, int, str, str, str]]:
+    """Each `<details>` that is closed and in no code fence: its begin and end, its type, its attributes, and what
+    is within.
+
+    Linear: where something has no end, nothing behind it has one either.
+    """
+    at = 0
+    while opening := _OPENING.search(said, at):
+        if fence := opening["fence"]:
+            closing = re.compile(rf"^ {{0,3}}{fence[0]}{{{len(fence)},}}[ \t\r]*$", re.MULTILINE)
+            # A fence that is never closed goes to the end of the text.
+            closed = closing.search(said, opening.end())
+            if closed is None:
+                return
+            at = closed.end()
+            continue
+        head = said.find(">", opening.end())
+        end = said.find(_CLOSING, head) if head >= 0 else -1
+        if end < 0:
+            return
+        summary = _SUMMARY.match(said, head + 1, end)
+        within = said[summary.end() if summary else head + 1 : end]
+        at = end + len(_CLOSING)
+        yield opening.start(), at, opening["kind"], said[opening.end() : head], within
+
+
+def _unescaped(value: str) -> str:
+    try:
+        return html.unescape(value)
+    except ValueError:
+        # The number of a character has more digits than Python reads.
+        return value
 
 
 def _searches(one: Mapping[str, Any]) -> Iterator[Message]:
