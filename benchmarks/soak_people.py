@@ -118,6 +118,9 @@ class Person:
             self.asked.append(asked)
             try:
                 await self._ask(socket, asked)
+            except Exception as error:
+                asked.said = f"{type(error).__name__}: {error}"
+                raise
             finally:
                 asked.ended = time.time()
             if asked.end == "lost":

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 PROJECT_ROOT = Path(threadkeeper.__file__).resolve().parents[1]
 FINISH_SECONDS = 2
+# Idle connections live longer than most clients keep them (Go: 90 s), and than haproxy does (deploy/haproxy.cfg): a
+# request that is sent just as the server closes its connection is lost, and a POST is not repeated by the client.
+KEEP_ALIVE_SECONDS = 125
 
 # The list of commands, which imports none of them: module, name in the module, and a copy of the help, which a test
 # compares.
@@ -209,6 +212,7 @@ def serve() -> None:
             access_log=False,
             server_header=False,
             # Without a limit, a browser that polls would delay the shutdown until it is closed.
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=FINISH_SECONDS,
         )
     )

@@ -20,6 +20,7 @@ from tests.support.kept_process import free_port
 from tests.support.patience import until
 from tests.support.s3_server import S3Server
 from tests.support.server import ROOT
+from threadkeeper.cli import KEEP_ALIVE_SECONDS
 from threadkeeper.settings.report import inspect_settings
 
 INSTRUCTIONS = re.sub(r"\\\n", " ", re.sub(r"(?m)^#.*\n", "", (ROOT / "Dockerfile").read_text())).splitlines()
@@ -102,6 +103,14 @@ def test_haproxy_accepts_its_file_and_knows_the_replicas() -> None:
     assert done.returncode == 0, done.stderr
     servers = re.findall(r"^    server (\S+) (\S+):8000 cookie (\S+)$", file.read_text(), re.MULTILINE)
     assert servers == [(name, name, name) for name in REPLICAS]
+
+
+def test_no_idle_connection_is_closed_before_its_client_closes_it() -> None:
+    (seconds,) = re.findall(
+        r"^ +timeout http-keep-alive (\d+)s$", (ROOT / "deploy/haproxy.cfg").read_text(), re.MULTILINE
+    )
+    longest_of_clients = 90
+    assert longest_of_clients < int(seconds) < KEEP_ALIVE_SECONDS
 
 
 @pytest.mark.slow
