@@ -73,6 +73,14 @@ def as_dicts(thread: ImportedThread) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300, -3.0])
+def test_an_impossible_duration_costs_only_itself(seconds: float) -> None:
+    said = [Message("q", None, "question", "Why?"), Message("t", "q", "thought", "Hm.", seconds=seconds)]
+    (thought,) = [one for one in arranged([*said, Message("a", "t", "answer", "So.")]).steps if one.output == "Hm."]
+    assert thought.end == thought.start
+    assert "seconds" not in (thought.metadata or {})
+
+
 def test_the_chat_pages_through_the_other_branches() -> None:
     messages = [
         Message("q1", None, "question", "one", at(0)),

@@ -27,6 +27,8 @@ _ANSWERER = "Assistant"
 _RUN = "on_message"
 _TICK = timedelta(microseconds=1)
 _PAUSE = timedelta(milliseconds=1)
+_LONGEST_SECONDS = 7 * 86_400.0
+"""A thought or a run of a tool that takes longer is a mistake in the file; its time is left out."""
 """Between messages without a time of their own."""
 
 
@@ -181,13 +183,15 @@ class _Arrangement:
         step_id = self._ids.of("message", one.id)
         facts = self._facts(one)
         fields: dict[str, Any] = {}
-        end = at + timedelta(seconds=one.seconds) if one.seconds else at
+        # Of infinity and of what is no number, too.
+        seconds = one.seconds if one.seconds is not None and 0 <= one.seconds < _LONGEST_SECONDS else None
+        end = at + timedelta(seconds=seconds or 0.0)
         match one.kind:
             case "thought":
                 fields = {"show_input": "false", "default_open": False, "auto_collapse": False}
                 facts |= {"status": THOUGHT, "icon": "brain"}
-                if one.seconds is not None:
-                    facts["seconds"] = one.seconds
+                if seconds is not None:
+                    facts["seconds"] = seconds
             case "tool":
                 fields = {"input": one.input, "is_error": one.is_error, "show_input": "true" if one.input else None}
             case _:
