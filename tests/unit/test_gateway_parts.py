@@ -17,6 +17,7 @@ from threadkeeper.gateway.headers import caller_library, caller_system, request_
 from threadkeeper.gateway.refusals import Refused
 from threadkeeper.gateway.targets import target_of
 from threadkeeper.gateway.usage_frames import UsageFrames, with_usage
+from threadkeeper.gateway.v1.requests import demand_question
 
 BASE = "https://api.example.com/v1"
 
@@ -209,6 +210,36 @@ def test_the_path_says_what_is_asked(
 def test_the_client_tells_where_a_provider_expects_its_key(path: str, header: str, style: str, dialect: str) -> None:
     found = endpoint_of("proxy.example.com", path, "GET", {header: "tk_1"})
     assert (found.kind, found.key_style, found.dialect) == ("other", style, dialect)
+    for host, known in (
+        ("api.openai.com", path),
+        ("openrouter.ai", f"/api{path}"),
+        ("generativelanguage.googleapis.com", "/v1beta/openai/files"),
+    ):
+        told = endpoint_of(host, known, "GET", {header: "tk_1"})
+        assert (told.key_style, told.dialect) == ("bearer", "openai"), "the host tells"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("chat/completions", {"prompt": "Hi"}),
+        ("responses", {"prompt": {"id": "pmpt_1"}}),
+        ("responses", {"previous_response_id": "resp_1", "input": None}),
+        ("responses", {"conversation": "conv_1"}),
+        ("completions", {"prompt_embeds": "AAAA"}),
+        ("completions", {"prompt": None}),
+        ("completions", {"prompt": {"prompt_string": "Look", "multimodal_data": ["AAAA"]}}),
+        ("embeddings", {"messages": [{"role": "user", "content": "Hi"}]}),
+        ("embeddings", {"content": "Hi"}),
+    ],
+)
+def test_a_question_may_be_in_other_fields(path: str, body: dict[str, Any]) -> None:
+    demand_question(path, body)
+    name = {"chat/completions": "messages", "completions": "prompt"}.get(path, "input")
+    for wrong in ({}, {**body, name: 5}):
+        with pytest.raises(Refused) as refused:
+            demand_question(path, wrong)
+        assert refused.value.param == name
 
 
 WHOLE = {

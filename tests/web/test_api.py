@@ -482,6 +482,8 @@ async def test_a_revoked_key_and_a_missing_one_are_refused(program_of: Program, 
     assert revoked.headers["www-authenticate"] == "Bearer"
     del program.headers["x-api-key"]
     assert problem(await program.get("/threads")) == (401, "key-missing")
+    # Nor does it learn the parameters of a route.
+    assert problem(await program.get("/threads", params={"nope": "x"})) == (401, "key-missing")
     program.headers["authorization"] = "Bearer tk_wrong"
     assert problem(await program.get("/threads")) == (401, "key-invalid")
     assert problem(await program.get("/nowhere")) == (404, "not-found")

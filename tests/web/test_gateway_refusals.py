@@ -123,6 +123,26 @@ async def test_a_refusal_has_the_form_of_the_callers_provider(rig: Rig) -> None:
     assert [answer.json()["error"]["code"] for answer in (nobody, away)] == [401, 502]
 
 
+async def test_an_unforeseen_error_is_logged_and_has_that_form_too(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("threadkeeper.gateway.exchange.Exchange._ask", fail)
+    asked = await rig.post("chat/completions", chat())
+    monkeypatch.setattr("threadkeeper.gateway.gateway.Gateway._asked", fail)
+    read = await rig.post("chat/completions", chat())
+    for answer in (asked, read):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "server_error")
+    recorded = await rig.call()
+    assert recorded.error_kind == "server_error"
+    first, second = [one for one in caplog.records if one.exc_info]
+    assert vars(first)["call_id"] == recorded.id
+    assert recorded.key_id is not None
+    assert recorded.key_id in second.getMessage()
+
+
 async def test_without_a_key_for_the_gateway_nothing_is_asked(rig: Rig, browser_of: Browser) -> None:
     _, reader = await rig.layer.create_api_key("reader", ["threads:read"], user="uma", project="lab")
     revoked, gone = await rig.layer.create_api_key("gone", ["gateway"], user="uma", project="lab")

@@ -46,6 +46,11 @@ _OF_GEMINI = _path(r"/(?:models/|(?=tunedModels/))((?:tunedModels/)?[^/:]+):[a-z
 _OF_INTERACTIONS = _path(r"/v1[^/]*/interactions(/|$)")
 _DEPLOYMENT = _path(r"/openai/deployments/([^/]+)/")
 _WITH_USAGE = ("chat", "completion")
+# Hosts that take every key as OpenAI does, Gemini's below "/openai/".
+_BEARER_HOSTS = (
+    *("openai.com", "openrouter.ai", "groq.com", "mistral.ai", "x.ai", "together.xyz", "together.ai", "fireworks.ai"),
+    *("deepinfra.com", "cerebras.ai", "perplexity.ai", "cohere.com", "cohere.ai", "generativelanguage.googleapis.com"),
+)
 
 
 def endpoint_of(host: str, path: str, method: str = "POST", sent: Mapping[str, str] | None = None) -> Endpoint:
@@ -64,7 +69,7 @@ def endpoint_of(host: str, path: str, method: str = "POST", sent: Mapping[str, s
     elif gemini or _OF_INTERACTIONS.search(path) or _is_gemini_alone(host, path):
         style = "x-goog-api-key"
     known = next((one for one in _KINDS if one[0].search(path)), None)
-    if style == "bearer" and known is None:
+    if style == "bearer" and known is None and not any(_is_of(host, one) for one in _BEARER_HOSTS):
         style = _style_of_client(sent or {})
     kind, dialect = "other", _dialect(style)
     if method == "POST" and known is not None:

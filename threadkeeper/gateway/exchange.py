@@ -27,7 +27,7 @@ from threadkeeper.gateway.copies import Copy, decoded
 from threadkeeper.gateway.dialects import Dialect
 from threadkeeper.gateway.endpoints import Endpoint
 from threadkeeper.gateway.headers import response_headers
-from threadkeeper.gateway.refusals import Refused
+from threadkeeper.gateway.refusals import Refused, unforeseen
 from threadkeeper.gateway.upstream import Upstream
 from threadkeeper.gateway.usage_frames import UsageFrames
 
@@ -108,6 +108,9 @@ class Exchange(Response):
             kind = "timeout" if isinstance(error, TimeoutError) else "cut"
             sentence = f"the provider broke off: {type(error).__name__}: {error}"
             await self._refuse(Refused(502, kind, sentence), send)
+        except Exception:
+            logger.exception("a call fails", extra={"call_id": self._call.row.id})
+            await self._refuse(unforeseen(), send)
 
     async def _refuse(self, refused: Refused, send: Send) -> None:
         self._call.fail(refused.kind, refused.sentence)

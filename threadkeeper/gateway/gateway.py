@@ -30,7 +30,7 @@ from threadkeeper.gateway.exchange import Exchange, Sending, refusal
 from threadkeeper.gateway.headers import KEYS, caller_library, caller_system, request_headers
 from threadkeeper.gateway.places import Place, Places
 from threadkeeper.gateway.questions import Question, question_of, question_of_form
-from threadkeeper.gateway.refusals import Refused
+from threadkeeper.gateway.refusals import Refused, unforeseen
 from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.gateway.targets import Target, target_of
 from threadkeeper.gateway.upstream import Upstream
@@ -120,6 +120,12 @@ class Gateway:
             return refusal(refused, dialect_of(request))
         except CallerLeft:
             return Response(status_code=LEFT)
+        except DataLayerError:
+            raise
+        except Exception:
+            # Its body has the form that the official clients read.
+            logger.exception("%s %s with the key %s fails", request.method, request.url.path, key.id)
+            return refusal(unforeseen(), dialect_of(request))
 
     async def pass_on(self, asked: Asked) -> Exchange:
         """The response to a request that was read.

@@ -15,9 +15,11 @@ from threadkeeper.chat.messages import ChatMessage, Part, all_text
 from threadkeeper.gateway.endpoints import Endpoint
 
 UNKNOWN_MODEL = "unknown"
-_PROMPT = re.compile(rb'name="?prompt"?\r\n(?:[^\r\n]+\r\n)*\r\n')
+# Bounded: without a bound, the lines of a form that only has such names would be read again for each of them.
+_HEADERS = rb"(?:[^\r\n]{1,200}\r\n){0,8}\r\n"
+_PROMPT = re.compile(rb'name="?prompt"?\r\n' + _HEADERS)
 _END_OF_FIELD = b"\r\n--"
-_FIELD = re.compile(rb'name="?(model|stream)"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,200})\r\n')
+_FIELD = re.compile(rb'name="?(model|stream)"?\r\n' + _HEADERS + rb"([^\r\n]{1,200})\r\n")
 _MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_tokens_to_sample")
 _MOST_TOKENS = 1e9
 _LONGEST_ADDRESS = 200

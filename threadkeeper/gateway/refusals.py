@@ -51,3 +51,8 @@ class Refused(Exception):
             return json.dumps({"error": {**error, "details": [{"reason": self.kind}]}}).encode()
         said = {"type": self.kind, "code": self.kind, "message": self.sentence, "param": self.param}
         return json.dumps({"type": "error", "error": said}).encode()
+
+
+def unforeseen() -> Refused:
+    """What a caller gets for an error that was not foreseen, which is logged."""
+    return Refused(500, "server_error", "Something went wrong. The reason is in the server's log.")

@@ -49,7 +49,8 @@ class V1:
         except CallerLeft:
             return Response(status_code=LEFT)
         except Exception as error:  # noqa: BLE001  every error gets its shape; unforeseen ones are logged
-            return error_response(refused_of(error), anthropic=is_of_anthropic(path))
+            refused = refused_of(error, f"{request.method} /v1/{path[:200]} with the key {key.id}")
+            return error_response(refused, anthropic=is_of_anthropic(path))
 
     async def _answer(self, request: Request, key: ApiKey, path: str) -> Response:
         if request.method == "POST" and path in _ASKED:

@@ -22,9 +22,14 @@ from threadkeeper.gateway.v1.servers import ModelServer
 # Of the caller's own account at OpenAI. They would not fit to the key of the operator.
 _OF_AN_ACCOUNT = (b"openai-organization", b"openai-project")
 _LONGEST_MODEL = 200
-_QUESTIONS = {"chat/completions": "messages", "responses": "input", "completions": "prompt", "embeddings": "input"}
-# What Responses can continue without an input.
-_INSTEAD_OF_INPUT = ("prompt", "previous_response_id", "conversation")
+# The field with the question, and those that a server may take in its place: OpenRouter chats about a prompt, Responses
+# go on without an input, vLLM takes embeddings as a prompt and embeds messages, and llama.cpp embeds a content.
+_QUESTIONS = {
+    "chat/completions": ("messages", "prompt"),
+    "responses": ("input", "prompt", "previous_response_id", "conversation"),
+    "completions": ("prompt", "prompt_embeds"),
+    "embeddings": ("input", "messages", "content"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +92,21 @@ def demand_question(path: str, value: Mapping[str, Any]) -> None:
     """Require that a body asks something, because not every server says what is wrong otherwise.
 
     Raises:
-        Refused: the field with the question is missing, or of the wrong type.
+        Refused: the field with the question is of the wrong type, or is missing, as are those in its place.
     """
-    name = _QUESTIONS[path]
+    name, *others = _QUESTIONS[path]
     given = value.get(name)
+    # To OpenAI, a prompt of null is the begin of a document.
+    is_null_prompt = path == "completions" and name in value and given is None
+    if is_null_prompt or (given is None and any(map(value.get, others))):
+        return
     if path == "chat/completions":
         what = "a list of messages"
         is_question = isinstance(given, list) and bool(given) and all(isinstance(one, dict) for one in given)
     else:
         what = "a text or a list"
-        is_continued = path == "responses" and given is None and any(map(value.get, _INSTEAD_OF_INPUT))
-        is_question = isinstance(given, str | list) or is_continued
+        # An object of llama.cpp has pictures beside the prompt.
+        is_question = isinstance(given, str | list) or (isinstance(given, dict) and "prompt_string" in given)
     if not is_question:
         problem = "is missing" if given is None else f"is not {what}"
         raise Refused(400, "invalid_messages", f"The field `{name}` {problem}.", param=name)

@@ -1,5 +1,6 @@
 """Who asks: a program by its key; or a page of ours by the login of its user, which reads only."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, NamedTuple
 
@@ -7,10 +8,12 @@ from fastapi import Depends, Request
 
 from datalayer import ApiKey, acting_user
 from datalayer.records.keys import KeyScope
+from threadkeeper.web.api.problems import invalid
 from threadkeeper.web.auth.gate import Person, person_at
 from threadkeeper.web.auth.keys import KeyGate, carried_secret
 
 _READS = ("GET", "HEAD")
+_TAKEN = "threadkeeper.taken"
 
 
 class Caller(NamedTuple):
@@ -36,6 +39,12 @@ def caller_with(*scopes: KeyScope, from_pages: bool = True) -> Any:
     """
 
     async def require(request: Request) -> Caller:
+        caller = await found(request)
+        # Nobody without a key learns what a route takes.
+        _demand_known(request)
+        return caller
+
+    async def found(request: Request) -> Caller:
         if from_pages and request.method in _READS and carried_secret(request) is None and _is_from_our_page(request):
             person = person_at(request)
             if person is not None:
@@ -46,6 +55,17 @@ def caller_with(*scopes: KeyScope, from_pages: bool = True) -> Any:
         return Caller(key.user_id, key.owner, key, key.role)
 
     return Depends(require)
+
+
+def takes_only(request: Request, names: Sequence[str]) -> None:
+    """Let `caller_with` refuse other parameters: without the filter that one means, a reading would give too much."""
+    request.scope[_TAKEN] = names
+
+
+def _demand_known(request: Request) -> None:
+    taken: Sequence[str] | None = request.scope.get(_TAKEN)
+    if taken is not None and (unknown := [name for name in request.query_params if name not in taken]):
+        raise invalid(f"query.{unknown[0][:60]}", f"there is no such parameter here: {', '.join(taken) or 'none is'}")
 
 
 def _is_from_our_page(request: Request) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from urllib.parse import quote
 
@@ -14,8 +14,9 @@ from starlette.types import Message, Receive
 
 from datalayer import DataLayerError
 from threadkeeper.settings.root_path import root_path, under_root
+from threadkeeper.web.api.access import takes_only
 from threadkeeper.web.api.once import Begun, Replayed, begun, drop, is_done, is_unfinished, keep, kept_instead
-from threadkeeper.web.api.problems import Problem, invalid, problem_of
+from threadkeeper.web.api.problems import Problem, problem_of
 from threadkeeper.web.auth.keys import rate_headers, rate_of
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class ApiRoute(APIRoute):
             is_kept = True
             try:
                 if reads:
-                    _demand_known(request.query_params, taken)
+                    takes_only(request, taken)
                 response = await handle(Request(request.scope, _bounded(request, self.most_bytes)))
                 is_kept = not is_unfinished(request)
             except Replayed as again:
@@ -62,16 +63,6 @@ class ApiRoute(APIRoute):
             return response
 
         return handle_failures
-
-
-def _demand_known(given: Iterable[str], taken: Sequence[str]) -> None:
-    """Require that a reading has no parameters but these: without the filter that it means, it would give too much.
-
-    Raises:
-        Problem: it has another one.
-    """
-    if unknown := [name for name in given if name not in taken]:
-        raise invalid(f"query.{unknown[0][:60]}", f"there is no such parameter here: {', '.join(taken) or 'none is'}")
 
 
 async def _end_once(request: Request, response: Response, *, is_kept: bool) -> None:
