@@ -211,8 +211,8 @@ def serve() -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # Without a limit, a browser that polls would delay the shutdown until it is closed.
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            # Without a limit, a browser that polls would delay the shutdown until it is closed.
             timeout_graceful_shutdown=FINISH_SECONDS,
         )
     )

@@ -62,8 +62,8 @@ class Organizing(DataStore):
         if known is None:
             return []
         await self._writer.settled()
-        found, is_long = await rows.folders(self.database, known, acting_user.get())
-        if is_long:
+        found, is_due = await rows.folders(self.database, known, acting_user.get())
+        if is_due:
             try:
                 await self._writer.submit(lambda connection: rows.add_up(connection, known))
             except DataLayerError as error:

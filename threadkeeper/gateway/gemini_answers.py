@@ -10,8 +10,16 @@ from threadkeeper.chat.providers.reported_errors import read_error
 from threadkeeper.gateway.answer import Answer, token_counts
 
 
-class GeminiAnswer(Answer):
-    """Gemini's generateContent. Each event has the usage so far; thought is counted beside the answer."""
+class _CountedAnswer(Answer):
+    """An answer with its usage so far, whose counts have the names of its API; thought is counted beside the answer."""
+
+    _PROMPT: str
+    _TOOLS: str
+    _CACHED: str
+    _THOUGHT: str
+    _ANSWER: str
+    _TOTAL: str | None = None
+    """Has the answer if it is not counted; None if it is no such sum."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,17 +28,26 @@ class GeminiAnswer(Answer):
     @property
     def usage(self) -> TokenUsage | PartialUsage | None:
         counts = self._counts
-        if "promptTokenCount" not in counts:
+        if self._PROMPT not in counts:
             return None
-        prompt = counts["promptTokenCount"] + counts.get("toolUsePromptTokenCount", 0)
-        cached, thought = counts.get("cachedContentTokenCount"), counts.get("thoughtsTokenCount")
+        prompt = counts[self._PROMPT] + counts.get(self._TOOLS, 0)
+        cached, thought = counts.get(self._CACHED), counts.get(self._THOUGHT)
         if cached is not None and cached > prompt:
             cached = None
-        if "candidatesTokenCount" in counts:
-            return TokenUsage(prompt, counts["candidatesTokenCount"] + (thought or 0), cached, thought)
-        if "totalTokenCount" in counts and counts["totalTokenCount"] >= prompt:
-            return TokenUsage(prompt, counts["totalTokenCount"] - prompt, cached, thought)
+        if self._ANSWER in counts:
+            return TokenUsage(prompt, counts[self._ANSWER] + (thought or 0), cached, thought)
+        total = None if self._TOTAL is None else counts.get(self._TOTAL)
+        if total is not None and total >= prompt:
+            return TokenUsage(prompt, total - prompt, cached, thought)
         return PartialUsage(prompt, cached_tokens=cached)
+
+
+class GeminiAnswer(_CountedAnswer):
+    """Gemini's generateContent. Each event has the usage so far."""
+
+    _PROMPT, _TOOLS = "promptTokenCount", "toolUsePromptTokenCount"
+    _CACHED, _THOUGHT = "cachedContentTokenCount", "thoughtsTokenCount"
+    _ANSWER, _TOTAL = "candidatesTokenCount", "totalTokenCount"
 
     def _take(self, event: Any) -> None:
         if isinstance(event, list):
@@ -65,25 +82,11 @@ class GeminiAnswer(Answer):
             self._call(len(self._calls), called.get("name"), called.get("args"))
 
 
-class InteractionAnswer(Answer):
+class InteractionAnswer(_CountedAnswer):
     """Gemini's Interactions API: the steps of an interaction, whole or as events; its usage comes with its end."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._counts: dict[str, int] = {}
-
-    @property
-    def usage(self) -> TokenUsage | PartialUsage | None:
-        counts = self._counts
-        if "total_input_tokens" not in counts:
-            return None
-        prompt = counts["total_input_tokens"] + counts.get("total_tool_use_tokens", 0)
-        cached, thought = counts.get("total_cached_tokens"), counts.get("total_thought_tokens")
-        if cached is not None and cached > prompt:
-            cached = None
-        if "total_output_tokens" not in counts:
-            return PartialUsage(prompt, cached_tokens=cached)
-        return TokenUsage(prompt, counts["total_output_tokens"] + (thought or 0), cached, thought)
+    _PROMPT, _TOOLS = "total_input_tokens", "total_tool_use_tokens"
+    _CACHED, _THOUGHT, _ANSWER = "total_cached_tokens", "total_thought_tokens", "total_output_tokens"
 
     def _take(self, event: Any) -> None:
         kind = event.get("event_type", "")

@@ -6,9 +6,10 @@ next one finds the answer if it is stored, and asks the model again only for one
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from datalayer import ApiKey, Job, JobContext, JobFailed
+from datalayer import ApiKey, JobContext, JobFailed
 from datalayer.cleaning import utc_now
 from datalayer.errors import JobLater, StorageUnavailable
 from datalayer.records.jobs import UNFINISHED
@@ -59,9 +60,7 @@ def register_answers(layer: "ChainlitLayer", turns: BackgroundTurns) -> None:
         await start_webhook(layer, context.job_id, context.arguments)
         return {"answer": result.answer_id}
 
-    async def tell(job: Job) -> None:
-        await start_missing_webhook(layer, job)
-
+    tell = partial(start_missing_webhook, layer)
     for number in (_ANSWERS, _CONTINUES):
         layer.register_job(ANSWER, answer, format=number, at_once=ANSWERS_AT_ONCE, on_ending=tell)
 
