@@ -107,3 +107,14 @@ async def test_a_store_that_fails_ends_the_run() -> None:
             await batches.run()
     putting.cancel()
     await asyncio.gather(putting, return_exceptions=True)
+
+
+async def test_a_store_that_fails_for_the_last_documents_ends_the_run() -> None:
+    async def keep(_added: Sequence[EmbeddedPiece]) -> None:
+        raise OSError("full")
+
+    batches = Batches(Recorded().embed, keep)
+    await batches.put(waiting("one", "text"))
+    with pytest.raises(OSError, match="full"):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await batches.run()

@@ -57,7 +57,7 @@ class Batches:
         storing: asyncio.Task[None] | None = None
         try:
             while True:
-                batch = await self._next()
+                batch = await self._next_while(storing)
                 embedded = await self._embed([window for one in batch for window in one.windows])
                 if storing is not None:
                     await storing
@@ -66,6 +66,18 @@ class Batches:
             if storing is not None:
                 storing.cancel()
                 await asyncio.gather(storing, return_exceptions=True)
+
+    async def _next_while(self, storing: asyncio.Task[None] | None) -> list[Piece]:
+        """As `_next`. Raises what storing the batch before raised: those who wait for it put no further piece."""
+        coming = asyncio.create_task(self._next())
+        try:
+            if storing is not None:
+                await asyncio.wait((coming, storing), return_when=asyncio.FIRST_COMPLETED)
+                if storing.done():
+                    await storing
+            return await coming
+        finally:
+            coming.cancel()
 
     async def _next(self) -> list[Piece]:
         """The pieces of the next batch: as many as wait, up to a number of windows."""
