@@ -57,7 +57,7 @@ class HotPaths(Protocol):
         """Whether a write can begin at once, because its connection is open and does nothing."""
 
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
-        """Store the writes in order and create missing threads; returns the keys of the accepted writes."""
+        """Store the writes in order and create missing threads; returns the keys of which every write was accepted."""
 
     async def fetch(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         """The rows, as tuples, of a read-only statement that the caller keeps and reuses; one round trip."""

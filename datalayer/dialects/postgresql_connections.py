@@ -47,10 +47,10 @@ class PostgresConnections:
         return self._reads.in_use
 
     async def write_steps(self, writes: Sequence[StepWrite]) -> set[StepKey]:
-        kept: set[StepKey] = set()
+        refused: set[StepKey] = set()
         for round_ in in_rounds(writes):
-            kept |= await self._steps.write(self.execute_once, round_)
-        return kept
+            refused |= {one.key for one in round_} - await self._steps.write(self.execute_once, round_)
+        return {one.key for one in writes} - refused
 
     async def write_alone(self, statement: Executable, values: Mapping[str, Any]) -> Sequence[Any]:
         compiled = self._statements.of(statement)

@@ -86,7 +86,7 @@ class _Thread:
 
 
 def write(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
-    """Store the writes in order in one transaction; returns the keys of those that were not refused.
+    """Store the writes in order in one transaction; returns the keys of which no write was refused.
 
     Raises:
         sqlite3.Error: none of them was stored.
@@ -105,7 +105,7 @@ def write(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
 
 def _write_all(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
     threads: dict[str, _Thread] = {}
-    kept: set[StepKey] = set()
+    refused: set[StepKey] = set()
     for one in writes:
         thread_id = one.step.thread_id or ""
         thread = threads.get(thread_id)
@@ -113,18 +113,17 @@ def _write_all(connection: Any, writes: Sequence[StepWrite]) -> set[StepKey]:
             found = connection.execute(_OWNER, (thread_id,)).fetchone()
             thread = threads[thread_id] = _Thread(found is not None, found[0] if found else None)
         if not (one.opens or thread.exists) or (thread.exists and not one.system and one.actor != thread.owner):
+            refused.add(one.key)
             continue
         if one.opens:
             _note_activity(connection, thread_id, thread, one)
-            if not thread.exists:
-                # It was deleted, so a trigger has skipped it.
-                continue
-        if _store(connection, one):
-            kept.add(one.key)
+        # A thread that was deleted is not there: a trigger has skipped it.
+        if not thread.exists or not _store(connection, one):
+            refused.add(one.key)
     for thread_id, thread in threads.items():
         if thread.latest:
             connection.execute(_TOUCH, (thread_id, thread.latest))
-    return kept
+    return {one.key for one in writes} - refused
 
 
 def _note_activity(connection: Any, thread_id: str, thread: _Thread, one: StepWrite) -> None:

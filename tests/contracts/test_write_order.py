@@ -51,3 +51,15 @@ async def test_writes_of_a_thread_stay_in_order_among_those_of_others(layer: Cha
         stored = await layer.get_thread(thread_id)
         outputs = [one["output"] for one in stored["steps"]]
         assert (stored["name"], outputs) == ("late", ["first", "third, again" if number % 2 else "third"])
+
+
+async def test_a_change_of_a_step_just_before_its_creation_and_its_thread_is_stored(layer: ChainlitLayer) -> None:
+    thread_id = new_id()
+    newest = step(thread_id, "newest")
+    # The first write leaves alone; the others share a batch, in which only the creation makes the thread.
+    await asyncio.gather(
+        layer.create_step(step(new_id())),
+        layer.update_step(newest),
+        layer.create_step({**newest, "output": "first"}),
+    )
+    assert [one["output"] for one in (await layer.get_thread(thread_id))["steps"]] == ["newest"]
