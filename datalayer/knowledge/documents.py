@@ -275,6 +275,18 @@ async def _finish(connection: AsyncConnection, training: Training, added: Mappin
     )
 
 
+async def are_finished(connection: AsyncConnection, ids: Collection[str]) -> bool:
+    """Whether one of these documents, which are finished together, is."""
+    found = select(documents.c.id).where(documents.c.id.in_(ids), documents.c.seen > _UNFINISHED).limit(1)
+    return (await connection.execute(found)).first() is not None
+
+
+async def has_passage(document_id: str, position: int, connection: AsyncConnection) -> bool:
+    """Whether the passage at this position of a document is stored."""
+    found = select(passages.c.id).where(passages.c.documentId == document_id, passages.c.position == position).limit(1)
+    return (await connection.execute(found)).first() is not None
+
+
 async def list_of(
     connection: AsyncConnection, training: Training, *, source_id: str | None, after: str | None, limit: int
 ) -> list[Document]:

@@ -18,6 +18,7 @@ from datalayer.knowledge import listings, sources, states
 from datalayer.ownership import acting_user, demand_system
 from datalayer.records.knowledge import FETCHED_KINDS, DataSource, KnowledgeState, ListedSource, SourcePage
 from datalayer.store import DataStore
+from datalayer.writes.repeats import conditional, deletion
 
 
 async def sha256_of(content: bytes) -> str:
@@ -57,7 +58,10 @@ class KeptSources(DataStore):
         if content is not None:
             cleaned = await self._with_file(cleaned, content, mime)
         stored, old = await self._writer.submit(
-            lambda connection: sources.put(connection, cleaned, has_file=has_file, replaces=replaces)
+            conditional(
+                lambda connection: sources.put(connection, cleaned, has_file=has_file, replaces=replaces),
+                lambda connection: sources.get(connection, cleaned.id),
+            )
         )
         await self.file_deleter.delete(old, None)
         result: DataSource = stored
@@ -101,7 +105,7 @@ class KeptSources(DataStore):
                 connection, known, lambda one: _clean(change(one)), file=file, replaces=replaces
             )
 
-        stored, old = await self._writer.submit(store)
+        stored, old = await self._writer.submit(conditional(store, lambda connection: sources.get(connection, known)))
         await self.file_deleter.delete(old, None)
         result: DataSource = stored
         return result
@@ -126,7 +130,12 @@ class KeptSources(DataStore):
         is_known = source.object_key is not None and source.sha256 is not None
         if content is not None and not (is_known and await sha256_of(content) == source.sha256):
             fetched = await self._with_file(fetched, content, mime)
-        stored, old = await self._writer.submit(lambda connection: sources.keep_fetched(connection, source, fetched))
+        stored, old = await self._writer.submit(
+            conditional(
+                lambda connection: sources.keep_fetched(connection, source, fetched),
+                lambda connection: sources.get(connection, source.id),
+            )
+        )
         await self.file_deleter.delete(old, None)
         result: DataSource = stored
         return result
@@ -224,7 +233,7 @@ class KeptSources(DataStore):
         """
         demand_system(acting_user.get(), "the change of knowledge")
         known = clean_id(source_id, "id of a data source")
-        old = await self._writer.submit(lambda connection: sources.remove(connection, known))
+        old = await self._writer.submit(deletion(lambda connection: sources.remove(connection, known)))
         await self.file_deleter.delete(old, None)
 
 

@@ -6,9 +6,10 @@ here raises Forbidden for users and visitors.
 
 import logging
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -32,6 +33,7 @@ from datalayer.records.knowledge import (
     Training,
     TrainingSettings,
 )
+from datalayer.writes.repeats import conditional, repeatable
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,10 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
         training_id, assistant = str(uuid.uuid4()), clean_text(assistant_id)
         dialect = self.database.dialect
         await self._writer.submit(
-            lambda connection: trainings.start(connection, dialect, training_id, assistant, started_by)
+            repeatable(
+                lambda connection: trainings.start(connection, dialect, training_id, assistant, started_by),
+                lambda connection: _is_there(connection, training_id),
+            )
         )
         found = await self.get_training(training_id)
         assert found is not None
@@ -93,8 +98,7 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
     async def cancel_training(self, training_id: str) -> bool:
         """Cancel a training that runs, so that the current one stays; False if it does not run."""
         demand_system(acting_user.get(), "the change of knowledge")
-        ended: bool = await self._writer.submit(lambda connection: trainings.end(connection, training_id, "cancelled"))
-        return ended
+        return await self._end(training_id, lambda connection: trainings.end(connection, training_id, "cancelled"))
 
     async def fail_training(self, training_id: str, error: str, failure: dict[str, Any] | None = None) -> bool:
         """Note that a training failed and why, so that the current one stays; False if it does not run.
@@ -103,10 +107,8 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
             failure: the kind of the failure and its values, for sentences in other languages.
         """
         demand_system(acting_user.get(), "the change of knowledge")
-        ended: bool = await self._writer.submit(
-            lambda connection: trainings.end(connection, training_id, "failed", clean_text(error), clean_json(failure))
-        )
-        return ended
+        told = clean_text(error), clean_json(failure)
+        return await self._end(training_id, lambda connection: trainings.end(connection, training_id, "failed", *told))
 
     async def finish_training(self, training_id: str, threshold: float, word_counts: bytes) -> bool:
         """Make a training answer in place of the current one, at once; False if it does not run any more.
@@ -119,13 +121,20 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
                 reads it.
         """
         demand_system(acting_user.get(), "the change of knowledge")
-        swapped: bool = await self._writer.submit(
-            lambda connection: trainings.swap(connection, training_id, threshold, word_counts)
+        swapped = await self._end(
+            training_id, lambda connection: trainings.swap(connection, training_id, threshold, word_counts)
         )
         if swapped:
             # The training answers without it, and its build waits for every old transaction.
             await self.index_vectors(training_id)
         return swapped
+
+    async def _end(self, training_id: str, end: Callable[[AsyncConnection], Awaitable[bool]]) -> bool:
+        """Let a training end; gives whether it was running, also if the queue repeats this."""
+        ended: bool = await self._writer.submit(
+            conditional(end, lambda connection: trainings.get(connection, training_id))
+        )
+        return ended
 
     async def remove_old_trainings(self, assistant_id: str, keep: int = 3) -> int:
         """Delete the trainings before the newest `keep` successful ones, with what only they contain; gives their
@@ -217,9 +226,15 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
         dialect, cleaned = self.database.dialect, map(_clean_document, added)
         distinct = {(one.source_id, one.key, one.fingerprint): one for one in cleaned}
         by_id = {str(uuid.uuid4()): one for one in distinct.values()}
+
+        async def are_finished(connection: AsyncConnection) -> bool:
+            return await documents.are_finished(connection, by_id)
+
         if sum(len(one.passages) for one in by_id.values()) <= documents.AT_ONCE:
             if by_id:
-                await self._writer.submit(lambda connection: documents.add(connection, dialect, training_id, by_id))
+                await self._writer.submit(
+                    repeatable(lambda connection: documents.add(connection, dialect, training_id, by_id), are_finished)
+                )
             return
         training = await self._writer.submit(lambda connection: documents.begin(connection, training_id, by_id))
         pieces = documents.positioned(by_id)
@@ -228,8 +243,11 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
             async def add(connection: AsyncConnection, piece: Sequence[Any] = piece) -> None:
                 await documents.add_piece(connection, dialect, training, piece)
 
-            await self._writer.submit(add)
-        await self._writer.submit(lambda connection: documents.finish(connection, training_id, by_id))
+            document_id, _title, position, _passage = piece[-1]
+            await self._writer.submit(repeatable(add, partial(documents.has_passage, document_id, position)))
+        await self._writer.submit(
+            repeatable(lambda connection: documents.finish(connection, training_id, by_id), are_finished)
+        )
 
     async def begin_document(self, training_id: str, document: NewDocument) -> tuple[str, int]:
         """Begin to store a large document, or go on with it after the training was cut; `keep_passages` stores its
@@ -274,8 +292,11 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
         demand_system(acting_user.get(), "the change of knowledge")
         dialect, placed = self.database.dialect, list(enumerate(added, first))
         await self._writer.submit(
-            lambda connection: documents.add_to_large(
-                connection, dialect, training_id, document_id, placed, tokens_billed=tokens, cost=cost
+            repeatable(
+                lambda connection: documents.add_to_large(
+                    connection, dialect, training_id, document_id, placed, tokens_billed=tokens, cost=cost
+                ),
+                partial(documents.has_passage, document_id, first + len(placed) - 1),
             )
         )
 
@@ -293,7 +314,12 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
     async def bill_training(self, training_id: str, tokens: int | None, cost: Decimal | None) -> None:
         """Add what embedding without a document cost, as for the threshold."""
         demand_system(acting_user.get(), "the change of knowledge")
-        await self._writer.submit(lambda connection: trainings.note(connection, training_id, tokens=tokens, cost=cost))
+        await self._writer.submit(
+            conditional(
+                lambda connection: trainings.note(connection, training_id, tokens=tokens, cost=cost),
+                lambda connection: trainings.get(connection, training_id),
+            )
+        )
 
     async def list_documents(
         self, training_id: str, source_id: str | None = None, limit: int = 200, after: str | None = None
@@ -329,6 +355,10 @@ class Knowledge(KeptSources, PassageSearch, Suggestions):
         return await self.database.query(
             lambda connection: documents.passages_of(connection, document_id, first=first, limit=limit)
         )
+
+
+async def _is_there(connection: AsyncConnection, training_id: str) -> bool:
+    return await trainings.get(connection, training_id) is not None
 
 
 def _clean_document(document: NewDocument) -> NewDocument:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 import datalayer
-from datalayer import Forbidden, Job, JobContext, Limit, NotFound, Project, RecordChanged, acting_as
+from datalayer import Forbidden, Job, JobContext, Limit, NewDocument, NotFound, Project, RecordChanged, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.ownership import SYSTEM
 from datalayer.records.keys import ApiReply
+from tests.support.knowledge import SETTINGS, document, source
 from tests.support.records import listed, new_id, step, thread, user_id
 
 
@@ -58,7 +59,8 @@ async def test_of_two_changes_at_once_one_finds_another_record(layer: ChainlitLa
         await second.close()
 
 
-async def test_what_is_repeated_after_a_lost_answer_is_done_once(layer: ChainlitLayer) -> None:
+def repeat_writes(layer: ChainlitLayer) -> None:
+    """Let the queue do each write twice, as after a lost answer."""
     submit = layer._writer.submit
 
     async def twice(work: Any, *others: Any) -> Any:
@@ -66,6 +68,10 @@ async def test_what_is_repeated_after_a_lost_answer_is_done_once(layer: Chainlit
         return await submit(work, *others)
 
     layer._writer.submit = twice  # type: ignore[method-assign, assignment]
+
+
+async def test_what_is_repeated_after_a_lost_answer_is_done_once(layer: ChainlitLayer) -> None:
+    repeat_writes(layer)
     followed: list[str] = []
 
     async def follow(job: Job) -> None:
@@ -119,6 +125,40 @@ async def test_what_is_repeated_after_a_lost_answer_is_done_once(layer: Chainlit
     for deletion in (layer.delete_project("one"), layer.remove_limit(limit.id), layer.delete_user("alice")):
         with pytest.raises(NotFound):
             await deletion
+
+
+async def test_what_assistants_know_is_stored_and_billed_once_after_lost_answers(layer: ChainlitLayer) -> None:
+    def billed(one: NewDocument) -> NewDocument:
+        return replace(one, tokens=1, cost=Decimal(1))
+
+    repeat_writes(layer)
+    known = await layer.put_source(source(), b"first")
+    known = await layer.put_source(known, b"second", replaces=known.sha256)
+    known = await layer.change_source(known.id, lambda one: one, b"third", replaces=known.sha256)
+    known = await layer.keep_fetched(known, {"at": "now"}, b"fourth")
+    training = await layer.start_training("librarian")
+    assert await layer.begin_training(training.id, SETTINGS, 1)
+    await layer.keep_documents(training.id, [billed(document(known.id, "small", ["one"]))])
+    many = [billed(document(known.id, f"part {at}", ["text"] * 60)) for at in range(2)]
+    await layer.keep_documents(training.id, many)
+    large = document(known.id, "large", ["text"] * 4)
+    begun, _ = await layer.begin_document(training.id, replace(large, passages=()))
+    for at in (0, 2):
+        await layer.keep_passages(training.id, begun, at, large.passages[at : at + 2], tokens=1, cost=Decimal(1))
+    assert await layer.begin_document(training.id, replace(large, passages=())) == (begun, 4)
+    await layer.finish_document(training.id, begun, 4)
+    await layer.bill_training(training.id, 1, Decimal(1))
+    counted = (await layer.get_training(training.id)).counts  # type: ignore[union-attr]
+    assert (counted.tokens, counted.cost, counted.documents) == (6, 6, 4)
+    assert [one.position for one in await layer.list_passages(begun)] == [0, 1, 2, 3]
+    assert await layer.finish_training(training.id, 0.3, b"counts")
+    assert (await layer.get_training(training.id)).counts.passages == 125  # type: ignore[union-attr]
+    for end in (layer.cancel_training, lambda one: layer.fail_training(one, "It failed.")):
+        assert await end((await layer.start_training("librarian")).id)
+        assert not await end(training.id)
+    await layer.delete_source(known.id)
+    with pytest.raises(NotFound):
+        await layer.delete_source(known.id)
 
 
 async def test_nothing_is_deleted_that_is_not_as_the_condition_wants_it(layer: ChainlitLayer) -> None:
