@@ -16,10 +16,11 @@ from datalayer.cleaning import clean_text, known_id, name_key, utc_in, utc_now
 from datalayer.errors import InvalidRecord, NotFound
 from datalayer.history import users as user_rows
 from datalayer.ownership import acting_user, demand_system
+from datalayer.records.chat import Account
 from datalayer.records.people import Invitation, ListedUser, ListedUserPage
 from datalayer.schema.chat import users
 from datalayer.store import DataStore
-from datalayer.writes.repeats import repeatable
+from datalayer.writes.repeats import conditional, repeatable
 
 LARGEST_PAGE = 200
 
@@ -154,4 +155,7 @@ class People(DataStore):
             await connection.execute(update(users).where(users.c.id == user.id).values(loginsEndedAt=now))
             await note_account(connection, "end_logins", by, user.id)
 
-        await self._writer.submit(end)
+        async def read(connection: AsyncConnection) -> Account | None:
+            return await user_rows.account(connection, name)
+
+        await self._writer.submit(conditional(end, read))

@@ -32,6 +32,7 @@ from datalayer.records.assistants import (
     AssistantSettings,
 )
 from datalayer.store import DataStore
+from datalayer.writes.repeats import deletion
 
 Change = Callable[[AsyncConnection, storing.Head, str], Awaitable[int]]
 """Stores a version under the given id on a connection; gives its number."""
@@ -249,7 +250,7 @@ class Assistants(DataStore):
             await storing.mark_deleted(connection, head)
             return await owned_knowledge.remove(connection, [slug])
 
-        await self.file_deleter.delete(await self._writer.submit(remove), None)
+        await self.file_deleter.delete(await self._writer.submit(deletion(remove)), None)
 
     async def assistant_picture(self, slug: str, sha256: str) -> AssistantPicture:
         """The picture of any version of an assistant that the acting user may use.

@@ -93,7 +93,7 @@ class Billing(Limiting):
             await prices.deactivate(connection, known)
             await note(connection, "end_price", by, price=known)
 
-        await self._writer.submit(deactivate)
+        await self._writer.submit(conditional(deactivate, prices.list_all))
 
     async def reprice(
         self,
@@ -189,7 +189,7 @@ class Billing(Limiting):
         async def read(connection: AsyncConnection) -> Project | None:
             return await projects.get(connection, cleaned.slug)
 
-        stored: str = await self._writer.submit(conditional(put, read) if is_new or only_if is not None else put)
+        stored: str = await self._writer.submit(conditional(put, read))
         return replace(cleaned, id=stored)
 
     async def delete_project(

@@ -104,10 +104,11 @@ class Limiting(DataStore):
             await note(connection, "put_limit", by, limit=limit_id, amount=amount, unit=cleaned.unit, **whose)
             return limit_id
 
-        async def read(connection: AsyncConnection) -> Limit | None:
-            return await limits.get(connection, cleaned.id)
+        async def read(connection: AsyncConnection) -> list[Limit]:
+            # The limit may be stored under the id of an earlier one.
+            return await limits.list_all(connection)
 
-        stored: str = await self._writer.submit(put if only_if is None else conditional(put, read))
+        stored: str = await self._writer.submit(conditional(put, read))
         return replace(cleaned, id=stored)
 
     async def remove_limit(

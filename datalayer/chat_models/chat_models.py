@@ -19,6 +19,7 @@ from datalayer.ownership import SYSTEM, acting_user, demand_system, kind_of
 from datalayer.records.assistants import AssistantAccess
 from datalayer.records.chat_models import ChatModel
 from datalayer.store import DataStore
+from datalayer.writes.repeats import conditional
 
 LONGEST_MODEL_NAME = 200
 
@@ -42,12 +43,7 @@ class ChatModels(DataStore):
         demand_system(acting_user.get(), "the list of models with their users")
         await self._writer.settled()
 
-        async def read(connection: AsyncConnection) -> list[ChatModel]:
-            found = [rows.read_row(row) for row in await connection.execute(rows.all_for(SYSTEM))]
-            named = await rows.named_users(connection)
-            return [replace(one, access=replace(one.access, users=named.get(one.name, ()))) for one in found]
-
-        return await self.database.query(read)
+        return await self.database.query(_all)
 
     async def put_chat_model(self, name: str, access: AssistantAccess | None, *, by: str | None = None) -> None:
         """Put a model into the picker of some, or take it out.
@@ -82,7 +78,7 @@ class ChatModels(DataStore):
                 details["users"] = ids
             await note(connection, "change_model", by, [(None, None)], details=details)
 
-        await self._writer.submit(put)
+        await self._writer.submit(conditional(put, _all))
 
     async def reset_chat_model(self, name: str, *, by: str | None = None) -> None:
         """Leave it to the setting again for whom a model is.
@@ -99,7 +95,7 @@ class ChatModels(DataStore):
             details = {"model": name, "access": "setting"}
             await note(connection, "change_model", by, [(None, None)], details=details)
 
-        await self._writer.submit(reset)
+        await self._writer.submit(conditional(reset, _all))
 
     async def put_default_chat_model(self, name: str | None, *, by: str | None = None) -> None:
         """Make a model the default of the chat; None leaves it to the setting again.
@@ -115,7 +111,13 @@ class ChatModels(DataStore):
             await rows.put_default(connection, dialect, name)
             await note(connection, "change_default_model", by, [(None, None)], details={"model": name})
 
-        await self._writer.submit(put)
+        await self._writer.submit(conditional(put, _all))
+
+
+async def _all(connection: AsyncConnection) -> list[ChatModel]:
+    found = [rows.read_row(row) for row in await connection.execute(rows.all_for(SYSTEM))]
+    named = await rows.named_users(connection)
+    return [replace(one, access=replace(one.access, users=named.get(one.name, ()))) for one in found]
 
 
 def _checked(name: str) -> str:

@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 
 import datalayer
-from datalayer import Forbidden, Job, JobContext, Limit, NewDocument, NotFound, Project, RecordChanged, acting_as
+from datalayer import (
+    AssistantAccess,
+    AssistantSettings,
+    Forbidden,
+    Job,
+    JobContext,
+    Limit,
+    NewDocument,
+    NotFound,
+    Price,
+    Project,
+    RecordChanged,
+    acting_as,
+)
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.ownership import SYSTEM
 from datalayer.records.keys import ApiReply
@@ -92,10 +105,23 @@ async def test_what_is_repeated_after_a_lost_answer_is_done_once(layer: Chainlit
     await layer.invite("vera", seconds=60, by="vera")
     audited = Counter(one.action for one in (await layer.list_audit()).entries)
     assert audited == {"add_user": 1, "change_role": 1, "create_key": 1, "invite_user": 1}
+    price = await layer.add_price(Price(new_id(), "model", "2026-01-01", Decimal(1), Decimal(1)))
+    await layer.deactivate_price(price.id)
+    await layer.end_logins_of_user("vera", by="vera")
+    await layer.put_chat_model("model", AssistantAccess())
+    await layer.put_default_chat_model("model")
+    await layer.reset_chat_model("model")
+    await layer.create_assistant(AssistantSettings("Librarian"), slug="librarian")
+    await layer.delete_assistant("librarian")
     project = await layer.put_project(Project(new_id(), "One", "one"))
     await layer.put_project(replace(project, name="Two"), only_if=lambda found: found.name == "One")
     limit = await layer.put_limit(Limit(new_id(), "users", None, "day", "tokens", Decimal(1)))
     await layer.put_limit(replace(limit, amount=Decimal(2)), only_if=lambda found: found.amount == 1)
+    audited = Counter(one.action for one in (await layer.list_audit()).entries) - audited
+    assert audited == {
+        **{"add_price": 1, "end_price": 1, "end_logins": 1, "change_model": 2, "change_default_model": 1},
+        **{"put_project": 2, "put_limit": 2},
+    }
     owner = await user_id(layer, "alice")
     await layer.change_account("alice", role="reviewer", only_if=lambda found: found.role == "user")
     thread_id, first = await thread(layer, owner, name="Before"), step("")
