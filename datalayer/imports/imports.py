@@ -36,6 +36,17 @@ class Imports(DataStore):
         ids = [known for one in thread_ids if (known := known_id(one)) is not None]
         return await self.database.query(lambda connection: storing.existing(connection, ids))
 
+    async def existing_messages(self, step_ids: Collection[str]) -> set[str]:
+        """Which of these messages exist, also as earlier versions, whoever owns them.
+
+        Raises:
+            InvalidRecord: there are more than `MOST_THREADS_ASKED` ids.
+        """
+        if len(step_ids) > MOST_THREADS_ASKED:
+            raise InvalidRecord(f"at most {MOST_THREADS_ASKED} messages are looked up at once")
+        ids = [known for one in step_ids if (known := known_id(one)) is not None]
+        return await self.database.query(lambda connection: storing.existing_messages(connection, ids))
+
     async def import_thread(self, imported: ImportedThread) -> bool:
         """Store a whole thread, with its own ids and times; returns when it is stored.
 

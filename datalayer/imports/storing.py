@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Table, insert, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import clean_id, clean_json, utc_now
@@ -25,6 +25,13 @@ _STATES = {"disableFeedback": False, "streaming": False, "isError": False}
 async def existing(connection: AsyncConnection, thread_ids: Collection[str]) -> set[str]:
     """The ids of those threads that exist, whoever owns them."""
     return set((await connection.execute(select(threads.c.id).where(threads.c.id.in_(thread_ids)))).scalars())
+
+
+async def existing_messages(connection: AsyncConnection, step_ids: Collection[str]) -> set[str]:
+    """The ids of those messages that exist, or of which an earlier version does."""
+    now = select(steps.c.id).where(steps.c.id.in_(step_ids))
+    earlier = select(step_versions.c.stepId).where(step_versions.c.stepId.in_(step_ids))
+    return set((await connection.execute(union(now, earlier))).scalars())
 
 
 async def ids_of_user(connection: AsyncConnection, user_id: str, actor: Actor) -> list[str]:

@@ -1,5 +1,6 @@
 """An export of each chat becomes threads of its user, message by message, and twice is once."""
 
+import json
 import zipfile
 from collections.abc import Sequence
 from datetime import timedelta
@@ -38,6 +39,7 @@ from tests.support.records import listed, new_id, opened, step, thread, user_id,
 from threadkeeper.importing import package
 from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage
+from threadkeeper.importing.report import lines_of
 
 FORMATS = (chatgpt, claude, deepseek, gemini, le_chat, librechat, open_webui, own, grok, chat_ui, lm_studio, jan)
 EXPORTS = [one.EXPORT for one in FORMATS]
@@ -193,9 +195,9 @@ async def test_an_import_changes_nothing_in_threads_of_others(layer: ChainlitLay
         (zipped({"../c.json": []}), "forbidden name"),
         (zipped({"c.json": b" " * 20_000_000}), "expands too much"),
         (zipped({"a.txt": b"?"}), "known format"),
-        (b"PK\x05\x06" + bytes(18), "known format"),
+        (b"PK\x05\x06" + bytes(18), "is empty"),
         (b'{"map": 1}', "known format"),
-        (b"", "known format"),
+        (b"", "is empty"),
         (zipped({"export.zip": zipped({"conversations.json": []})}), "another ZIP in it: export.zip"),
         (zipped({"conversations.json": []})[:-30], "ZIP without its end"),
         (zipped({"Takeout/MyActivity.html": b"<html>"}), "JSON"),
@@ -230,6 +232,39 @@ async def test_the_end_of_a_cut_file_is_named(
     monkeypatch.setattr(package, "LARGEST_RECORD", 1000)
     path.write_bytes(whole)
     assert named(await imported(layer, ada, path)) == ["export"]
+
+
+async def test_files_of_another_chat_are_named_and_files_of_one_name_are_all_read(
+    layer: ChainlitLayer, ada: User, tmp_path: Path
+) -> None:
+    both = {"a/conversations.json": [conversation("c-1", "One")], "b/conversations.json": claude.CONVERSATIONS[:1]}
+    first, second = (tmp_path / name / "conversations.zip" for name in "ab")
+    for path, entries in ((first, both), (second, {"a/conversations.json": [conversation("c-2", "Two")]})):
+        path.parent.mkdir()
+        path.write_bytes(zipped(entries))
+    with acting_as("ada"):
+        report = await run_import(layer, [first, second], ada)
+    assert (report.source, report.new, named(report)) == ("chatgpt", 2, ["b/conversations.json"])
+    assert "from Claude, and others are from ChatGPT" in str(report.failures[0].reason)
+
+
+async def test_a_conversation_that_went_on_elsewhere_is_counted(
+    layer: ChainlitLayer, ada: User, tmp_path: Path
+) -> None:
+    path = tmp_path / "export"
+    for grown in (0, 1):
+        nodes = chatgpt.node("q", None, "user", "One?", 1) | (
+            chatgpt.node("a", "q", "assistant", "One.", 2) if grown else {}
+        )
+        path.write_text(json.dumps([conversation("c-1", "One", nodes), conversation("c-2", "Two")]))
+        for dry_run in (True, False):
+            report = await imported(layer, ada, path, dry_run=dry_run)
+            assert report.grown == grown
+    assert "1 of those that exist have newer messages here" in " ".join(lines_of(report, is_dry_run=False))
+
+
+def conversation(key: str, title: str, nodes: Any = None) -> dict[str, Any]:
+    return chatgpt.conversation(key, title, 0, nodes or chatgpt.node("q", None, "user", "Hello", 1), None)
 
 
 def named(report: Report) -> Sequence[str]:

@@ -265,7 +265,7 @@ WITHOUT_OWNER = {
     # The application claims threads for turns, and owners stop them: see `test_turns`.
     *("claim_turn", "keep_turns", "release_turn", "thread_changes", "stop_turn"),
     # Whether an id is in use: everyone.
-    "existing_threads",
+    *("existing_threads", "existing_messages"),
     # The application keeps an uploaded export for a user.
     "keep_import",
     # The application registers and runs jobs, and only the system forgets them. A job belongs to whoever starts it.

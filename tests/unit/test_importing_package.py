@@ -153,7 +153,7 @@ def test_the_shapes_of_many_shards_are_not_kept(tmp_path: Path) -> None:
     read = opened(tmp_path, zipped({f"conversations-{number:03}.json": shard for number in range(20)}))
     tracemalloc.start()
     try:
-        reader, entries = reader_of(read)
+        reader, entries, _ = reader_of(read)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -183,6 +183,15 @@ TAR = b"conversations.json".ljust(257, b"\0") + b"ustar\0"
         (b"\x1f\x8b\x08" + bytes(20), "kind gzip"),
         (TAR, "kind tar"),
         (b"hello", "Exports of these chats can be read: ChatGPT"),
+        (
+            b"# Conversation\n\n- conversationId: \xc3\xa4",
+            "Text, Markdown and CSV cannot be read: ask that chat for JSON",
+        ),
+        (b"messageId,parentMessageId,conversationId\n", "CSV"),
+        (zipped({"a.txt": b""}), "is empty"),
+        (b'[{"title": "Gr\xfc\xdfe", "mapping": {}}]', "not valid JSON: .*UTF8"),
+        (b'[{"title": "x",}]', "not valid JSON"),
+        (b'[{"a": 1}, ' + b'{"a": 1}, ' * 300_000, "in a known format. Exports"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
@@ -201,7 +210,7 @@ def test_an_export_is_read_in_the_ways_that_people_have_it(tmp_path: Path, kind:
         "finder": zipped({"a/c.json": [ALONE], "__MACOSX/a/._c.json": b"\0\5\26\7", "a/.DS_Store": b"\0\0\0\1Bud1"}),
     }[kind]
     package_of = opened(tmp_path, content)
-    reader, entries = reader_of(package_of)
+    reader, entries, _ = reader_of(package_of)
     found = [one.id for one in reader.read(package_of, entries) if isinstance(one, Conversation)]
     assert (reader.source, found) == ("chatgpt", ["c", "d"] if kind == "lines" else ["c"])
 
@@ -220,7 +229,7 @@ async def test_an_import_can_be_cancelled_while_it_reads(tmp_path: Path, monkeyp
             finally:
                 closed.set()
 
-    monkeypatch.setattr(importer, "reader_of", lambda *_, **__: (Slow(), []))
+    monkeypatch.setattr(importer, "reader_of", lambda *_, **__: (Slow(), [], []))
     path = tmp_path / "export"
     path.write_bytes(b"[]")
     task = asyncio.create_task(run_import(cast(Store, None), [path], User("u", "ada", {}, None)))

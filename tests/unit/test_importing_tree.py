@@ -1,5 +1,6 @@
 """Whatever tree an export has, each visible message is a step or a version of the thread, once."""
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -169,9 +170,29 @@ def test_the_words_before_a_question_are_found_in_every_language() -> None:
     assert common_words(["one", "two"]) == common_words([]) == common_words(["same", "same"]) == ""
 
 
+@pytest.mark.parametrize(
+    ("titles", "questions"),
+    [
+        (("Eingegebener Prompt: Frage: eins", "Eingegebener Prompt: Frage: zwei"), ["Frage: eins", "Frage: zwei"]),
+        (("Prompted Hi: one", "Prompted Hi: two"), ["Hi: one", "Hi: two"]),
+        (("Eingegebener Prompt: eins",), ["Eingegebener Prompt: eins"]),
+    ],
+)
+def test_the_words_before_a_few_questions_are_found(
+    tmp_path: Path, titles: tuple[str, ...], questions: list[str]
+) -> None:
+    path = tmp_path / "export"
+    path.write_text(json.dumps([gemini.record(title, 1, "<p>ok</p>") for title in titles]))
+    package = Package([path])
+    reader, entries, _ = reader_of(package)
+    found = [one.messages[0].text for one in reader.read(package, entries) if isinstance(one, Conversation)]
+    package.close()
+    assert found == questions
+
+
 def test_gemini_can_be_a_thread_a_day(tmp_path: Path) -> None:
     package = Package([gemini.EXPORT.write(tmp_path)])
-    reader, entries = reader_of(package, by_day=True)
+    reader, entries, _ = reader_of(package, by_day=True)
     days = [one for one in reader.read(package, entries) if isinstance(one, Conversation)]
     package.close()
     assert [day.id for day in days] == ["2025-03-01", "2025-03-02", "2025-03-01 #2"]

@@ -1,5 +1,6 @@
 """The page at `/me/import`: an export is looked through, imported by a job, and found by the search."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,13 @@ async def test_a_history_is_looked_through_and_imported(
         due = (await connection.execute(select(func.min(blob_deletions.c.dueAt)))).scalar_one()
     assert due < utc_in(3_700)
     (first,) = [one.key async for one in layer.blobs.list("imports/")]
-    await uploaded(uma, export.write(tmp_path))
-    assert "There is nothing new to import." in (await state(uma, "what is in it")).text
+    grown = tmp_path / "grown"
+    nodes = chatgpt.node("y", None, "user", "A bilby?", 1001) | chatgpt.node("new", "y", "assistant", "Yes.", 1003)
+    grown.write_text(json.dumps([chatgpt.conversation("c-4", "Bilbies", 1000, nodes, "new")]))
+    await uploaded(uma, grown)
+    looked = await state(uma, "what is in it")
+    assert "There is nothing new to import." in looked.text
+    assert "1 thread that is here already has newer messages in the export." in looked.text
     # Nobody has two uploads, and the one that was replaced cannot be imported.
     (second,) = [one.key async for one in layer.blobs.list("imports/")]
     assert first != second

@@ -25,8 +25,10 @@ READERS: Sequence[Reader] = (
 """The first one that recognizes a file reads it."""
 
 
-def reader_of(package: Package, *, by_day: bool = False) -> tuple[Reader, list[str]]:
-    """The reader of the export, and the entries with its conversations.
+def reader_of(package: Package, *, by_day: bool = False) -> tuple[Reader, list[str], list[tuple[str, str]]]:
+    """The reader of the export, the entries with its conversations, and those that other readers recognize.
+
+    The latter with the source of their reader: an import has one format, so they are named and not read.
 
     Args:
         by_day: as in `run_import`.
@@ -43,10 +45,18 @@ def reader_of(package: Package, *, by_day: bool = False) -> tuple[Reader, list[s
                 package.read_as_array(name)
             for place in found:
                 recognized[place].append(name)
-    for reader, entries in zip(READERS, recognized, strict=True):
-        if entries:
-            return (Gemini(by_day) if isinstance(reader, Gemini) else reader), entries
-    raise unknown(package)
+    reader, entries = next(
+        ((reader, found) for reader, found in zip(READERS, recognized, strict=True) if found), (None, [])
+    )
+    if reader is None:
+        raise unknown(package)
+    others = {
+        name: other.source for other, found in zip(READERS[::-1], recognized[::-1], strict=True) for name in found
+    }
+    left = [(name, source) for name, source in others.items() if name not in set(entries)]
+    # The files of own threads may be exports of other chats.
+    left = [] if isinstance(reader, Threadkeeper) else sorted(left)
+    return (Gemini(by_day) if isinstance(reader, Gemini) else reader), entries, left
 
 
 def _readers_of(shape: Shape) -> list[int]:

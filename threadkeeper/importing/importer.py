@@ -21,6 +21,7 @@ from threadkeeper.importing.arranging import Ids, arrange
 from threadkeeper.importing.detection import reader_of
 from threadkeeper.importing.files import Opener, opener_of
 from threadkeeper.importing.model import Conversation, Message, Read, Unreadable
+from threadkeeper.importing.names import NAMES
 from threadkeeper.importing.package import BadPackage, Package
 from threadkeeper.importing.reasons import Reason
 from threadkeeper.importing.values import LONGEST_SHOWN_NAME, UNKNOWN_FORM, unknown_form
@@ -36,6 +37,7 @@ class Store(Protocol):
     """What an import needs of the data layer."""
 
     async def existing_threads(self, thread_ids: Sequence[str]) -> set[str]: ...
+    async def existing_messages(self, step_ids: Sequence[str]) -> set[str]: ...
     async def names_of_threads(self, thread_ids: Sequence[str]) -> dict[str, str]: ...
     async def import_thread(self, imported: ImportedThread) -> bool: ...
 
@@ -61,6 +63,8 @@ class Report:
     newest: str | None = None
     expiring: int = 0
     """Threads that are so old that the retention deletes them soon."""
+    grown: int = 0
+    """Existing threads that lack the last message of their conversation: it went on after it was imported."""
 
     def fail(self, failure: Unreadable) -> None:
         self.failed += 1
@@ -83,6 +87,7 @@ class Report:
             "oldest": self.oldest,
             "newest": self.newest,
             "expiring": self.expiring,
+            "grown": self.grown,
         }
 
 
@@ -112,9 +117,12 @@ async def run_import(
     """
     package = await asyncio.to_thread(Package, paths)
     try:
-        reader, entries = await asyncio.to_thread(reader_of, package, by_day=by_day)
+        reader, entries, others = await asyncio.to_thread(reader_of, package, by_day=by_day)
         found = _Import(store, user, reader.source, opener_of(package), dry_run=dry_run)
         found.expired_before = expired_before
+        for name, source in others:
+            values = {"name": NAMES[source], "other": NAMES[reader.source]}
+            found.report.fail(Unreadable(name, Reason("import_reason_second_format", values)))
         conversations = _Conversations(reader.read(package, entries))
         try:
             # Parsing takes the CPU, so it is done in a thread.
@@ -134,7 +142,8 @@ class _Import:
         self._store, self._user, self._opener, self._dry_run = store, user, opener, dry_run
         self._now = datetime.now(UTC)
         self._seen: set[str] = set()
-        self._asked: list[str] = []
+        # The last message of each thread that may exist, by its id.
+        self._asked: dict[str, str] = {}
         self.report = Report(source)
         self.expired_before: str | None = None
 
@@ -169,14 +178,12 @@ class _Import:
         self._count(one, thread)
         if is_own:
             self.report.existing += 1
-        elif self._dry_run:
-            self._asked.append(thread.thread.id)
-            if len(self._asked) >= _ASKED_AT_ONCE:
-                await self._ask()
         elif is_new:
             self.report.new += 1
         else:
-            self.report.existing += 1
+            self._asked[thread.thread.id] = thread.steps[-1].id
+            if len(self._asked) >= _ASKED_AT_ONCE:
+                await self._ask()
 
     async def ended(self) -> Report:
         if self._asked:
@@ -189,10 +196,12 @@ class _Import:
         return arrange(one, source, self._opener, user_id=user.id, identifier=user.identifier, now=self._now)
 
     async def _ask(self) -> None:
-        """Count how many of the threads exist already."""
-        existing = len(await self._store.existing_threads(self._asked))
-        self.report.existing += existing
-        self.report.new += len(self._asked) - existing
+        """Count how many of the threads exist already, and how many of these lack the last message."""
+        existing = await self._store.existing_threads([*self._asked])
+        last = [self._asked[thread_id] for thread_id in existing]
+        self.report.existing += len(existing)
+        self.report.new += len(self._asked) - len(existing)
+        self.report.grown += len(set(last) - await self._store.existing_messages(last)) if last else 0
         self._asked.clear()
 
     def _count(self, one: Conversation, thread: ImportedThread) -> None:

@@ -5,8 +5,10 @@ one record at a time, so memory does not depend on the size of the export.
 """
 
 import math
+import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -41,9 +43,12 @@ _MOST_SHRUNK = 200
 _SMALL_BYTES = 16 * 1024 * 1024
 _ENCRYPTED = 0x1
 _BOM = b"\xef\xbb\xbf"
+# In the messages of ijson's parsers.
+_ENDS_EARLY = re.compile("premature|incomplete", re.IGNORECASE)
 _STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 _NO_BRACKETS = bytes(byte for byte in range(256) if not _STEPS[byte])
 
+_Entry: TypeAlias = Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]
 Shape: TypeAlias = frozenset[str]
 """The paths of the keys at the beginning of a JSON file, as in `item.mapping`; `item` is a record of an array."""
 
@@ -63,8 +68,9 @@ class Package:
             OSError: one cannot be read.
         """
         self._archives: list[zipfile.ZipFile] = []
-        self._entries: dict[str, Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
+        self._entries: dict[str, _Entry] = {}
         self._as_arrays: set[str] = set()
+        self._same_names: Counter[str] = Counter()
         try:
             for path in paths:
                 with readable(path.name):
@@ -75,7 +81,7 @@ class Package:
                     with path.open("rb") as stream:
                         if stream.read(len(_ZIP_MARK)) == _ZIP_MARK:
                             raise BadPackage("import_reason_cut_zip")
-                    self._entries.setdefault(path.name, path)
+                    self._add(path.name, path)
             self._check_total()
         except BaseException:
             self.close()
@@ -108,6 +114,10 @@ class Package:
         found = self._entries[name]
         with readable(name), found.open("rb") if isinstance(found, Path) else found[0].open(found[1]) as stream:
             yield stream
+
+    def with_base_name(self, base: str) -> list[str]:
+        """The entries of this name, whatever their folders; one for each file of an export that consists of several."""
+        return [name for name in self.names if PurePosixPath(name).name == base]
 
     @cached_property
     def by_base_name(self) -> dict[str, str]:
@@ -197,6 +207,18 @@ class Package:
             pass
         return frozenset(paths)
 
+    def fault(self, name: str) -> BadPackage | None:
+        """Why the beginning of this JSON file cannot be read; None if it can."""
+        try:
+            with self.open(name) as stream:
+                for _ in ijson.basic_parse(_Beginning(stream, _LOOKED_AT), multiple_values=True):
+                    pass
+        except BadPackage as error:
+            # That the beginning ends within a value is no fault.
+            is_cut = self.size(name) > _LOOKED_AT and _ENDS_EARLY.search(str(error))
+            return None if is_cut else error
+        return None
+
     def _add_archive(self, path: Path) -> None:
         with readable(path.name):
             _check_list(path)
@@ -216,9 +238,17 @@ class Package:
             if info.file_size > max(_SMALL_BYTES, info.compress_size * _MOST_SHRUNK):
                 raise BadPackage("import_reason_entry_expands", name=shown)
             if not info.is_dir():
-                self._entries.setdefault(name, (archive, info))
+                self._add(name, (archive, info))
         if packed > path.stat().st_size:
             raise BadPackage("import_reason_entries_overlap")
+
+    def _add(self, name: str, found: _Entry) -> None:
+        """Entries of several files may have the same name, as `conversations.json`: later ones get a folder."""
+        shown = name
+        while shown in self._entries:
+            self._same_names[name] += 1
+            shown = f"{self._same_names[name] + 1}/{name}"
+        self._entries[shown] = found
 
     def _check_total(self) -> None:
         if len(self._entries) > MOST_ENTRIES:

@@ -41,6 +41,8 @@ def lines_of(report: Report, *, is_dry_run: bool) -> Iterator[str]:
     if report.expiring:
         old = "older than RETENTION_THREADS_DAYS: the next run of the retention deletes them"
         yield f"{report.expiring} of them are {old}."
+    if report.grown:
+        yield f"{report.grown} of those that exist have newer messages here, which are not imported: delete them first."
     for key, count in sorted(report.left_out.items()):
         yield f"Left out: {count} {_LEFT_OUT.get(key, key.replace('_', ' '))}."
     if report.failed:

@@ -1,5 +1,7 @@
 """Why nothing in an export can be read: what it seems to be instead, and what to do."""
 
+import re
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
 
 from threadkeeper.importing.names import READABLE
@@ -16,6 +18,7 @@ _KINDS = (
     (b"\x28\xb5\x2f\xfd", "Zstandard"),
 )
 _TAR_AT, _TAR = 257, b"ustar"
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # The first row of each of its files.
 _COPILOT = (
@@ -70,6 +73,13 @@ def _reasons(package: Package) -> Iterator[BadPackage]:
         kind = next((kind for mark, kind in _KINDS if start.startswith(mark)), "tar" if _is_tar(start) else None)
         if kind is not None:
             yield BadPackage("import_reason_archive", kind=kind)
+    if not any(starts):
+        yield BadPackage("import_reason_empty")
+    yield from (
+        error for name, start in zip(names, starts, strict=True) if _is_json(start) and (error := package.fault(name))
+    )
+    if all(map(_is_text, starts)):
+        yield BadPackage("import_reason_text", formats=READABLE)
     yield BadPackage("import_reason_unknown_format", formats=READABLE)
 
 
@@ -85,6 +95,19 @@ def _others(package: Package, names: list[str]) -> Iterator[str]:
 def _start(package: Package, name: str) -> bytes:
     with package.open(name) as stream:
         return stream.read(_START_BYTES).removeprefix(b"\xef\xbb\xbf")
+
+
+def _is_json(start: bytes) -> bool:
+    return start.lstrip()[:1] in (b"{", b"[")
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        # The last character may be cut.
+        shown = getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return not _is_json(start) and not _CONTROL.search(shown)
 
 
 def _is_tar(start: bytes) -> bool:

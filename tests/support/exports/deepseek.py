@@ -15,6 +15,13 @@ def node(key: str, parent: str | None, children: list[str], fragments: Any = Non
     return {key: {"id": key, "parent": parent, "children": children, "message": about if fragments else None}}
 
 
+def old(key: str, parent: str, children: list[str], content: str, at: float, **fields: Any) -> dict[str, Any]:
+    """As in exports of 2025: without fragments and roles."""
+    about: dict[str, Any] = {"files": [], "search_results": None, "model": "deepseek-chat", "reasoning_content": None}
+    message = about | {"content": content, "inserted_at": china(at), **fields}
+    return {key: {"id": key, "parent": parent, "children": children, "message": message}}
+
+
 def said(kind: str, words: str) -> dict[str, str]:
     return {"type": kind, "content": words}
 
@@ -53,6 +60,18 @@ EXPORT = Export(
                     },
                 },
                 {"id": "d-2", "title": "Bad", "inserted_at": china(60), "mapping": {}},
+                {
+                    "id": "d-3",
+                    "title": "Old",
+                    "inserted_at": china(70),
+                    "mapping": {
+                        **node("root", None, ["1"]),
+                        **old("1", "root", ["2"], "An old question", 71),
+                        **old("2", "1", ["3"], "An old answer", 72, reasoning_content="Hm."),
+                        **old("3", "2", ["4"], "More", 73),
+                        **old("4", "3", [], "That is all.", 74),
+                    },
+                },
             ],
         }
     ),
@@ -68,6 +87,17 @@ EXPORT = Export(
             ),
             (("removed", "assistant_message", "圆的。"),),
             ("deepseek-reasoner",),
+        ),
+        Thread(
+            "Old",
+            (
+                ("user_message", "An old question", 71),
+                ("llm", "Hm.", 72),
+                ("assistant_message", "An old answer", 72 + 1e-6),
+                ("user_message", "More", 73),
+                ("assistant_message", "That is all.", 74),
+            ),
+            models=("deepseek-chat", "deepseek-chat"),
         ),
     ),
     "粪便",

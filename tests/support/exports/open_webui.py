@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.exports import PNG, Export, Thread, second
 
 
-def message(key: str, parent: str | None, role: str, content: str, at: float, **fields: Any) -> dict[str, Any]:
+def message(key: str, parent: str | None, role: str, content: Any, at: float, **fields: Any) -> dict[str, Any]:
     about: dict[str, Any] = {"id": key, "parentId": parent, "childrenIds": [], "role": role, "content": content}
     return {key: about | {"timestamp": int(second(at)), **fields}}
 
@@ -96,6 +96,14 @@ EXPORT = Export(
                 archived=True,
             ),
             {"id": "w-2", "title": "Nothing", "chat": None},
+            # As in the oldest exports: the chat itself, and a question in parts.
+            {
+                "title": "Oldest",
+                "history": {
+                    "messages": message("o", None, "user", [{"type": "text", "text": "And sloths?"}], 200),
+                    "currentId": "o",
+                },
+            },
             chat(
                 "w-3",
                 "Older",
@@ -165,6 +173,7 @@ EXPORT = Export(
             models=("llama", "llama", "llama"),
             pinned=True,
         ),
+        Thread("Oldest", (("user_message", "And sloths?", 200),)),
     ),
     "eucalyptus",
     ("Nothing",),

@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -49,7 +50,7 @@ class _Export:
 
     @cached_property
     def _file_names(self) -> Mapping[str, str]:
-        return {key: text(name) for key, name in mapping(self._small(_NAMES)).items()}
+        return {key: text(name) for found in self._small(_NAMES) for key, name in mapping(found).items()}
 
     @cached_property
     def _entries(self) -> dict[str, str]:
@@ -64,7 +65,7 @@ class _Export:
     def votes(self) -> Mapping[str, Vote]:
         """The votes by the ids of their messages."""
         found: dict[str, Vote] = {}
-        for row in map(mapping, items(self._small(_FEEDBACK))):
+        for row in (mapping(row) for listed in self._small(_FEEDBACK) for row in items(listed)):
             rating = text(row.get("rating")).lower()
             if "up" not in rating and "down" not in rating:
                 continue
@@ -83,13 +84,11 @@ class _Export:
         given = name or self._file_names.get(base, "") or base.removeprefix(f"{file_id}-")
         return entry_attachment(self.package, file_id, given, entry, mime)
 
-    def _small(self, name: str) -> Any:
-        entry = self.package.by_base_name.get(name)
-        try:
-            return self.package.object(entry) if entry else None
-        except BadPackage:
+    def _small(self, name: str) -> Iterator[Any]:
+        for entry in self.package.with_base_name(name):
             # Conversations are worth more than the names of their files and the votes.
-            return None
+            with suppress(BadPackage):
+                yield self.package.object(entry)
 
 
 @dataclass(slots=True)

@@ -40,8 +40,17 @@ def _conversation(record: Mapping[str, Any]) -> Conversation:
         for child in items(node.get("children")):
             if isinstance(child, str) and child in nodes and parents[child] is None and child != key:
                 parents[child] = key
+    last: dict[str, Message] = {}
     for key, node in nodes.items():
-        found.messages += chain(parents[key], key, _parts(found, mapping(node.get("message"))))
+        about = mapping(node.get("message"))
+        parts = _parts(found, about)
+        before = last.get(parents[key] or "")
+        if not about.get("fragments") and not about.get("role") and [part.kind for part in parts] == ["answer"]:
+            # Old exports name no roles: what follows no question is one.
+            is_question = before is None or before.kind != "question"
+            parts[0].kind, parts[0].model = ("question", None) if is_question else ("answer", parts[0].model)
+        found.messages += chain(parents[key], key, parts)
+        last[key] = parts[-1]
     found.current = _last(nodes, parents)
     return found
 

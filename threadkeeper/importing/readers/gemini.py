@@ -26,6 +26,7 @@ _FEWEST = 4
 _MOST_OF = 0.8
 # Of a message or a file besides its texts, about.
 _BYTES_EACH = 1000
+_BEFORE_COLON = re.compile(r"[^:：]+[:：]\s*")
 _END_OF_WORDS = re.compile(r".*[\s:：]", re.DOTALL)
 
 
@@ -55,7 +56,12 @@ def _words(package: Package, entry: str) -> str:
     except BadPackage:
         # What can be read is read again below, and the rest is named there.
         pass
-    return common_words(titles) if len(titles) >= _FEWEST else _ENGLISH
+    words = common_words(titles)
+    if len(titles) >= _FEWEST:
+        return words
+    # A few titles may begin alike by chance, but hardly up to a colon.
+    before_colon = _BEFORE_COLON.match(words) if len(titles) > 1 and not words.startswith(_ENGLISH) else None
+    return before_colon[0] if before_colon else _ENGLISH
 
 
 def common_words(titles: Sequence[str]) -> str:

@@ -35,7 +35,8 @@ class OpenWebUI:
     source = "open-webui"
 
     def recognizes(self, shape: Shape) -> bool:
-        return "item.chat.history" in shape or "item.chat.messages" in shape
+        # Old exports have the chats themselves.
+        return not shape.isdisjoint({"item.chat.history", "item.chat.messages", "item.history.currentId"})
 
     def read(self, package: Package, entries: list[str]) -> Iterator[Read]:
         for entry in entries:
@@ -43,7 +44,7 @@ class OpenWebUI:
 
 
 def _conversation(record: Mapping[str, Any]) -> Conversation | None:
-    chat = mapping(record.get("chat"))
+    chat = mapping(record.get("chat")) if "chat" in record else record
     history = mapping(chat.get("history"))
     listed: Sequence[Any] = [*mapping(history.get("messages")).values()] or items(chat.get("messages"))
     # A chat that was exported alone may have no id; its first message has one.
@@ -72,7 +73,7 @@ def _conversation(record: Mapping[str, Any]) -> Conversation | None:
 
 
 def _parts(found: Conversation, one: Mapping[str, Any]) -> list[Message]:
-    at, said = moment(one.get("timestamp")), text(one.get("content"))
+    at, said = moment(one.get("timestamp")), _texts(one.get("content"))
     files = tuple(_files(one))
     if one.get("role") != "assistant":
         return [Message("", None, "question" if one.get("role") == "user" else "hidden", said, at, files=files)]
