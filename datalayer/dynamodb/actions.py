@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datalayer.dynamodb.items import Attribute, Item
+from datalayer.errors import InvalidRecord
 
 Action = dict[str, dict[str, Any]]
+MOST_INSIDE = 100
+"""The most keys of map attributes that one action changes: DynamoDB takes expressions of at most `_LONGEST` bytes."""
+_LONGEST = 4096
 
 
 def put(item: Item) -> Action:
@@ -37,6 +41,9 @@ def update(
         defaults: attributes to set if they are missing.
         inside: changes of keys inside of map attributes; None removes a key.
         condition, values, names: a condition, and the values and names of its placeholders.
+
+    Raises:
+        InvalidRecord: there are too many attributes, or keys inside of them, for one expression.
     """
     placeholders: dict[str, str] = {name: place for place, name in (names or {}).items()}
     given: dict[str, Attribute] = dict(values or {})
@@ -60,9 +67,12 @@ def update(
             else:
                 setting.append(f"{path}={valued(changed)}")
     parts = (("SET", setting), ("REMOVE", removing))
+    expression = " ".join(f"{word} {','.join(some)}" for word, some in parts if some)
+    if len(expression) > _LONGEST:
+        raise InvalidRecord(f"a record of {len(setting)} keys cannot be stored in DynamoDB: an expression has 4 KB")
     action: dict[str, Any] = {
         "Key": key,
-        "UpdateExpression": " ".join(f"{word} {','.join(some)}" for word, some in parts if some),
+        "UpdateExpression": expression,
         "ExpressionAttributeNames": {place: name for name, place in placeholders.items()},
         **_condition(condition, given),
     }

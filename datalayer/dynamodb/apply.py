@@ -7,10 +7,11 @@ from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import update
 from datalayer.dynamodb.batches import MOST_WRITES, Batches
 from datalayer.dynamodb.changes import BatchWrite, read
-from datalayer.dynamodb.client import ConditionFailed, Table
+from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import owner_of
 from datalayer.dynamodb.elements import Elements
 from datalayer.dynamodb.items import text_of
+from datalayer.dynamodb.refusals import ConditionFailed
 from datalayer.dynamodb.removal import Removal
 from datalayer.dynamodb.users import Users
 from datalayer.dynamodb.votes import Votes

@@ -8,7 +8,7 @@ is made for what they are; its conditions pin that.
 
 from collections.abc import Sequence
 
-from datalayer.dynamodb.actions import Action, put
+from datalayer.dynamodb.actions import MOST_INSIDE, Action, put
 from datalayer.dynamodb.changes import (
     BatchWrite,
     StepChange,
@@ -20,10 +20,11 @@ from datalayer.dynamodb.changes import (
     step_action,
     thread_actions,
 )
-from datalayer.dynamodb.client import ConditionFailed, Table
+from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.items import Item, text_of
 from datalayer.dynamodb.long_texts import SHORTEST, LongTexts, Upload
 from datalayer.dynamodb.recent import Recent
+from datalayer.dynamodb.refusals import ConditionFailed
 from datalayer.errors import Forbidden, InvalidRecord, NotFound, StorageUnavailable
 from datalayer.history.deletion_marks import log_drop
 from datalayer.ownership import SYSTEM, actor_of, demand_write
@@ -63,8 +64,8 @@ class Batches:
         """Whether the batch was stored; False if it was dropped."""
         thread, thread_id = batch.thread, batch.thread_id
         stored: Stored | None = None
-        if batch.favorites(None) and thread.owner is None:
-            # Their entries in the index are under the owner.
+        # The entries of favourites in the index are under the owner. Many keys are merged here, and not by DynamoDB.
+        if (batch.favorites(None) and thread.owner is None) or len(thread.metadata) > MOST_INSIDE:
             stored = await read(self._table, thread_id, list(batch.steps))
         for _ in range(_ATTEMPTS):
             if stored is not None and not batch.can_be_stored(stored):

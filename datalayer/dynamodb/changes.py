@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datalayer.dynamodb import keys
-from datalayer.dynamodb.actions import Action, check, update
+from datalayer.dynamodb.actions import MOST_INSIDE, Action, check, update
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import step_attributes
 from datalayer.dynamodb.items import Attribute, Item, escaped, text_of, to_attribute
@@ -167,20 +167,29 @@ def _changed(key: Item, change: ThreadChange, stored: Stored | None, sets: Item)
     ):
         sets["UserThreadSK"] = values[":activity"] = {"S": f"TS#{change.activity}"}
         condition += " AND (attribute_not_exists(UserThreadSK) OR UserThreadSK <= :activity)"
-    inside: dict[str, Attribute | None] = {}
-    if change.metadata:
-        if item is not None and "M" not in item.get("metadata", {}):
-            sets["metadata"] = to_attribute({name: one for name, one in change.metadata.items() if one is not None})
-            condition += " AND NOT attribute_type(metadata, :map)"
-        else:
-            inside = {
-                escaped(name): None if one is None else to_attribute(one) for name, one in change.metadata.items()
-            }
-            condition += " AND attribute_type(metadata, :map)"
+    inside: dict[str, Attribute | None] = {
+        escaped(name): None if one is None else to_attribute(one) for name, one in change.metadata.items()
+    }
+    if inside and item is not None and "M" not in item.get("metadata", {}):
+        sets["metadata"], inside = merged(None, inside), {}
+        condition += " AND NOT attribute_type(metadata, :map)"
+        values[":map"] = {"S": "M"}
+    elif item is not None and len(inside) > MOST_INSIDE:
+        sets["metadata"], inside = merged(item["metadata"], inside), {}
+        condition += " AND metadata = :older"
+        values[":older"] = item["metadata"]
+    elif inside:
+        condition += " AND attribute_type(metadata, :map)"
         values[":map"] = {"S": "M"}
     if not sets and not inside:
         return [check(key, condition, values)]
     return [update(key, sets=sets, condition=condition, values=values, inside={"metadata": inside} if inside else None)]
+
+
+def merged(stored: Attribute | None, changes: Mapping[str, Attribute | None]) -> Attribute:
+    """A map attribute with changes of its keys; None removes a key."""
+    keys_now = {**(stored or {}).get("M", {}), **changes}
+    return {"M": {name: one for name, one in keys_now.items() if one is not None}}
 
 
 def _is_known(name: str, value: Attribute) -> bool:

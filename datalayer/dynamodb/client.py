@@ -8,6 +8,7 @@ lost is repeated once.
 import asyncio
 import logging
 import random
+import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -17,28 +18,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ReadTimeoutError,
-    WaiterError,
-)
+from botocore.exceptions import BotoCoreError, NoRegionError, WaiterError
 
 from datalayer.dynamodb.actions import Action
 from datalayer.dynamodb.items import Item
 from datalayer.dynamodb.keys import INDEX
-from datalayer.errors import (
-    ConfigurationError,
-    ConnectionLost,
-    DataLayerError,
-    InvalidRecord,
-    SchemaError,
-    StorageUnavailable,
-    TimedOut,
-)
+from datalayer.dynamodb.refusals import TRANSPORT_ERRORS, Busy, translated
+from datalayer.errors import ConfigurationError, ConnectionLost, DataLayerError, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -50,28 +36,9 @@ MOST_ACTIONS = 100
 _MOST_READ, _MOST_WRITTEN = 100, 25
 _CONNECTIONS = 50
 _SECONDS = 10
-_BUSY = frozenset(
-    {
-        *("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded"),
-        *("TransactionConflictException", "TransactionInProgressException", "InternalServerError"),
-        *("ServiceUnavailable", "ServiceUnavailableException", "503"),
-    }
-)
 _READS = frozenset({"get_item", "query", "scan", "describe_table", "describe_time_to_live"})
-_BUSY_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _FORM = "the database URL must be dynamodb://table?region=…, with endpoint_url=… for another server than Amazon's"
-
-
-class ConditionFailed(Exception):
-    """A write met other data than it expects; nothing was stored. `at` has the places of the refused actions."""
-
-    def __init__(self, at: frozenset[int]) -> None:
-        super().__init__("a condition is not met")
-        self.at = at
-
-
-class _Busy(StorageUnavailable):
-    """DynamoDB asks to repeat the call later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +58,7 @@ def place_of(url: str) -> Place:
     """
     try:
         parts = urlsplit(url)
-        options = parse_qs(parts.query, strict_parsing=bool(parts.query))
+        options = parse_qs(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True)
     except ValueError:
         raise ConfigurationError(_FORM) from None
     if parts.scheme != "dynamodb" or not parts.netloc or parts.path.strip("/") or parts.fragment:
@@ -100,6 +67,13 @@ def place_of(url: str) -> Place:
         raise ConfigurationError(f"{_FORM}; it cannot contain credentials: set AWS_ACCESS_KEY_ID or a profile")
     if unknown := sorted(options.keys() - {"region", "endpoint_url"}):
         raise ConfigurationError(f"{_FORM}; it has an unknown option: {unknown[0]}")
+    if not _NAME.fullmatch(parts.netloc):
+        raise ConfigurationError(f"{_FORM}; the name of a table has 3 to 255 letters, digits, '_', '-' and '.'")
+    for name, values in options.items():
+        if len(values) > 1 or not values[0]:
+            raise ConfigurationError(f"{_FORM}; {name} is {'given twice' if len(values) > 1 else 'empty'}")
+    if not options.get("endpoint_url", ["http://"])[0].startswith(("http://", "https://")):
+        raise ConfigurationError(f"{_FORM}; endpoint_url must begin with http:// or https://")
     return Place(parts.netloc, *(options.get(name, [None])[-1] for name in ("region", "endpoint_url")))
 
 
@@ -242,7 +216,7 @@ class Table:
             if not wanted:
                 return found
             _note(attempt, "gave back a part of a read")
-        raise _Busy("DynamoDB did not read all items of a batch")
+        raise Busy("DynamoDB did not read all items of a batch")
 
     async def _write_many(self, requests: Sequence[dict[str, Any]]) -> None:
         parts = [requests[at : at + _MOST_WRITTEN] for at in range(0, len(requests), _MOST_WRITTEN)]
@@ -258,7 +232,7 @@ class Table:
             if not wanted:
                 return
             _note(attempt, "gave back a part of a write")
-        raise _Busy("DynamoDB did not write all items of a batch")
+        raise Busy("DynamoDB did not write all items of a batch")
 
     async def _repeat(self, call: Callable[[Any], Awaitable[dict[str, Any]]], *, reads: bool = False) -> dict[str, Any]:
         refusal: DataLayerError | None = None
@@ -267,11 +241,11 @@ class Table:
             client = await self._connected()
             try:
                 return await call(client)
-            except (ClientError, BotoCoreError, OSError) as error:
-                refusal = _translated(error)
+            except TRANSPORT_ERRORS as error:
+                refusal = translated(error, table=self.place.table, timeout_seconds=_SECONDS)
             if may_be_lost and isinstance(refusal, ConnectionLost):
                 may_be_lost = False
-            elif not isinstance(refusal, _Busy):
+            elif not isinstance(refusal, Busy):
                 raise refusal
             _note(attempt, str(refusal))
         assert refusal is not None
@@ -288,10 +262,10 @@ class Table:
                     max_pool_connections=_CONNECTIONS,
                     retries={"mode": "standard", "total_max_attempts": 1},
                 )
-                made = aioboto3.Session(region_name=self.place.region).client(
-                    "dynamodb", endpoint_url=self.place.endpoint_url, config=config
-                )
                 try:
+                    made = aioboto3.Session(region_name=self.place.region).client(
+                        "dynamodb", endpoint_url=self.place.endpoint_url, config=config
+                    )
                     self._client = await self._clients.enter_async_context(made)
                 except NoRegionError:
                     raise ConfigurationError(f"{_FORM}; the region is missing") from None
@@ -314,36 +288,3 @@ async def _attempts() -> AsyncIterator[int]:
 
 def _note(attempt: int, what: str) -> None:
     logger.debug("DynamoDB: %s, attempt %d", what, attempt + 1)
-
-
-def _translated(error: Exception) -> DataLayerError:
-    if isinstance(error, ClientError):
-        return _refusal(error)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return StorageUnavailable("the credentials for DynamoDB are missing or incomplete: set AWS_ACCESS_KEY_ID")
-    if isinstance(error, ReadTimeoutError | TimeoutError):
-        return TimedOut(f"DynamoDB gave no answer within {_SECONDS} seconds")
-    return ConnectionLost(f"DynamoDB cannot be reached now ({type(error).__name__})")
-
-
-def _refusal(error: ClientError) -> DataLayerError:
-    details = error.response.get("Error", {})
-    code, message = details.get("Code", ""), details.get("Message", "")
-    if code == "ConditionalCheckFailedException":
-        raise ConditionFailed(frozenset({0})) from None
-    if code == "TransactionCanceledException":
-        reasons = [str(reason.get("Code")) for reason in error.response.get("CancellationReasons", ())]
-        if _BUSY_REASONS.intersection(reasons):
-            return _Busy("another write is changing the same items")
-        if failed := frozenset(at for at, reason in enumerate(reasons) if reason == "ConditionalCheckFailed"):
-            raise ConditionFailed(failed) from None
-        return InvalidRecord(f"DynamoDB refuses the record ({', '.join(sorted({*reasons} - {'None'}))})")
-    if code in _BUSY:
-        return _Busy(f"DynamoDB is busy ({code})")
-    if code == "ResourceNotFoundException":
-        return SchemaError(
-            "the DynamoDB table does not exist: `migrate` of the data layer creates it (docs/dynamodb.md)"
-        )
-    if code in ("ValidationException", "ItemCollectionSizeLimitExceededException"):
-        return InvalidRecord(f"DynamoDB refuses the record: {message[:200]}")
-    return StorageUnavailable(f"DynamoDB refused the request ({code})")

@@ -31,16 +31,23 @@ def step_attributes(step: Step) -> Item:
 def step_dict(item: Item) -> dict[str, Any]:
     """The StepDict of a step."""
     found = _STEP | values_of(item)
-    vote = found.get("feedback")
+    vote, value = found.get("feedback"), vote_of(item)
     found["id"], found["threadId"] = _id_of(item, STEP), thread_of(item)
     found["metadata"] = {} if found["metadata"] is None else found["metadata"]
     found["feedback"] = None
-    if isinstance(vote, dict) and vote.get("value") is not None:
+    if isinstance(vote, dict) and value is not None:
         found["feedback"] = {
             **{"forId": found["id"], "id": vote_id(found["threadId"], found["id"])},
-            **{"value": int(vote["value"]), "comment": vote.get("comment")},
+            **{"value": value, "comment": vote.get("comment")},
         }
     return found
+
+
+def vote_of(step: Item) -> int | None:
+    """The value of the vote on a step, or None."""
+    vote = from_attribute(step["feedback"]) if "feedback" in step else None
+    value = vote.get("value") if isinstance(vote, dict) else None
+    return None if value is None else int(value)
 
 
 def element_attributes(element: Element) -> Item:

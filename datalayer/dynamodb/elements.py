@@ -4,11 +4,12 @@ from datalayer.cleaning import utc_now
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import check, delete, update
 from datalayer.dynamodb.changes import ThreadChange, read, thread_actions
-from datalayer.dynamodb.client import ConditionFailed, Table
+from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import element_attributes, owner_of
 from datalayer.dynamodb.file_outbox import queued
 from datalayer.dynamodb.items import text_of
 from datalayer.dynamodb.recent import Recent
+from datalayer.dynamodb.refusals import ConditionFailed
 from datalayer.errors import InvalidRecord, StorageUnavailable
 from datalayer.history.deletion_marks import log_drop
 from datalayer.ownership import actor_of, demand_write, owner_condition

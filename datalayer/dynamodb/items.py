@@ -14,6 +14,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 OURS = "tk:"
@@ -120,7 +121,9 @@ def _number(value: int | float) -> Attribute:
         fits = len(text.lstrip("-")) <= _MOST_DIGITS
     else:
         text = repr(value)
-        fits = value == 0 or _SMALLEST < abs(value) < _LARGEST
+        # DynamoDB gives 2.0**60 back as 1152921504606847000, the shortest digits of the float and not its value.
+        is_exact = not value.is_integer() or int(Decimal(text)) == int(value)
+        fits = value == 0 or (_SMALLEST < abs(value) < _LARGEST and is_exact)
     return {"N": text} if fits else {"M": {_NUMBER: {"S": text}}}
 
 

@@ -18,11 +18,12 @@ from datalayer.cleaning import utc_in, utc_now
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import Action, check, delete, put, update
 from datalayer.dynamodb.changes import read
-from datalayer.dynamodb.client import MOST_ACTIONS, ConditionFailed, Table
+from datalayer.dynamodb.client import MOST_ACTIONS, Table
 from datalayer.dynamodb.dicts import owner_of
 from datalayer.dynamodb.file_outbox import FileOutbox, queued
 from datalayer.dynamodb.items import Item, from_attribute, text_of
 from datalayer.dynamodb.recent import Recent
+from datalayer.dynamodb.refusals import ConditionFailed
 from datalayer.dynamodb.tables import EXPIRES
 from datalayer.dynamodb.votes import entries_of_step
 from datalayer.errors import StorageUnavailable

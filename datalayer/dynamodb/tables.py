@@ -6,6 +6,7 @@ from typing import Any
 
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.keys import INDEX
+from datalayer.dynamodb.refusals import InUse, NotPermitted
 from datalayer.errors import DataLayerError, SchemaError, StorageUnavailable
 
 logger = logging.getLogger(__name__)
@@ -43,17 +44,24 @@ async def exists(table: Table) -> bool:
     Raises:
         SchemaError: it has other keys, or not the index.
     """
+    return await _described(table) is not None
+
+
+async def _described(table: Table) -> dict[str, Any] | None:
+    """What DynamoDB says of the table, or None if it does not exist. Raises as `exists` does."""
     try:
-        found = (await table.call("describe_table"))["Table"]
+        found: dict[str, Any] = (await table.call("describe_table"))["Table"]
     except SchemaError:
-        return False
+        return None
     index = next((one for one in found.get("GlobalSecondaryIndexes", ()) if one["IndexName"] == INDEX), None)
-    if index is None or _keys_of(found) != _KEYS or _keys_of(index) != _INDEX_KEYS:
+    kinds = {one["AttributeName"]: one["AttributeType"] for one in found["AttributeDefinitions"]}
+    texts = all(kinds.get(name) == "S" for name in (*_KEYS, *_INDEX_KEYS))
+    if index is None or not texts or _keys_of(found) != _KEYS or _keys_of(index) != _INDEX_KEYS:
         raise SchemaError(
             f"the DynamoDB table {table.place.table!r} is not one of Chainlit's: it needs the keys and the index of "
             "docs/dynamodb.md. It was not changed"
         )
-    return True
+    return found
 
 
 async def create(table: Table) -> bool:
@@ -64,22 +72,42 @@ async def create(table: Table) -> bool:
     Raises:
         SchemaError: it must be created by somebody else. The message has the CloudFormation for it.
     """
-    if await exists(table):
+    if (found := await _described(table)) is not None:
+        await _wait_until_usable(table, found)
         await _let_expire(table)
         return False
     try:
         await table.call("create_table", **DESCRIPTION)
-    except StorageUnavailable as error:
-        if "AccessDenied" in str(error):
-            raise SchemaError(
-                f"the credentials may not create the DynamoDB table {table.place.table!r}. Create it with this "
-                f"CloudFormation template:\n{cloud_formation(table.place.table)}"
-            ) from None
-        if "ResourceInUse" not in str(error):
-            raise
+    except NotPermitted:
+        raise SchemaError(
+            f"the credentials may not create the DynamoDB table {table.place.table!r}. Create it with this "
+            f"CloudFormation template:\n{cloud_formation(table.place.table)}"
+        ) from None
+    except InUse:
+        # Another process creates it.
+        pass
     await table.wait_until_active()
     await _let_expire(table)
     return True
+
+
+async def _wait_until_usable(table: Table, found: dict[str, Any]) -> None:
+    """Wait for a table that somebody else is creating.
+
+    Raises:
+        StorageUnavailable: it, or its index, is being made for longer, or it is being deleted.
+    """
+    if found["TableStatus"] == "DELETING":
+        raise StorageUnavailable(f"the DynamoDB table {table.place.table!r} is being deleted: start again afterwards")
+    if found["TableStatus"] == "CREATING":
+        await table.wait_until_active()
+        return
+    index = next(one for one in found["GlobalSecondaryIndexes"] if one["IndexName"] == INDEX)
+    if index.get("IndexStatus", "ACTIVE") in ("CREATING", "DELETING"):
+        raise StorageUnavailable(
+            f"the index {INDEX} of the DynamoDB table {table.place.table!r} is being built or deleted: start again "
+            "when it is active"
+        )
 
 
 async def _let_expire(table: Table) -> None:

@@ -14,7 +14,7 @@ from datalayer.cleaning import clean_text, known_id
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.changes import is_favorite
 from datalayer.dynamodb.client import Table
-from datalayer.dynamodb.dicts import activity_of, owner_of
+from datalayer.dynamodb.dicts import activity_of, owner_of, vote_of
 from datalayer.dynamodb.items import Item, from_attribute, text_of
 from datalayer.dynamodb.long_texts import LongTexts
 from datalayer.dynamodb.recent import Recent
@@ -149,8 +149,14 @@ class Threads:
 
     async def _voted(self, user_id: str, vote: int, place: Place | None) -> AsyncIterator[list[Item]]:
         """The user's threads behind this place that have such a vote, in their order."""
-        ids = await self._entries(keys.of_votes(user_id, vote), user_id, f"{keys.VOTE}{vote}#")
-        threads = await self._table.get_many(list(map(keys.thread_key, ids)))
+        entries = await self._entries(keys.of_votes(user_id, vote), user_id, f"{keys.VOTE}{vote}#")
+        places = [(thread_id, step_id) for thread_id, steps in entries.items() for step_id in steps]
+        found = await self._table.get_many(
+            [*(keys.step_key(*one) for one in places), *map(keys.thread_key, entries)],
+        )
+        # Chainlit's own layer changes and deletes votes and steps, and knows nothing of the entries.
+        voted = {one["PK"]["S"] for one in found if _begins(one, keys.STEP) and vote_of(one) == vote}
+        threads = [one for one in found if one["SK"]["S"] == keys.THREAD and one["PK"]["S"] in voted]
         threads.sort(key=_place, reverse=True)
         yield [one for one in threads if place is None or _place(one) < place]
 

@@ -1,11 +1,16 @@
 """Users. As in Chainlit's own layer, the id of a user is the identifier."""
 
 from datalayer.dynamodb import keys
-from datalayer.dynamodb.actions import update
-from datalayer.dynamodb.client import ConditionFailed, Table
+from datalayer.dynamodb.actions import MOST_INSIDE, update
+from datalayer.dynamodb.changes import merged
+from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.items import Attribute, Item, escaped, text_of, to_attribute, values_of
+from datalayer.dynamodb.refusals import ConditionFailed
+from datalayer.errors import StorageUnavailable
 from datalayer.records.chat import User
 from datalayer.records.writes import UserWrite
+
+_ATTEMPTS = 4
 
 
 class Users:
@@ -34,6 +39,8 @@ class Users:
             "createdAt": {"S": user.created_at or ""},
         }
         inside: dict[str, Attribute | None] = {escaped(name): to_attribute(one) for name, one in metadata.items()}
+        if len(inside) > MOST_INSIDE:
+            return await self._store_many_keys(key, first, inside)
         values: dict[str, Attribute] = {":map": {"S": "M"}}
         ways = (
             # Most logins are of users who exist.
@@ -54,6 +61,25 @@ class Users:
                 continue
             return _record(answer["Attributes"])
         raise AssertionError("the last way has no condition")
+
+    async def _store_many_keys(
+        self, key: Item, first: dict[str, Attribute], inside: dict[str, Attribute | None]
+    ) -> User:
+        for _ in range(_ATTEMPTS):
+            found = ((await self._table.get(key)) or {}).get("metadata")
+            way = update(
+                key,
+                sets={"metadata": merged(found, inside)},
+                defaults=first,
+                condition="attribute_not_exists(metadata)" if found is None else "metadata = :older",
+                values={} if found is None else {":older": found},
+            )
+            try:
+                answer = await self._table.call("update_item", **way["Update"], ReturnValues="ALL_NEW")
+            except ConditionFailed:
+                continue
+            return _record(answer["Attributes"])
+        raise StorageUnavailable("the user is being changed by too many others")
 
     async def delete(self, identifier: str) -> bool:
         """Delete the user's item; whether it existed."""

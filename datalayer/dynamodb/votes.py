@@ -10,10 +10,11 @@ from datalayer.cleaning import hashed_id
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.actions import Action, check, delete, put, update
 from datalayer.dynamodb.changes import favorite_entry, read
-from datalayer.dynamodb.client import ConditionFailed, Table
+from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import activity_of, owner_of
 from datalayer.dynamodb.items import Attribute, Item, text_of, to_attribute
 from datalayer.dynamodb.recent import Recent
+from datalayer.dynamodb.refusals import ConditionFailed
 from datalayer.errors import NotFound, StorageUnavailable
 from datalayer.history.deletion_marks import log_drop
 from datalayer.ownership import Actor, actor_of, demand_write, may_read, owner_condition

@@ -24,13 +24,31 @@ def test_any_value_is_read_back(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [0, -1, 10**37, 10**38, 10**60, -(10**400), 0.1, 1e22, 1e-140, 5e-324, 1.7e308, -1e126, 2.0**53]
+    "number",
+    [
+        0,
+        -1,
+        10**37,
+        10**38,
+        10**60,
+        -(10**400),
+        0.1,
+        1e22,
+        1e-140,
+        5e-324,
+        1.7e308,
+        -1e126,
+        2.0**53,
+        2.0**60,
+        -(3.0**50),
+    ],
 )
 def test_a_number_is_read_back_and_never_has_more_digits_than_dynamodb_takes(number: float) -> None:
     attribute = to_attribute(number)
     assert from_attribute(attribute) == number
     if "N" in attribute:
         sent = Decimal(attribute["N"])
+        assert from_attribute({"N": format(sent.normalize(), "f")}) == number, "the service has a form of its own"
         assert len(sent.as_tuple().digits) <= 38
         assert sent == 0 or Decimal("1e-130") <= abs(sent) <= Decimal("9.99e125")
 

@@ -298,6 +298,9 @@ async def test_a_table_of_chainlits_own_layer_is_read_and_stays_readable_by_it(
     assert await theirs.get_thread(gone) is None
     page = await theirs.list_threads(Pagination(first=10), ThreadFilter(userId="alice"))
     assert [one["id"] for one in page.data] == [second, thread_id]
+    # The entries by which votes are found are not theirs, so they may be out of date.
+    await theirs.upsert_feedback(Feedback(forId=new["id"], threadId=thread_id, value=1))
+    assert await listed(layer, "alice", feedback=0) == []
     found_user = await theirs.get_user("alice")
     assert found_user is not None
     assert found_user.metadata == {"role": "user", "more": 2}

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from chainlit.context import context_var, init_http_context
+from chainlit.user import User
 
 import datalayer
 from datalayer.chainlit_layer import ChainlitLayer
@@ -190,6 +191,23 @@ async def test_numbers_keep_their_digits(layer: ChainlitLayer) -> None:
     kept = await only_step(layer, written["threadId"])
     assert kept["metadata"] == numbers
     assert type(kept["generation"]["tokenCount"]) is int, "Chainlit's own layer gives a float"
+
+
+async def test_metadata_of_many_keys_are_merged(layer: ChainlitLayer) -> None:
+    """An expression of DynamoDB has at most 4 KB, which is some 250 keys."""
+    first, second = ({f"{word}{number}": number for number in range(400)} for word in ("first", "second"))
+    owner = await layer.create_user(User(identifier="alice", metadata=first))
+    more = await layer.create_user(User(identifier="alice", metadata={**second, "first0": "changed"}))
+    assert (more.createdAt, more.metadata) == (owner.createdAt, {**first, **second, "first0": "changed"})
+    thread_id = await thread(layer, "alice", metadata=first)
+    await asyncio.gather(
+        layer.update_thread(thread_id, metadata={**second, "first0": None}),
+        layer.update_thread(thread_id, metadata={"last": 1}),
+    )
+    kept = (await layer.get_thread(thread_id))["metadata"]
+    assert kept == {name: one for name, one in {**first, **second, "last": 1}.items() if name != "first0"}
+    await layer.update_thread(thread_id, metadata=dict.fromkeys(first))
+    assert (await layer.get_thread(thread_id))["metadata"] == {**second, "last": 1}
 
 
 async def test_a_thread_of_more_than_a_megabyte_is_read_cut_and_deleted(layer: ChainlitLayer) -> None:
