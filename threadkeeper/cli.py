@@ -193,6 +193,8 @@ def serve() -> None:
     config.run.module_name = str(app_file)
     from chainlit.server import app as chainlit_app  # it reads config.run
 
+    from threadkeeper.web.mount import served
+
     chainlit_is_imported()
 
     load_module(str(app_file))
@@ -200,7 +202,7 @@ def serve() -> None:
     gc.enable()
     server = uvicorn.Server(
         uvicorn.Config(
-            chainlit_app,
+            served(chainlit_app),
             loop="uvloop" if find_spec("uvloop") else "asyncio",
             # httptools, which would be taken if it is installed, has no bound for the head of a request, and loses the
             # body of one with `Upgrade: h2c`, as Java's client sends it (docs/adr/0035).

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
+from operator import attrgetter
 from typing import Any
 
 from datalayer.cleaning import clean_id, clean_json, clean_text, clean_time
@@ -50,8 +51,7 @@ def clean_call(call: LlmCall) -> LlmCall:
         raise InvalidRecord("version of the assistant of a call must be 1 or more")
     # What differs from what it was. Nearly nothing does, and a copy takes longer than the rest of this.
     changed: dict[str, Any] = {}
-    for name, clean, what in _CLEANED:
-        value = getattr(call, name)
+    for value, (name, clean, what) in zip(_values_of(call), _CLEANED, strict=True):
         if value is not None and (cleaned := clean(value, what)) is not value:
             changed[name] = cleaned
     if requested_at is not call.requested_at:
@@ -134,3 +134,4 @@ _CLEANED: tuple[tuple[str, Callable[[Any, str], Any], str], ...] = tuple(
     )
     for name in names
 )
+_values_of = attrgetter(*(name for name, _, _ in _CLEANED))

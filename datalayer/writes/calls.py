@@ -7,6 +7,7 @@ the row, and then the payload of the call is not stored either. The cost stays.
 from collections.abc import Sequence
 from datetime import date
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Executable, Table, Text, bindparam, case, func, or_, select
@@ -20,6 +21,8 @@ from datalayer.schema.rows import column_names
 from datalayer.schema.usage import llm_call_payloads, llm_calls, projects
 
 _NAMES = column_names(LlmCall, llm_calls)
+# Each call is written twice, on the way to its provider and back.
+_PARAMETERS, _values_of = tuple(f"new_{column}" for column in _NAMES.values()), attrgetter(*_NAMES)
 _CONTENTS = {"messages", "response"}
 
 
@@ -49,8 +52,9 @@ def call_statement(dialect: type[Dialect]) -> Any:
 
 def parameters(call: LlmCall) -> dict[str, Any]:
     """The parameters of the statement for a call."""
-    values = {f"new_{column}": getattr(call, field) for field, column in _NAMES.items()}
-    return values | {"new_tags": list(call.tags) or None}
+    values = dict(zip(_PARAMETERS, _values_of(call), strict=True))
+    values["new_tags"] = list(call.tags) or None
+    return values
 
 
 def _looked_up() -> dict[str, ColumnElement[Any]]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import uvicorn
 
+from threadkeeper.web.mount import served as served_by_us
+
 
 @asynccontextmanager
 async def served(app: Any) -> AsyncIterator[str]:
@@ -18,6 +20,7 @@ async def served(app: Any) -> AsyncIterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     # As `threadkeeper serve` does.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    app = served_by_us(app) if hasattr(getattr(app, "state", None), "threadkeeper_middleware") else app
     config = uvicorn.Config(app, http="h11", lifespan="off", log_config=None, ws="websockets-sansio")
     config.load()
     server = uvicorn.Server(config)

@@ -366,7 +366,9 @@ async def test_the_lines_of_curl_in_the_readme_run(rig: Rig) -> None:
     assert (call.model, call.tags) == ("gpt-4o-mini", ("night",))
 
 
-async def test_frameworks_do_little_for_a_call_and_its_row_is_seldom_copied(rig: Rig) -> None:
+async def test_frameworks_do_little_for_a_call_and_its_row_is_seldom_copied(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Counts how often functions of Python are called, of which the CPU time of a call consists: other work on the
     machine does not change that."""
     counts: Counter[str] = Counter()
@@ -377,6 +379,8 @@ async def test_frameworks_do_little_for_a_call_and_its_row_is_seldom_copied(rig:
             counts.update(part for part in _PARTS if f"/{part}/" in code.co_filename)
             counts["copies"] += code is replace.__code__ and isinstance(frame.f_locals["obj"], LlmCall)
 
+    # On a busy machine, calls would wait and get a newer time.
+    monkeypatch.setattr("threadkeeper.gateway.calls._A_MOMENT_SECONDS", 60.0)
     await rig.post("chat/completions", chat())
     await rig.calls(1)
     sys.setprofile(note)
@@ -387,7 +391,7 @@ async def test_frameworks_do_little_for_a_call_and_its_row_is_seldom_copied(rig:
     finally:
         sys.setprofile(None)
     frameworks, ours = (sum(counts[part] for part in parts) for parts in (_FRAMEWORKS, _OURS))
-    # It was 1.4 behind the middlewares and routers of pages, and is 0.19.
-    assert frameworks <= 0.3 * ours, counts
-    # In progress, ended, and with its tokens.
-    assert counts["copies"] <= 30, counts
+    # It was 1.4 behind the middlewares and routers of pages, 0.19 inside of FastAPI, and is 0.05.
+    assert frameworks <= 0.1 * ours, counts
+    # Ended, and with its tokens.
+    assert counts["copies"] <= 20, counts

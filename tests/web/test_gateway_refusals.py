@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from datalayer import CallFilter, User
-from datalayer.records.usage import Limit, Price
+from datalayer.records.usage import STOPPED, Limit, Price
 from tests.support.calls import call
 from tests.support.patience import until
 from tests.support.records import new_id
@@ -133,14 +133,19 @@ async def test_an_unforeseen_error_is_logged_and_has_that_form_too(
     asked = await rig.post("chat/completions", chat())
     monkeypatch.setattr("threadkeeper.gateway.gateway.Gateway._asked", fail)
     read = await rig.post("chat/completions", chat())
-    for answer in (asked, read):
+    monkeypatch.setattr("threadkeeper.web.auth.keys.KeyGate.key_of", fail)
+    known = await rig.post("chat/completions", chat())
+    other = await rig.client.post(f"{rig.client.base_url}/v1/chat/completions", json=chat())
+    for answer in (asked, read, known, other):
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "server_error")
     recorded = await rig.call()
     assert recorded.error_kind == "server_error"
-    first, second = [one for one in caplog.records if one.exc_info]
+    first, second, third, fourth = [one for one in caplog.records if one.exc_info]
     assert vars(first)["call_id"] == recorded.id
     assert recorded.key_id is not None
     assert recorded.key_id in second.getMessage()
+    assert third.getMessage() == "POST /gateway/lab/openai/chat/completions fails"
+    assert fourth.getMessage() == "POST /v1/chat/completions fails"
 
 
 async def test_without_a_key_for_the_gateway_nothing_is_asked(rig: Rig, browser_of: Browser) -> None:
@@ -274,6 +279,26 @@ async def test_a_call_waits_for_its_begin_to_be_stored_but_not_for_ever(
         other.rollback()
     assert "does not wait any longer" in caplog.text
     assert [one.finish_reason for one in await rig.calls(2)] == ["stop", "stop"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_provider_is_not_asked_before_the_begin_of_the_call_is_stored(rig: Rig, database_url: str) -> None:
+    await rig.post("chat/completions", chat())
+    await rig.calls()
+    asked, writes = rig.model_server.requests, rig.layer._writer
+    with contextlib.closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        leaves = asyncio.create_task(rig.post("chat/completions", chat()))
+        await until(lambda: len(writes) == 1)
+        leaves.cancel()
+        await until(lambda: len(writes) == 2)
+        stays = asyncio.create_task(rig.post("chat/completions", chat()))
+        await until(lambda: len(writes) == 3)
+        assert len(asked) == 1
+        other.rollback()
+    assert (await stays).status_code == 200
+    assert [one.finish_reason for one in await rig.calls(3)] == ["stop", STOPPED, "stop"]
+    assert len(asked) == 2
 
 
 async def test_a_request_that_uses_no_tokens_reserves_none(rig: Rig) -> None:

@@ -49,7 +49,9 @@ class RequestBody:
 
     async def whole(self) -> bytes:
         """All of it. Raises Refused if it is too large, and CallerLeft."""
-        return b"".join([piece async for piece in self._pieces()])
+        first = await self._next()
+        # Nearly every body is one piece.
+        return first if self.is_complete.is_set() else b"".join([first, *[piece async for piece in self._pieces()]])
 
     async def begin(self) -> None:
         """Read the first bytes into `beginning`. Raises as `whole`."""
@@ -78,21 +80,23 @@ class RequestBody:
             raise
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self.has_left = True
-                raise CallerLeft
-            if piece := message.get("body", b""):
-                self._count += len(piece)
-                if self._count > self._most:
-                    raise self._too_large()
-            if not message.get("more_body", False):
-                self.is_complete.set()
-            if piece:
+        while not self.is_complete.is_set():
+            if piece := await self._next():
                 yield piece
-            if self.is_complete.is_set():
-                return
+
+    async def _next(self) -> bytes:
+        """The next piece, which may be empty."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.has_left = True
+            raise CallerLeft
+        piece: bytes = message.get("body", b"")
+        self._count += len(piece)
+        if self._count > self._most:
+            raise self._too_large()
+        if not message.get("more_body", False):
+            self.is_complete.set()
+        return piece
 
     def _too_large(self) -> Refused:
         return Refused(413, "too_large", f"The request is larger than {self._most // MEGABYTE} MB.")

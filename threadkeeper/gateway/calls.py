@@ -1,8 +1,8 @@
 """The calls that pass the gateway: their budget is reserved before, their row is stored before and after.
 
-The provider is asked when the row is stored, so that a call does not get lost with its process. A call that takes long
-holds a reservation, which this process extends every few seconds. If the process is killed, the next one to look marks
-the row of the call: the next start, or another replica.
+The provider is asked when the row is stored, so that a call does not get lost with its process. Meanwhile, the request
+for the provider is made. A call that takes long holds a reservation, which this process extends every few seconds. If
+the process is killed, the next one to look marks the row of the call: the next start, or another replica.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 # How long a call waits for its first row. Then it is made all the same, because the caller waits, too.
 _BEGIN_SECONDS = 2.0
+_A_MOMENT_SECONDS = 0.005
 _CLOSE_SECONDS = 10.0
 _RENEW_SECONDS = LEASE_SECONDS / 3
 _LONGEST_NAME = 200
@@ -81,6 +82,9 @@ class GatewayCall:
     on_end: OnEnd | None = None
     """Gets the row and the answer of a call that was answered, before the row is stored."""
     settling: asyncio.Task[LlmCall] | None = None
+    beginning: asyncio.Task[None] | None = None
+    """Stores the first row."""
+    has_begun: bool = False
     # Whether it has a reservation to release.
     holds: bool = False
     began: float = field(default_factory=time.perf_counter)
@@ -121,7 +125,7 @@ class CallBook:
         self._allowances.begin_reading()
 
     async def begin(self, call: GatewayCall) -> None:
-        """Reserve the budget of the call, and store its row.
+        """Reserve the budget of the call, and begin to store its row; `begun` waits for it, and `end` has to follow.
 
         Raises:
             Refused: a limit is reached, or the limits cannot be checked now.
@@ -131,23 +135,24 @@ class CallBook:
             if await self._concerns(call.row):
                 await self._reserve(call)
                 call.holds = True
-            call.row = replace(call.row, requested_at=utc_now(), finish_reason=IN_PROGRESS)
+            if call.holds or time.perf_counter() - call.began > _A_MOMENT_SECONDS:
+                # It counts from now on.
+                call.row = replace(call.row, requested_at=utc_now())
             self._open[call.row.id] = call
             if self._renewing is None or self._renewing.done():
                 self._renewing = asyncio.create_task(self._renew(), name="extend-gateway-calls")
-            await self._store_begin(call)
-        call.began = time.perf_counter()
+            call.beginning = self._keeper.beside(self._begin(call.row))
 
-    async def _store_begin(self, call: GatewayCall) -> None:
-        beginning = self._keeper.beside(self._begin(call.row))
-        try:
-            await asyncio.wait([beginning], timeout=_BEGIN_SECONDS)
-        except asyncio.CancelledError:
-            call.stopped = True
-            self.end(call)
-            raise
-        if not beginning.done():
-            logger.warning("a call does not wait any longer until its begin is stored", extra={"call_id": call.row.id})
+    async def begun(self, call: GatewayCall) -> None:
+        """Wait until the first row of the call is stored, for two seconds at most. From then on, its time counts."""
+        if call.has_begun:
+            return
+        if call.beginning is not None and not call.beginning.done():
+            await asyncio.wait([call.beginning], timeout=_BEGIN_SECONDS)
+            if not call.beginning.done():
+                words = "a call does not wait any longer until its begin is stored"
+                logger.warning(words, extra={"call_id": call.row.id})
+        call.has_begun, call.began = True, time.perf_counter()
 
     def end(self, call: GatewayCall) -> None:
         """Store the row of the call in the background. Awaits nothing, because the task may be cancelled already."""
@@ -341,6 +346,7 @@ def new_call(
     base_url: str,
     model_version: str | None,
     is_streaming: bool,
+    is_asking: bool,
     **fields: object,
 ) -> GatewayCall:
     """A call that begins now. `fields` are those of its row."""
@@ -351,9 +357,11 @@ def new_call(
         requested_at=utc_now(),
         is_streaming=is_streaming,
         query_characters=question.characters,
+        finish_reason=IN_PROGRESS if is_asking else None,
         **fields,  # type: ignore[arg-type]
     )
-    return GatewayCall(row, question, base_url, model_version[:_LONGEST_NAME] if model_version else None)
+    version = model_version[:_LONGEST_NAME] if model_version else None
+    return GatewayCall(row, question, base_url, version, is_asking=is_asking)
 
 
 def _status_of(status: int | None, code: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from threadkeeper.gateway.dialects import Dialect
@@ -53,12 +53,16 @@ _BEARER_HOSTS = (
 )
 
 
-def endpoint_of(host: str, path: str, method: str = "POST", sent: Mapping[str, str] | None = None) -> Endpoint:
+CLIENTS = ("x-goog-api-key", "anthropic-version", "api-key")
+"""Headers that tell whose client sends them."""
+
+
+def endpoint_of(host: str, path: str, method: str = "POST", sent: Collection[str] = ()) -> Endpoint:
     """The endpoint of a decoded path at a host. An unknown one is of the kind "other".
 
     Args:
-        sent: the headers of the caller. If neither host nor path tells the provider, such as for the models of a server
-            that passes Anthropic's requests on, they tell whose client it is.
+        sent: the names of the caller's headers. If neither host nor path tells the provider, such as for the models of
+            a server that passes Anthropic's requests on, they tell whose client it is.
     """
     deployment, gemini = _DEPLOYMENT.search(path), _OF_GEMINI.search(path)
     style: KeyStyle = "bearer"
@@ -70,7 +74,7 @@ def endpoint_of(host: str, path: str, method: str = "POST", sent: Mapping[str, s
         style = "x-goog-api-key"
     known = next((one for one in _KINDS if one[0].search(path)), None)
     if style == "bearer" and known is None and not any(_is_of(host, one) for one in _BEARER_HOSTS):
-        style = _style_of_client(sent or {})
+        style = _style_of_client(sent)
     kind, dialect = "other", _dialect(style)
     if method == "POST" and known is not None:
         _, kind, dialect = known
@@ -79,7 +83,7 @@ def endpoint_of(host: str, path: str, method: str = "POST", sent: Mapping[str, s
     return Endpoint(kind, dialect, style, named.group(1) if named else None, asks_usage)
 
 
-def _style_of_client(sent: Mapping[str, str]) -> KeyStyle:
+def _style_of_client(sent: Collection[str]) -> KeyStyle:
     if "x-goog-api-key" in sent:
         return "x-goog-api-key"
     if "anthropic-version" in sent:
@@ -98,3 +102,8 @@ def _dialect(style: KeyStyle) -> Dialect:
 
 def _is_of(host: str, domain: str) -> bool:
     return host == domain or host.endswith(f".{domain}")
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect in which to refuse a request, as far as its path tells."""
+    return endpoint_of("", path).dialect

@@ -7,11 +7,12 @@ provider breaks off, so does the connection to the caller. The row of the call i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import aiohttp
 from aiohttp import ClientResponse
@@ -24,10 +25,9 @@ from threadkeeper.gateway.bodies import RequestBody
 from threadkeeper.gateway.calls import CallBook, GatewayCall
 from threadkeeper.gateway.changes import NO_CHANGES, Changes, Rewriter
 from threadkeeper.gateway.copies import Copy, decoded
-from threadkeeper.gateway.dialects import Dialect
 from threadkeeper.gateway.endpoints import Endpoint
 from threadkeeper.gateway.headers import response_headers
-from threadkeeper.gateway.refusals import Refused, unforeseen
+from threadkeeper.gateway.refusals import Refused, refusal, unforeseen
 from threadkeeper.gateway.upstream import Upstream
 from threadkeeper.gateway.usage_frames import UsageFrames
 
@@ -67,32 +67,31 @@ class Exchange(Response):
         super().__init__()
         self._sending, self._call, self._book, self._upstream = sending, call, book, upstream
         self._response: ClientResponse | None = None
-        self._has_begun = False
+        self._has_begun = self._is_gone = False
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        work = asyncio.create_task(self._pass(send))
-        gone = asyncio.create_task(self._wait_until_gone(receive))
+        task = asyncio.current_task()
+        assert task is not None
+        gone = asyncio.create_task(self._cancel_when_gone(task, receive))
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                self._call.stopped = True
-                work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
+            await self._pass(send)
         except asyncio.CancelledError:
             self._call.stopped = True
-            raise
+            # Another cancellation is of the server, which ends.
+            if not self._is_gone or task.uncancel():
+                raise
         finally:
-            work.cancel()
             gone.cancel()
             if self._response is not None:
                 self._response.close()
             self._book.end(self._call)
 
-    async def _wait_until_gone(self, receive: Receive) -> None:
+    async def _cancel_when_gone(self, task: asyncio.Task[Any], receive: Receive) -> None:
         await self._sending.upload.is_complete.wait()
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._is_gone = True
+        task.cancel()
 
     async def _pass(self, send: Send) -> None:
         try:
@@ -119,6 +118,8 @@ class Exchange(Response):
 
     async def _pass_response(self, send: Send) -> None:
         call, sending = self._call, self._sending
+        # The first row of the call leaves for the database before the request is made.
+        await asyncio.sleep(0)
         response, beginning = await self._ask()
         call.status = response.status
         if 300 <= response.status < 400 and response.status != _NOT_MODIFIED:
@@ -239,13 +240,10 @@ class Exchange(Response):
 
     async def _send(self, body: bytes | AsyncIterator[bytes] | None) -> ClientResponse:
         sending = self._sending
-        self._response = response = await self._upstream.ask(sending.method, sending.url, sending.headers, body)
+        self._response = response = await self._upstream.ask(
+            sending.method, sending.url, sending.headers, body, partial(self._book.begun, self._call)
+        )
         return response
-
-
-def refusal(refused: Refused, dialect: Dialect = "openai") -> Response:
-    """The response for a refusal of the gateway itself, in the form in which the provider reports errors."""
-    return Response(refused.body(dialect), refused.status, refused.headers, media_type="application/json")
 
 
 _NO_SCOPE: Scope = {"type": "http"}

@@ -12,30 +12,28 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from datalayer import SYSTEM, ApiKey, DataLayerError, Project, Rate, acting_as
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.model import TokenUsage
+from threadkeeper.gateway.addresses import address_of
 from threadkeeper.gateway.bodies import MEGABYTE, CallerLeft, RequestBody, as_body
 from threadkeeper.gateway.calls import CallBook, GatewayCall, GatewayStore, OnEnd, new_call
 from threadkeeper.gateway.changes import NO_CHANGES, Changes
 from threadkeeper.gateway.copies import as_json, decoded, is_long
-from threadkeeper.gateway.dialects import Dialect
-from threadkeeper.gateway.endpoints import Endpoint, endpoint_of
-from threadkeeper.gateway.exchange import Exchange, Sending, refusal
+from threadkeeper.gateway.endpoints import Endpoint, dialect_of
+from threadkeeper.gateway.exchange import Exchange, Sending
 from threadkeeper.gateway.headers import KEYS, caller_library, caller_system, request_headers
 from threadkeeper.gateway.places import Place, Places
 from threadkeeper.gateway.questions import Question, question_of, question_of_form
-from threadkeeper.gateway.refusals import Refused, unforeseen
+from threadkeeper.gateway.refusals import Refused, refusal, unforeseen
 from threadkeeper.gateway.settings import GatewaySettings
-from threadkeeper.gateway.targets import Target, target_of
+from threadkeeper.gateway.targets import Target
 from threadkeeper.gateway.upstream import Upstream
 from threadkeeper.gateway.usage_frames import with_usage
-from threadkeeper.web.auth.bearer import bearer_token
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +43,6 @@ _MOST_TAGS = 50
 _LONGEST_TAG = 100
 # A shorter text would be masked where it is none.
 _SHORTEST_KEY = 8
-_RAW_KEYS = frozenset(name.encode() for name in KEYS)
 
 
 @dataclass(slots=True)
@@ -54,6 +51,7 @@ class Asked:
 
     Attributes:
         request: of the caller.
+        headers: of the caller, by their names in lower case.
         key: the caller's.
         place: the provider.
         target: the address there.
@@ -69,6 +67,7 @@ class Asked:
     """
 
     request: Request
+    headers: dict[str, str]
     key: ApiKey
     place: Place
     target: Target
@@ -82,10 +81,10 @@ class Asked:
     on_end: OnEnd | None = None
     again: Callable[[bytes], dict[str, Any] | None] | None = None
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """By their names in lower case."""
-        return {name.lower(): value for name, value in self.request.headers.items()}
+
+def headers_of(request: Request) -> dict[str, str]:
+    """The headers of a request by their names, which ASGI gives in lower case; of several, the last one."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
 
 
 class Store(GatewayStore, Protocol):
@@ -117,7 +116,7 @@ class Gateway:
         try:
             return await self.pass_on(await self._asked(request, key))
         except Refused as refused:
-            return refusal(refused, dialect_of(request))
+            return refusal(refused, dialect_of(request.scope["path"]))
         except CallerLeft:
             return Response(status_code=LEFT)
         except DataLayerError:
@@ -125,7 +124,7 @@ class Gateway:
         except Exception:
             # Its body has the form that the official clients read.
             logger.exception("%s %s with the key %s fails", request.method, request.url.path, key.id)
-            return refusal(unforeseen(), dialect_of(request))
+            return refusal(unforeseen(), dialect_of(request.scope["path"]))
 
     async def pass_on(self, asked: Asked) -> Exchange:
         """The response to a request that was read.
@@ -153,12 +152,14 @@ class Gateway:
             Refused: its path or its body cannot be passed on, or the key may not use its model.
             CallerLeft: it did not come whole.
         """
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        target, endpoint = self._target(request, place, path, headers)
+        headers = headers_of(request)
+        query = request.scope["query_string"].decode("latin-1")
+        passes_key = place.provider.passes_key
+        target, endpoint = address_of(place.base_url, path, query, request.method, headers, passes_key=passes_key)
         upload = RequestBody(request.receive, headers, self.most_bytes)
         body, question, value = await _read(upload, headers, endpoint, target)
         self._check_model(key, question, endpoint, request.method)
-        return Asked(request, key, place, target, endpoint, upload, body, question, value)
+        return Asked(request, headers, key, place, target, endpoint, upload, body, question, value)
 
     async def _prepared(self, asked: Asked) -> tuple[Sending, GatewayCall]:
         request, key, place, headers = asked.request, asked.key, asked.place, asked.headers
@@ -178,7 +179,7 @@ class Gateway:
 
         secret = place.secret()
         is_read = asking is not None or asked.changes.rewrites
-        accepted = request.headers.getlist("accept-encoding")
+        accepted = [value.decode("latin-1") for name, value in request.scope["headers"] if name == b"accept-encoding"]
         passed = request_headers(
             request.scope["headers"],
             key=secret,
@@ -204,16 +205,6 @@ class Gateway:
         )
         return sending, self._call(asked, headers, secret)
 
-    def _target(self, request: Request, place: Place, path: str, headers: Mapping[str, str]) -> tuple[Target, Endpoint]:
-        query = request.scope["query_string"].decode("latin-1")
-        host = urlsplit(place.base_url).hostname or ""
-        target = target_of(place.base_url, path, query)
-        endpoint = endpoint_of(host, target.path, request.method, headers)
-        if endpoint.key_style == "x-goog-api-key" and not place.provider.passes_key:
-            # Gemini takes keys in the query, too.
-            target = target_of(place.base_url, path, query, without=("key",))
-        return target, endpoint
-
     def _call(self, asked: Asked, headers: dict[str, str], secret: str | None) -> GatewayCall:
         key, place, target, question = asked.key, asked.place, asked.target, asked.question
         version = target.model_version or headers.get("x-threadkeeper-model-version") or None
@@ -231,10 +222,10 @@ class Gateway:
             tags=_tags(target, headers),
             library=caller_library(headers),
             operating_system=caller_system(headers),
+            is_asking=asked.request.method == "POST",
             **asked.fields,
         )
         call.secrets = (*((secret,) if secret else ()), *_keys_of_caller(headers, target))
-        call.is_asking = asked.request.method == "POST"
         call.on_usage, call.on_end = partial(self._take_answer, key), asked.on_end
         return call
 
@@ -279,21 +270,6 @@ def _keys_of_caller(headers: dict[str, str], target: Target) -> Iterator[str]:
     yield from (key for key in (*sent, in_query) if len(key) >= _SHORTEST_KEY)
 
 
-def with_our_key_alone(connection: HTTPConnection) -> HTTPConnection:
-    """The request as the gate for keys reads it: our own key, in whatever header its client sends keys.
-
-    A key of the provider beside it is none of ours. Without any of ours, the gate refuses the first one.
-    """
-    # Names are in lower case, as ASGI has them.
-    headers = connection.scope["headers"]
-    others = [one for one in headers if one[0] not in _RAW_KEYS]
-    sent = [value.decode("latin-1").strip() for name, value in headers if name in _RAW_KEYS]
-    bare = [bearer_token(value) or value for value in sent]
-    ours = [value for value in bare if value.startswith("tk_")] or bare[:1]
-    keys = [(b"x-api-key", value.encode("latin-1")) for value in ours]
-    return HTTPConnection({**connection.scope, "headers": [*others, *keys]})
-
-
 async def _read(
     upload: RequestBody, headers: dict[str, str], endpoint: Endpoint, target: Target
 ) -> tuple[bytes | None, Question, Any]:
@@ -316,11 +292,6 @@ def _question_in(body: bytes, encoding: str, endpoint: Endpoint, target: Target)
     plain = decoded(body, encoding)
     value = as_json(plain) if plain is not None else None
     return question_of(endpoint, value, path=target.path), value
-
-
-def dialect_of(connection: HTTPConnection) -> Dialect:
-    """In which form to refuse the request, as far as its path tells."""
-    return endpoint_of("", connection.scope["path"]).dialect
 
 
 def _parts(request: Request) -> tuple[str, str, str]:

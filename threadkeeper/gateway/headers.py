@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import Literal
 
 from threadkeeper.gateway.refusals import Refused
+from threadkeeper.web.auth.bearer import bearer_token
+from threadkeeper.web.auth.keys import only_secret
 
 KeyStyle = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"]
 """How a provider expects its key: `Authorization: Bearer …`, or in a header of this name."""
@@ -46,6 +48,23 @@ _DECODED = ("gzip", "x-gzip", "deflate", "identity")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _OUR_KEY = re.compile(r"(?:\w+\s+)?tk_", re.IGNORECASE)
 _LONGEST_NAME = 200
+_RAW_KEYS = frozenset(name.encode() for name in KEYS)
+
+
+def our_secret(headers: RawHeaders) -> str | None:
+    """Our own key of a request, in whatever header its client sends keys; None without any key.
+
+    A key of the provider beside it is none of ours. Without any of ours, it is the first one, which the gate refuses.
+
+    Args:
+        headers: of the caller, with names in lower case, as ASGI has them.
+
+    Raises:
+        KeyRefused: the request has several different ones.
+    """
+    sent = [value.decode("latin-1").strip() for name, value in headers if name in _RAW_KEYS]
+    bare = [bearer_token(value) or value for value in sent]
+    return only_secret({value for value in bare if value.startswith("tk_")} or bare[:1])
 
 
 def request_headers(
@@ -69,7 +88,7 @@ def request_headers(
         Refused: a header is not valid UTF-8.
     """
     found = list(headers)
-    dropped = _NOT_SENT | _named_by_connection(found)
+    dropped = _named_by_connection(found, _NOT_SENT)
     sent = []
     for raw_name, raw_value in found:
         try:
@@ -92,7 +111,9 @@ def request_headers(
 def response_headers(headers: RawHeaders, *, keeps_length: bool) -> list[tuple[bytes, bytes]]:
     """The headers for the caller. `keeps_length`: whether the body goes through unchanged."""
     found = [(name.lower(), value) for name, value in headers]
-    dropped = _NOT_PASSED_BACK | _named_by_connection(found) | (set() if keeps_length else {"content-length"})
+    dropped = _named_by_connection(found, _NOT_PASSED_BACK)
+    if not keeps_length:
+        dropped |= {"content-length"}
     # The answer is data, whatever it says of itself: a browser shows it without scripts.
     ours = [(b"content-security-policy", b"default-src 'none'; sandbox"), (b"x-content-type-options", b"nosniff")]
     return [
@@ -126,12 +147,14 @@ def _shown(text: str | None) -> str | None:
     return "".join(filter(str.isprintable, text))[:_LONGEST_NAME].strip() or None if text else None
 
 
+@lru_cache(maxsize=100)
 def _decodable(accepted: str) -> str:
     """The codings of this list that can be decoded, with their weights."""
     codings = [coding.strip() for coding in accepted.split(",")]
     return ", ".join(one for one in codings if one.partition(";")[0].strip().lower() in _DECODED) or "identity"
 
 
-def _named_by_connection(headers: Sequence[tuple[bytes, bytes]]) -> set[str]:
+def _named_by_connection(headers: Sequence[tuple[bytes, bytes]], others: frozenset[str]) -> frozenset[str]:
+    """The names of headers that are of the connection, as it says itself, and `others`."""
     values = [value.decode("latin-1") for name, value in headers if name.lower() == b"connection"]
-    return {name.strip().lower() for value in values for name in value.split(",")}
+    return others.union(name.strip().lower() for value in values for name in value.split(",")) if values else others

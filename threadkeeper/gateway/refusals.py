@@ -7,9 +7,16 @@ OpenAI's and Anthropic's; Gemini's has a number as its code.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 
+from starlette.responses import Response
+
+from datalayer import DataLayerError
 from threadkeeper.gateway.dialects import Dialect
+from threadkeeper.web.auth.keys import KeyRefused
+
+logger = logging.getLogger(__name__)
 
 _GOOGLE_NAMES = {
     **{400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"},
@@ -56,3 +63,26 @@ class Refused(Exception):
 def unforeseen() -> Refused:
     """What a caller gets for an error that was not foreseen, which is logged."""
     return Refused(500, "server_error", "Something went wrong. The reason is in the server's log.")
+
+
+def refused_of(error: Exception, request: str) -> Refused:
+    """The refusal for an exception. What was not foreseen is logged and not told.
+
+    Args:
+        request: its method and path, for the log.
+    """
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, KeyRefused):
+        return Refused(error.status, error.kind, error.sentence, error.headers)
+    if isinstance(error, DataLayerError):
+        logger.error("%s fails: %s", request, error)
+        sentence = "The storage cannot be reached now. Please try again."
+        return Refused(503, "storage_unavailable", sentence, {"Retry-After": "5"})
+    logger.error("%s fails", request, exc_info=error)
+    return unforeseen()
+
+
+def refusal(refused: Refused, dialect: Dialect = "openai") -> Response:
+    """The response for a refusal, in the form in which a provider of this dialect reports errors."""
+    return Response(refused.body(dialect), refused.status, refused.headers, media_type="application/json")

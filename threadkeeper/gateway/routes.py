@@ -11,16 +11,17 @@ import logging
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from datalayer import ApiKey, DataLayerError
+from threadkeeper.gateway.endpoints import dialect_of
+from threadkeeper.gateway.headers import our_secret
 from threadkeeper.gateway.interruptions import mark_interrupted_calls
 from threadkeeper.gateway.rates import with_rate
-from threadkeeper.gateway.refusals import Refused
+from threadkeeper.gateway.refusals import refusal, refused_of
 from threadkeeper.gateway.settings import GatewaySettings
 from threadkeeper.gateway.v1.parts import V1Parts
-from threadkeeper.web.auth.keys import KeyGate, KeyRefused
+from threadkeeper.web.auth.keys import KeyGate
 
 if TYPE_CHECKING:
     from datalayer.chainlit_layer import ChainlitLayer
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 ROOT, V1_ROOT = "/gateway", "/v1"
 PATH, V1_PATH = f"{ROOT}/{{path:path}}", f"{V1_ROOT}/{{path:path}}"
 """What is below; without these, Chainlit's last route would answer a program with its page."""
+_LONGEST_PATH = 200
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -52,33 +54,31 @@ class GatewayOnDemand:
 
     async def answer(self, request: Request) -> Response:
         """The response to any request below `/gateway/`."""
-        from threadkeeper.gateway.exchange import refusal  # noqa: PLC0415
-        from threadkeeper.gateway.gateway import dialect_of, with_our_key_alone  # noqa: PLC0415
-
-        connection = with_our_key_alone(request)
-        self._opened().begin_reading()
         try:
-            key = await self._key(connection)
-        except Refused as refused:
-            return with_rate(refusal(refused, dialect_of(request)), connection)
-        return with_rate(await self._opened().answer(request, key), connection)
+            gateway = self._opened()
+            gateway.begin_reading()
+            key = await self._keys.key_of(our_secret(request.scope["headers"]), request, "gateway")
+        except Exception as error:  # noqa: BLE001  every error gets its form; unforeseen ones are logged
+            dialect = dialect_of(request.scope["path"])
+            return with_rate(refusal(refused_of(error, _named(request)), dialect), request)
+        return with_rate(await gateway.answer(request, key), request)
 
     async def answer_v1(self, request: Request) -> Response:
         """The response to any request below `/v1/`."""
-        from threadkeeper.gateway.gateway import with_our_key_alone  # noqa: PLC0415
-        from threadkeeper.gateway.v1.endpoint import V1  # noqa: PLC0415
-        from threadkeeper.gateway.v1.errors import error_response, is_of_anthropic, refused_of  # noqa: PLC0415
-
-        connection = with_our_key_alone(request)
-        self._opened().begin_reading()
         try:
-            key = await self._keys.key(connection, "gateway", "assistants")
-        except (KeyRefused, DataLayerError) as error:
-            refused = error_response(refused_of(error), anthropic=is_of_anthropic(request.path_params.get("path", "")))
-            return with_rate(refused, connection)
-        if self._v1 is None:
-            self._v1 = V1(self._opened(), self._parts)
-        return with_rate(await self._v1.answer(request, key), connection)
+            gateway = self._opened()
+            gateway.begin_reading()
+            key = await self._keys.key_of(our_secret(request.scope["headers"]), request, "gateway", "assistants")
+            if self._v1 is None:
+                from threadkeeper.gateway.v1.endpoint import V1  # noqa: PLC0415
+
+                self._v1 = V1(gateway, self._parts)
+        except Exception as error:  # noqa: BLE001  every error gets its form; unforeseen ones are logged
+            from threadkeeper.gateway.v1.errors import error_response, is_of_anthropic  # noqa: PLC0415
+
+            anthropic = is_of_anthropic(request.path_params.get("path", ""))
+            return with_rate(error_response(refused_of(error, _named(request)), anthropic=anthropic), request)
+        return with_rate(await self._v1.answer(request, key), request)
 
     def start(self) -> None:
         """Mark, from now on, the calls of processes that were killed."""
@@ -93,16 +93,6 @@ class GatewayOnDemand:
         if self._gateway is not None:
             await self._gateway.close()
 
-    async def _key(self, connection: HTTPConnection) -> ApiKey:
-        try:
-            return await self._keys.key(connection, "gateway")
-        except KeyRefused as refused:
-            raise Refused(refused.status, refused.kind, str(refused), refused.headers) from None
-        except DataLayerError as error:
-            logger.error("the key of a request to the gateway cannot be looked up: %s", error)
-            sentence = "The key cannot be looked up now. Please try again."
-            raise Refused(503, "storage_unavailable", sentence, {"Retry-After": "5"}) from None
-
     def _opened(self) -> Gateway:
         if self._gateway is None:
             from threadkeeper.gateway.calls import CallBook  # noqa: PLC0415
@@ -110,6 +100,11 @@ class GatewayOnDemand:
 
             self._gateway = Gateway(self._layer, CallBook(self._layer, self._settings), self._settings)
         return self._gateway
+
+
+def _named(request: Request) -> str:
+    """The request in the log. It has no key, which only a query could have."""
+    return f"{request.method} {request.scope['path'][:_LONGEST_PATH]}"
 
 
 def gateway_router(gateway: GatewayOnDemand) -> APIRouter:

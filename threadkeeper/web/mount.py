@@ -81,7 +81,7 @@ def mount(
         "headers": headers if traces is None else _around(headers, traces),
         "root": UnderRootPath(root),
         "programs": ProgramRoutes(
-            programs.routes if programs is not None else (), app.user_middleware, _answer, traces
+            programs.routes if programs is not None else (), app.user_middleware, _answer, traces, root
         ),
         "language": as_chosen,
     }
@@ -95,6 +95,19 @@ def mount(
         # Innermost, below Chainlit's compression.
         app.user_middleware.append(Middleware(_Replaceable, fastapi=app, name="headers"))
         app.add_exception_handler(DataLayerError, _answer)
+
+
+def served(app: FastAPI) -> ASGIApp:
+    """The application for a server: requests of programs go to their routes without what FastAPI puts around all."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        middleware: dict[str, Any] = app.state.threadkeeper_middleware
+        if middleware["programs"].takes(scope):
+            await middleware["root"](partial(middleware["programs"], app), scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return serve
 
 
 def _around(outer: AsgiMiddleware, inner: AsgiMiddleware) -> AsgiMiddleware:

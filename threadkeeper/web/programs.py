@@ -18,7 +18,6 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datalayer import DataLayerError, acting_as
-from threadkeeper.web.root_path import own_path
 
 _REST = "{path:path}"
 _OURS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
@@ -30,10 +29,15 @@ Traces: TypeAlias = Callable[[ASGIApp, Scope, Receive, Send], Awaitable[None]]
 
 
 class ProgramRoutes:
-    """ASGI middleware, inside of the root path and outside of all others."""
+    """ASGI middleware, inside of the root path and outside of all others. `mount.served` asks it before them."""
 
     def __init__(
-        self, routes: Iterable[BaseRoute], middleware: Sequence[Middleware], failed: Failed, traces: Traces | None
+        self,
+        routes: Iterable[BaseRoute],
+        middleware: Sequence[Middleware],
+        failed: Failed,
+        traces: Traces | None,
+        root: str = "",
     ) -> None:
         """
         Args:
@@ -41,8 +45,9 @@ class ProgramRoutes:
             middleware: of the application; what answers other origins is taken from it.
             failed: gives the response to an error of the data layer.
             traces: middleware that sees the route which took a request.
+            root: the path under which everything is served; a proxy forwards or removes it.
         """
-        self._failed, self._traces = failed, traces
+        self._failed, self._traces, self._root = failed, traces, root
         self._routes: dict[str, Route] = {}
         for route in routes:
             if isinstance(route, Route) and route.path.endswith(_REST):
@@ -54,10 +59,15 @@ class ProgramRoutes:
             if one.cls is CORSMiddleware:
                 self._with_origin = CORSMiddleware(self._take, *one.args, **one.kwargs)
 
+    def takes(self, scope: Scope) -> bool:
+        """Whether the path of a request is below one of the routes."""
+        return scope["type"] == "http" and self._own_path(scope).startswith(self._folders)
+
     async def __call__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not (path := own_path(scope)).startswith(self._folders):
+        if not self.takes(scope):
             await app(scope, receive, send)
             return
+        path = self._own_path(scope)
         end = path.index("/", 1) + 1
         route = self._routes[path[:end]]
         if scope["method"] not in (route.methods or ()):
@@ -65,15 +75,11 @@ class ProgramRoutes:
             return
         scope = {**scope, "endpoint": route.endpoint, "path_params": {"path": path[end:]}}
         has_origin = any(name == b"origin" for name, _ in scope["headers"])
-        await (self._with_origin if has_origin else self._without_origin)(scope, receive, send)
+        await (self._with_origin if has_origin else self._take)(scope, receive, send)
 
-    async def _without_origin(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def varied(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], _VARIES]
-            await send(message)
-
-        await self._take(scope, receive, varied)
+    def _own_path(self, scope: Scope) -> str:
+        path: str = scope["path"]
+        return path.removeprefix(self._root) if path.startswith(f"{self._root}/") else path
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._traces is None:
@@ -82,10 +88,14 @@ class ProgramRoutes:
             await self._traces(self._answer, scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # With an origin, what answers it says so.
+        varies = () if any(name == b"origin" for name, _ in scope["headers"]) else (_VARIES,)
+
         async def with_ours(message: Message) -> None:
             if message["type"] == "http.response.start":
                 names = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(one for one in _OURS if one[0] not in names)]
+                ours = (one for one in _OURS if one[0] not in names)
+                message["headers"] = [*message["headers"], *ours, *varies]
             await send(message)
 
         request = Request(scope, receive)

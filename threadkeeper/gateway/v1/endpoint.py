@@ -14,14 +14,14 @@ from threadkeeper.chat.assistants import demo_quotes
 from threadkeeper.chat.model import Delta, ModelRequest
 from threadkeeper.gateway.bodies import CallerLeft, as_body
 from threadkeeper.gateway.changes import Changes
-from threadkeeper.gateway.gateway import LEFT, Asked, Gateway
+from threadkeeper.gateway.gateway import LEFT, Asked, Gateway, headers_of
 from threadkeeper.gateway.questions import question_of
-from threadkeeper.gateway.refusals import Refused
+from threadkeeper.gateway.refusals import Refused, refused_of
 from threadkeeper.gateway.v1.assistants import PREFIX, AssistantQuestion, Assistants
 from threadkeeper.gateway.v1.changes import AnswerChanges
 from threadkeeper.gateway.v1.citing import Citing
 from threadkeeper.gateway.v1.conversations import Talk, talk_of
-from threadkeeper.gateway.v1.errors import OF_ANTHROPIC, ToldErrors, error_response, is_of_anthropic, refused_of
+from threadkeeper.gateway.v1.errors import OF_ANTHROPIC, ToldErrors, error_response, is_of_anthropic
 from threadkeeper.gateway.v1.keeping import Kept, kept, wants_store, without_store
 from threadkeeper.gateway.v1.local import local_response
 from threadkeeper.gateway.v1.models import described, listed
@@ -139,6 +139,7 @@ class V1:
         return await self._gateway.pass_on(
             Asked(
                 asked.request,
+                headers_of(asked.request),
                 asked.key,
                 place,
                 target,

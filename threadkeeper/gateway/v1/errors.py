@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 
 from starlette.responses import Response
 
-from datalayer import DataLayerError
 from threadkeeper.chat.providers.reported_errors import read_error
 from threadkeeper.gateway.changes import Changes
 from threadkeeper.gateway.copies import as_json
-from threadkeeper.gateway.refusals import Refused, unforeseen
-from threadkeeper.web.auth.keys import KeyRefused
-
-logger = logging.getLogger(__name__)
+from threadkeeper.gateway.refusals import Refused
 
 _CODES = {
     "key-missing": "invalid_api_key",
@@ -51,19 +46,6 @@ def error_response(refused: Refused, *, anthropic: bool = False) -> Response:
     code = _CODES.get(refused.kind, refused.kind)
     body = _body(refused.status, code, refused.sentence, refused.param, anthropic=anthropic)
     return Response(body, refused.status, headers, media_type="application/json")
-
-
-def refused_of(error: Exception, request: str = "a request to /v1") -> Refused:
-    """The refusal for an exception; one that was not foreseen is logged, with the name of the request, and not told."""
-    if isinstance(error, Refused):
-        return error
-    if isinstance(error, KeyRefused):
-        return Refused(error.status, error.kind, error.sentence, error.headers)
-    if isinstance(error, DataLayerError):
-        logger.error("%s fails: %s", request, error)
-        return Refused(503, "storage_unavailable", "The storage cannot be reached now.", {"Retry-After": "5"})
-    logger.error("%s fails", request, exc_info=error)
-    return unforeseen()
 
 
 def _body(status: int, code: str, sentence: str, param: str | None, *, anthropic: bool) -> bytes:

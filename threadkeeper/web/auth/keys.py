@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,15 @@ def carried_secret(connection: HTTPConnection) -> str | None:
     for value in connection.headers.getlist("authorization"):
         if (token := bearer_token(value)) is not None:
             found.add(token)
+    return only_secret(found)
+
+
+def only_secret(found: Collection[str]) -> str | None:
+    """The key of a request that has these; None without one.
+
+    Raises:
+        KeyRefused: there are several.
+    """
     if len(found) > 1:
         raise KeyRefused(401, "several-keys", "The request has several different keys. Send one.")
     return next(iter(found), None) or None
@@ -140,7 +149,10 @@ class KeyGate:
             KeyRefused: there is no valid key, or it lacks the scopes, or its rate is used up.
             StorageUnavailable: the key cannot be looked up now.
         """
-        secret = carried_secret(connection)
+        return await self.key_of(carried_secret(connection), connection, *scopes)
+
+    async def key_of(self, secret: str | None, connection: HTTPConnection, *scopes: KeyScope) -> ApiKey:
+        """As `key`, for a request with this secret."""
         if secret is None:
             sentence = "Send an API key as `Authorization: Bearer tk_…` or as `x-api-key: tk_…`."
             raise KeyRefused(401, "key-missing", sentence)
@@ -164,7 +176,7 @@ class KeyGate:
         if found is None or found.key is None or self._clock() - found.at >= self._remember_seconds:
             found = await self._once(digest, secret, address)
         key = found.key
-        if key is None or key.is_expired_at(utc_now()):
+        if key is None or (key.expires_at is not None and key.is_expired_at(utc_now())):
             raise KeyRefused(401, "key-invalid", "The API key is unknown, revoked or expired, or its user is disabled.")
         self._note(key, found)
         return key
