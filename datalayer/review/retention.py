@@ -114,7 +114,12 @@ async def _delete_some(connection: AsyncConnection, kind: RetentionClass, before
     """Delete a part of the expired records; None if there are none."""
     if kind in ("threads", "temporary"):
         ids = await (next_threads if kind == "threads" else next_temporary)(connection, before)
-        return await remove_threads(connection, threads.c.id.in_(ids)) if ids else None
+        is_expired = threads_before(before) if kind == "threads" else threads.c.expiresAt < before
+        if not ids:
+            return None
+        # Who used, marked or kept one of them since it was found had it first.
+        left = await _locked(connection, ids, is_expired)
+        return await remove_threads(connection, threads.c.id.in_(left)) if left else Removal({})
     if kind == "files":
         count, keys = await remove_files(connection, before)
         return Removal({elements.name: count}, (), tuple(keys)) if count else None
@@ -173,6 +178,13 @@ async def plan_of(connection: AsyncConnection, kind: RetentionClass, before: str
     every_old = (await connection.execute(count.where(threads.c.updatedAt < before))).scalar_one()
     of_files = select(size).where(elements.c.threadId.in_(select(threads.c.id).where(threads_before(before))))
     return RetentionPlan(kind, before, taken, every_old - taken, int((await connection.execute(of_files)).scalar_one()))
+
+
+async def _locked(connection: AsyncConnection, ids: Sequence[str], is_expired: ColumnElement[bool]) -> Sequence[str]:
+    """Lock these threads, in the order of `remove_threads`; gives those that have expired still."""
+    these = select(threads.c.id).where(threads.c.id.in_(ids))
+    await connection.execute(these.order_by(threads.c.id).with_for_update())
+    return (await connection.execute(these.where(is_expired))).scalars().all()
 
 
 async def next_threads(connection: AsyncConnection, before: str) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """The audit is append-only except for retention; retention deletes what is old and keeps what is marked."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -121,6 +122,35 @@ async def test_retention_deletes_old_threads_but_not_marked_or_copied_ones(layer
         assert not await layer.unmark_thread(pinned.thread, "pin")
     with datalayer.acting_as("ada"):
         assert [one.count for one in await layer.plan_retention({"threads": THEN})] == [1]
+
+
+async def test_retention_keeps_a_thread_that_is_used_while_it_waits_for_it(
+    layer: ChainlitLayer, database_url: str, engine: str
+) -> None:
+    used, _ = await aged(layer)
+    old, _ = await aged(layer)
+    other = datalayer.create_data_layer(database_url)
+    try:
+        with datalayer.acting_as("ada"):
+            await layer.list_audit()
+        async with other.database.write() as connection:
+            await connection.execute(update(threads).where(threads.c.id == used.thread).values(updatedAt=utc_now()))
+            with datalayer.acting_as("ada"):
+                applying = asyncio.create_task(layer.apply_retention({"threads": THEN}))
+            while engine == "postgres" and not await waits_for_a_lock(other):
+                await asyncio.sleep(0.01)
+        (receipt,) = await applying
+    finally:
+        await other.close()
+    assert receipt.threads == (old.thread,)
+    with datalayer.acting_as("alice"):
+        assert len((await layer.get_thread(used.thread))["steps"]) == 3
+
+
+async def waits_for_a_lock(layer: ChainlitLayer) -> bool:
+    waiting = "wait_event_type = 'Lock' AND datname = current_database()"
+    async with layer.database.read() as connection:
+        return bool((await connection.execute(text(f"SELECT 1 FROM pg_stat_activity WHERE {waiting}"))).all())
 
 
 async def test_retention_of_payloads_deletes_earlier_versions(layer: ChainlitLayer) -> None:
