@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer.cleaning import utc_in
 from datalayer.history import owned_assistants
 from datalayer.history.file_outbox import abandon, queue_files
 from datalayer.history.user_names import by_name
@@ -31,7 +32,7 @@ from datalayer.schema.chat import (
     users,
 )
 from datalayer.schema.chat_models import chat_model_users
-from datalayer.schema.jobs import jobs
+from datalayer.schema.jobs import IS_UNFINISHED, jobs
 from datalayer.schema.keys import api_key_rates, api_keys, api_replies
 from datalayer.schema.knowledge import trainings
 from datalayer.schema.people import invitations
@@ -47,6 +48,8 @@ from datalayer.schema.review import (
 )
 from datalayer.schema.usage import llm_call_payloads, llm_calls, usage_limits, usage_reservations
 
+# By then, no process stores the file of a job any more whose owner is deleted.
+_STORED_BY_SECONDS = 900.0
 _MESSAGES = ("user_message", "assistant_message", "system_message")
 # Rows that are deleted with their user, and rows that stay without the user's id.
 _OF_USER: tuple[Column[Any], ...] = (
@@ -141,10 +144,15 @@ async def remove_user(connection: AsyncConnection, identifier: str) -> tuple[str
         # The user's votes and verdicts on answers of others do not count any more.
         affected = select(column.table.c.threadId).where(column == user_id).distinct()
         await connection.execute(insert(review_pending).from_select(["threadId"], affected))
-    of_jobs = select(jobs.c.objectKey).where(jobs.c.ownerId == user_id, jobs.c.objectKey.is_not(None))
-    keys = list((await connection.execute(of_jobs)).scalars())
-    for key in keys:
-        await abandon(connection, key)
+    of_jobs = select(jobs.c.objectKey, IS_UNFINISHED).where(jobs.c.ownerId == user_id, jobs.c.objectKey.is_not(None))
+    keys: list[str] = []
+    for key, is_unfinished in (await connection.execute(of_jobs)).all():
+        if is_unfinished:
+            # A process may be storing it, and learns of the deletion a moment later.
+            await abandon(connection, key, due_at=utc_in(_STORED_BY_SECONDS))
+        else:
+            await abandon(connection, key)
+            keys.append(key)
     for column in _OF_USER:
         await deleted.delete(connection, column.table, column == user_id)
     for column in _NAMING_USER:

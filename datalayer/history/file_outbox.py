@@ -47,9 +47,9 @@ async def announce(connection: AsyncConnection, object_key: str, thread_id: str 
     await connection.execute(insert(blob_deletions).values(**values))
 
 
-async def abandon(connection: AsyncConnection, *object_keys: str) -> None:
-    """Delete announced files now, whether their announcements were stored or not."""
-    now = utc_now()
+async def abandon(connection: AsyncConnection, *object_keys: str, due_at: str | None = None) -> None:
+    """Delete announced files now, or at this time, whether their announcements were stored or not."""
+    now = due_at or utc_now()
     for object_key in object_keys:
         statement = update(blob_deletions).where(blob_deletions.c.objectKey == object_key)
         if not (await connection.execute(statement.values(dueAt=now))).rowcount:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from datalayer.jobs import claims, rows
 from datalayer.jobs.kinds import Kind
 from datalayer.jobs.runner import Runner
 from datalayer.records.jobs import JobState
+from datalayer.schema.chat import blob_deletions
 from datalayer.schema.jobs import job_replicas
 from datalayer.schema.jobs import jobs as job_table
 from tests.support.job_process import TIMES
@@ -528,6 +530,43 @@ async def test_a_deleted_user_leaves_no_job_and_no_file_of_one(layer: ChainlitLa
     assert (await layer.list_jobs()).jobs == ()
     with pytest.raises(datalayer.BlobNotFound):
         await layer.blobs.read("jobs/alice")
+
+
+async def test_a_file_that_a_job_stores_while_its_user_is_deleted_is_deleted_too(layer: ChainlitLayer) -> None:
+    await user_id(layer, "alice")
+    begun, may_store, is_stored = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"report"
+
+    async def work(context: JobContext) -> None:
+        await context.keep_file("jobs/alice", 3600)
+        begun.set()
+        await may_store.wait()
+        await layer.blobs.put("jobs/alice", content(), "text/plain")
+        is_stored.set()
+
+    layer.register_job("report", work)
+    # Its process learns of the deletion with the next heartbeat.
+    layer.run_jobs(replace(TIMES, beat=3600))
+    try:
+        with datalayer.acting_as("alice"):
+            await layer.start_job("report")
+        await begun.wait()
+        await layer.delete_user("alice")
+        may_store.set()
+        await is_stored.wait()
+    finally:
+        await layer.stop_jobs()
+    async with layer.database.write() as connection:
+        # The time for it has passed.
+        await connection.execute(update(blob_deletions).values(dueAt=utc_in(-1)))
+    layer.file_deleter.note()
+
+    async def is_deleted() -> bool:
+        return not [blob async for blob in layer.blobs.list()]
+
+    await until(is_deleted)
 
 
 async def test_jobs_without_steps_do_not_load_the_store_of_steps(layer: ChainlitLayer) -> None:
