@@ -6,8 +6,10 @@ read at the start, once an hour because other processes may crash, and after a f
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.background.task import BackgroundTask
 from datalayer.blobs import BlobStore
@@ -139,15 +141,18 @@ class FileDeleter(BackgroundTask):
                 result.deleted.append(key)
 
         await for_each([key for key in threads if key not in kept], delete, concurrency=_DELETED_AT_ONCE)
-        await self._forget([*kept, *result.deleted, *result.given_up])
+        await self._forget(file_outbox.forget_used, kept)
+        await self._forget(file_outbox.forget, [*result.deleted, *result.given_up])
         return result
 
-    async def _forget(self, object_keys: Sequence[str]) -> None:
+    async def _forget(
+        self, forget: Callable[[AsyncConnection, Collection[str]], Awaitable[None]], object_keys: Collection[str]
+    ) -> None:
         if not object_keys:
             return
         try:
             async with self._database.write_once() as connection:
-                await file_outbox.forget(connection, object_keys)
+                await forget(connection, object_keys)
         except DataLayerError as error:
             # Deleting them a second time does no harm.
             logger.warning(

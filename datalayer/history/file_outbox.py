@@ -7,8 +7,9 @@ deletes that outbox row.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, literal, select, update
+from sqlalchemy import ColumnElement, CompoundSelect, delete, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import utc_now
@@ -61,6 +62,15 @@ async def forget(connection: AsyncConnection, object_keys: Collection[str]) -> N
     await connection.execute(delete(blob_deletions).where(blob_deletions.c.objectKey.in_(object_keys)))
 
 
+async def forget_used(connection: AsyncConnection, object_keys: Collection[str]) -> None:
+    """Remove those of the files from the outbox that belong to an element or a data source now.
+
+    In one statement: a file whose last row is deleted at this moment is in the outbox for that.
+    """
+    is_used = blob_deletions.c.objectKey.in_(_used(object_keys))
+    await connection.execute(delete(blob_deletions).where(blob_deletions.c.objectKey.in_(object_keys), is_used))
+
+
 async def due(connection: AsyncConnection, now: str, *, after: int, most: int) -> Sequence[DueDeletion]:
     """The due deletions with an id larger than `after`, in order."""
     statement = (
@@ -74,6 +84,10 @@ async def due(connection: AsyncConnection, now: str, *, after: int, most: int) -
 
 async def in_use(connection: AsyncConnection, object_keys: Collection[str]) -> set[str]:
     """The keys that belong to an element or a data source."""
+    return set((await connection.execute(_used(object_keys))).scalars())
+
+
+def _used(object_keys: Collection[str]) -> CompoundSelect[Any]:
     of_elements = select(elements.c.objectKey).where(elements.c.objectKey.in_(object_keys))
     of_sources = select(data_sources.c.objectKey).where(data_sources.c.objectKey.in_(object_keys))
-    return set((await connection.execute(of_elements.union_all(of_sources))).scalars())
+    return of_elements.union_all(of_sources)

@@ -1,15 +1,20 @@
 """A receipt lists exactly the rows and files that a deletion deleted."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.schema.chat import Identifier, deleted_threads, elements, metadata
+from datalayer.history import file_outbox
+from datalayer.history.deletion import remove_threads
+from datalayer.schema.chat import Identifier, deleted_threads, elements, metadata, threads
 from tests.contracts.test_elements import text_element
+from tests.support.patience import until
 from tests.support.records import new_id, step, thread, user_id, vote, without_search
 
 
@@ -151,6 +156,33 @@ async def test_a_receipt_names_a_file_that_could_not_be_deleted(layer: ChainlitL
     receipt = await layer.delete_thread_with_receipt(thread_id)
     assert (receipt.files, receipt.files_left) == ((), ("../outside",))
     assert (await rows(layer))["elements"] == 0
+
+
+async def test_a_file_whose_last_row_is_deleted_while_it_counts_as_used_is_not_forgotten(
+    layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread_id, key = await talk(layer, "alice")
+    in_use = file_outbox.in_use
+
+    async def delete_then(connection: AsyncConnection, keys: Collection[str]) -> set[str]:
+        used = await in_use(connection, keys)
+        async with layer.database.write() as writing:
+            # Of a process that ends before it deletes the file.
+            await remove_threads(writing, threads.c.id == thread_id)
+        return used
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_outbox, "in_use", delete_then)
+        assert (await layer.file_deleter.delete([key], thread_id)).deleted == []
+    assert (await rows(layer))["blob_deletions"] == 1
+    layer.file_deleter.note()
+
+    async def is_deleted() -> bool:
+        return (await rows(layer))["blob_deletions"] == 0
+
+    await until(is_deleted)
+    with pytest.raises(datalayer.BlobNotFound):
+        await layer.blobs.read(key)
 
 
 async def test_deleting_a_step_deletes_its_elements_without_a_thread(layer: ChainlitLayer) -> None:
