@@ -122,6 +122,8 @@ class Accounts(DataStore):
                 if disabled and by is not None:
                     await demand_other_admin(connection, name)
                 user_id = await users.set_disabled(connection, name, now if disabled else None)
+                if disabled:
+                    await invitations.end(connection, user_id)
                 await note_account(connection, "disable_user" if disabled else "enable_user", by, user_id)
             if password_hash is not None:
                 await self._put_password(connection, name, password_hash, now, by)

@@ -2,10 +2,12 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from datalayer import User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
@@ -14,16 +16,68 @@ from tests.support.exports import PNG, chatgpt
 from tests.support.pages import read_page
 from tests.support.records import new_id, step, thread, user_id
 from threadkeeper.exporting import export as exporting
+from threadkeeper.exporting import html, markdown
 from threadkeeper.exporting.export import FORMATS, export
+from threadkeeper.language.catalogue import PAGES
 
+in_english = partial(PAGES.say, language=None)
 __all__ = ["ada"]
 
 HOSTILE = "<script>alert(1)</script> [x](javascript:alert(1)) ![p](https://example.org/p.png) `````\n# not a title"
 
 
-async def exported(layer: ChainlitLayer, user: User, thread_format: str, ids: list[str] | None = None) -> str:
+async def exported(
+    layer: ChainlitLayer, user: User, thread_format: str, ids: list[str] | None = None, *, language: str = "en-US"
+) -> str:
     with acting_as(user.identifier):
-        return b"".join([part async for part in export(layer, user.id, thread_format, ids)]).decode()
+        return b"".join([part async for part in export(layer, user.id, thread_format, ids, language=language)]).decode()
+
+
+def described(*answers: str) -> dict[str, Any]:
+    """A thread with these answers, as `export_threads` gives it."""
+    about = {"createdAt": "2026-01-01T00:00:00.000000Z", "type": "assistant_message", "metadata": {}}
+    steps = [about | {"id": str(at), "output": answer} for at, answer in enumerate(answers)]
+    return {
+        "id": "t",
+        "name": "T",
+        "createdAt": about["createdAt"],
+        "userIdentifier": "ada",
+        "steps": steps,
+        "elements": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("stopped", "end"),
+    [
+        ("Here:\n\n```python\nprint(1)", "\n```\n"),
+        ("Here:\n\n````md\n```\nprint(1)\n```", "\n````\n"),
+        ("~~~\nx", "\n~~~\n"),
+        ("- one\n\n  ```\n  x", "x\n"),
+        ("```\nx\n```\n\n", "```\n\n\n"),
+        ("Text\n\n<!-- never ended", "ended\n-->\n"),
+        ("Text <!-- in a line", "line\n"),
+    ],
+)
+def test_what_a_stopped_answer_leaves_open_holds_no_other_message(stopped: str, end: str) -> None:
+    whole = markdown.written(described(stopped, "The next answer."), in_english)
+    assert f"{end}\n## Assistant (2026-01-01 00:00 UTC)\n\nThe next answer." in whole
+    assert "The next answer.</p>" in MarkdownIt("commonmark").render(whole)
+
+
+def test_a_page_shows_formulas_line_breaks_and_bold_chinese_as_the_chat_does() -> None:
+    said = r"""Let \(a_1*b*c\) be $\{a\}*b*$
+and **退款：**请看。
+
+$$
+x \\ y
+$$
+"""
+    page = html.written(described(said), {}, in_english)
+    assert page.count("<math") == 3
+    assert "<em>" not in page
+    assert "<strong>退款：</strong>请看。" in page
+    assert "<br" in page
 
 
 async def test_a_json_export_comes_back_as_it_was(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
@@ -90,6 +144,9 @@ async def test_each_format_has_the_thread_and_runs_nothing(
         r"\n\n20\d\d-\d\d-\d\d \d\d:\d\d UTC\n\n## .*20\d\d-\d\d-\d\d \d\d:\d\d UTC\)\n", whole["markdown"]
     )
     assert "``````\n<script>" in whole["markdown"], "the fence is longer than those within"
+    assert '<html lang="en-US">' in whole["html"] and "<summary>Thought</summary>" in whole["html"]
+    german = [await exported(layer, ada, name, language="de-DE") for name in ("markdown", "html")]
+    assert all("Werkzeug: web" in one for one in german)
     lines = [json.loads(line) for line in whole["openai"].splitlines()]
     (quokkas,) = (line for line in lines if line["title"] == "Quokkas")
     assert [(one["role"], one["content"]) for one in quokkas["messages"]][-2:] == [

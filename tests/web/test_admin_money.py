@@ -257,6 +257,7 @@ async def test_a_price_list_is_shown_before_it_is_stored(layer: ChainlitLayer, a
         ("p.json", b"{}"),
         ("p.json", b'[{"model": "m", "output": 1, "input": ' + b"1" * 5_000 + b"}]"),
         ("p.json", b'[{"\\ud800": 1}]'),
+        ("p.json", b'[{"model": ["m"], "input": 1, "output": 1}]'),
         ("p.json", b'[{"model": "m", "output": 1, "input": "\\ud800"}]'),
         ("p.csv", b'model,input,output\n"m,1,1\n'),
         ("p.csv", b"model,input,output\nm,NaN,1e999999\n"),

@@ -12,8 +12,10 @@ from markdown_it import MarkdownIt
 
 from tests.support.pages import Element, read_page
 from tests.support.safe_pages import runs_nothing
+from threadkeeper.formulas import mathml
+from threadkeeper.language import cjk
 from threadkeeper.web.pages.assets import Assets
-from threadkeeper.web.rendering import cjk, formulas, highlight
+from threadkeeper.web.rendering import highlight
 from threadkeeper.web.rendering.markdown import as_html, as_preview
 
 HOSTILE = "</code></pre><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -323,9 +325,9 @@ def test_a_hostile_formula_is_only_text(tex: str) -> None:
         page = read_page(str(as_html(text)))
         runs_nothing(page)
         tags = {one.tag for one in every(page)}
-        assert tags <= {*formulas.ELEMENTS, "p", "code", "div", "a", "table", "thead", "tr", "th"}, text
+        assert tags <= {*mathml.ELEMENTS, "p", "code", "div", "a", "table", "thead", "tr", "th"}, text
         for element in (one for math in page.all("math") for one in (math, *every(math))):
-            assert element.attributes.keys() <= formulas.ATTRIBUTES.keys(), text
+            assert element.attributes.keys() <= mathml.ATTRIBUTES.keys(), text
             assert not re.search(r"[:;()\"'<>/\\]", "".join(element.attributes.values())), text
 
 
@@ -386,7 +388,7 @@ def test_unclosed_dollars_are_scanned_once() -> None:
 def test_formulas_are_rendered_up_to_a_number_of_characters() -> None:
     page = shown(f"$x + {'y' * 94}$ " * 200)
     drawn = len(page.all("math"))
-    assert drawn == formulas.MOST_CHARACTERS // 98
+    assert drawn == mathml.MOST_CHARACTERS // 98
     assert len(page.all("code")) == 200 - drawn
 
 

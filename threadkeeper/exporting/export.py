@@ -6,11 +6,14 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from functools import partial
 from typing import Any, Protocol
 
 from datalayer import BlobNotFound, Element, OpenBlob
 from threadkeeper.exporting import html, markdown
-from threadkeeper.exporting.messages import said_in
+from threadkeeper.exporting.messages import Say, said_in
+from threadkeeper.language.catalogue import PAGES
+from threadkeeper.language.negotiation import DEFAULT
 
 FORMATS = {
     "markdown": ("md", "text/markdown; charset=utf-8"),
@@ -69,6 +72,7 @@ async def export(
     thread_ids: Sequence[str] | None = None,
     *,
     zone: tzinfo = UTC,
+    language: str = DEFAULT,
 ) -> AsyncIterator[bytes]:
     """The file, in parts.
 
@@ -77,18 +81,20 @@ async def export(
         thread_format: one of `FORMATS`.
         thread_ids: only these threads; by default all of now that are not temporary. Those of others are left out.
         zone: of the times in files for people; those for programs are UTC.
+        language: of the words in files for people.
     """
     # Each thread is written in a thread of the process, because a long one takes the CPU for a while.
     threads = _threads(store, user_id, thread_ids)
+    say = partial(PAGES.say, language=language)
     match thread_format:
         case "markdown":
             async for thread in threads:
-                yield await asyncio.to_thread(_as_markdown, thread, zone)
+                yield await asyncio.to_thread(_as_markdown, thread, say, zone)
         case "html":
-            yield html.HEAD.encode()
+            yield html.head(say, language).encode()
             async for thread in threads:
                 contents = await Contents(store).of(thread, only_pictures=True)
-                yield await asyncio.to_thread(_as_html, thread, contents, zone)
+                yield await asyncio.to_thread(_as_html, thread, contents, say, zone)
             yield html.FOOT.encode()
         case "json":
             yield f'{{"format": "{JSON_FORMAT}", "version": {JSON_VERSION}, "threads": ['.encode()
@@ -113,12 +119,12 @@ async def _threads(store: ExportStore, user_id: str, thread_ids: Sequence[str] |
             yield thread
 
 
-def _as_markdown(thread: Mapping[str, Any], zone: tzinfo) -> bytes:
-    return markdown.written(thread, zone).encode()
+def _as_markdown(thread: Mapping[str, Any], say: Say, zone: tzinfo) -> bytes:
+    return markdown.written(thread, say, zone).encode()
 
 
-def _as_html(thread: Mapping[str, Any], contents: Mapping[str, bytes], zone: tzinfo) -> bytes:
-    return html.written(thread, contents, zone).encode()
+def _as_html(thread: Mapping[str, Any], contents: Mapping[str, bytes], say: Say, zone: tzinfo) -> bytes:
+    return html.written(thread, contents, say, zone).encode()
 
 
 def _as_json(thread: Mapping[str, Any], contents: Mapping[str, bytes]) -> bytes:

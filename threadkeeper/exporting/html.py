@@ -12,7 +12,10 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import escape
 
-from threadkeeper.exporting.messages import Said, moment, said_in
+from threadkeeper.exporting.messages import Said, Say, moment, said_in
+from threadkeeper.formulas.mathml import drawn
+from threadkeeper.formulas.rules import formula_rules
+from threadkeeper.language import cjk
 
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 LONGEST_RENDERED = 100_000
@@ -27,15 +30,15 @@ header, summary, time { color: GrayText; font-size: .9rem; }
 pre { overflow-x: auto; padding: .5rem; border: 1px solid #8884; } img { max-width: 100%; }
 table { border-collapse: collapse; } th, td { border: 1px solid #8886; padding: .25rem .5rem; }
 """
-HEAD = f"""<!DOCTYPE html>
-<html>
+_HEAD = f"""<!DOCTYPE html>
+<html lang="{{language}}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Threads</title>
-<style>{_STYLE}</style>
+<title>{{title}}</title>
+<style>{_STYLE.replace("{", "{{").replace("}", "}}")}</style>
 </head>
 <body>
 """
@@ -58,32 +61,61 @@ class _Renderer(RendererHTML):
             return str(escape(words))
         return f'<a href="{escape(source)}" rel="noopener noreferrer nofollow">{escape(words or source)}</a>'
 
+    def math_inline(
+        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
+    ) -> str:
+        return drawn(tokens[idx].content, env, is_block=False)
 
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
+    def math_displayed(
+        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
+    ) -> str:
+        return drawn(tokens[idx].content, env, is_block=True)
+
+    def math_block(
+        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
+    ) -> str:
+        return f"<div>{drawn(tokens[idx].content.strip(), env, is_block=True)}</div>\n"
 
 
-def written(thread: Mapping[str, Any], pictures: Mapping[str, bytes], zone: tzinfo = UTC) -> str:
+def _made() -> MarkdownIt:
+    # As on the pages: line breaks stay, formulas are drawn, and bold letters may stand beside Chinese ones.
+    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "xhtmlOut": False}, renderer_cls=_Renderer)
+    formula_rules(markdown)
+    cjk.emphasis_beside_letters(markdown)
+    return markdown.enable(["table", "strikethrough"])
+
+
+_MARKDOWN = _made()
+
+
+def head(say: Say, language: str) -> str:
+    """The beginning of the page."""
+    return _HEAD.format(language=escape(language), title=escape(say("export_title")))
+
+
+def written(thread: Mapping[str, Any], pictures: Mapping[str, bytes], say: Say, zone: tzinfo = UTC) -> str:
     """The article of a thread.
 
     Args:
         thread: as `export_threads` gives it.
         pictures: by element id; the files without one are named.
+        say: says messages in the language of the reader.
         zone: of the times.
     """
-    owner = thread["userIdentifier"] or "User"
-    parts = "".join(_part(one, owner, pictures, zone) for one in said_in(thread))
+    owner = thread["userIdentifier"] or say("export_user")
+    parts = "".join(_part(one, owner, pictures, say, zone) for one in said_in(thread))
     title = escape(thread["name"] or thread["id"])
     return f"<article>\n<h1>{title}</h1>\n{_time(thread['createdAt'], zone)}\n{parts}</article>\n"
 
 
-def _part(one: Said, owner: str, pictures: Mapping[str, bytes], zone: tzinfo) -> str:
+def _part(one: Said, owner: str, pictures: Mapping[str, bytes], say: Say, zone: tzinfo) -> str:
     if one.kind == "thought":
-        return f"<details><summary>Thought</summary>{_rendered(one.text)}</details>\n"
+        return f"<details><summary>{escape(say('thought'))}</summary>{_rendered(one.text)}</details>\n"
     files = "".join(_file(file, pictures) for file in one.files)
     if one.kind == "tool":
         shown = "".join(f"<pre>{escape(text)}</pre>" for text in (one.input, one.text) if text)
-        return f"<details><summary>Tool: {escape(one.name)}</summary>{shown}{files}</details>\n"
-    name = owner if one.kind == "question" else one.name or "Assistant"
+        return f"<details><summary>{escape(say('export_tool', name=one.name))}</summary>{shown}{files}</details>\n"
+    name = owner if one.kind == "question" else one.name or say("export_assistant")
     head = f"<header><strong>{escape(name)}</strong> {_time(one.at, zone)}</header>"
     return f'<section class="{one.kind}">{head}{_rendered(one.text)}{files}</section>\n'
 

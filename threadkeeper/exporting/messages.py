@@ -1,13 +1,15 @@
 """What a thread says, in the order of the page: questions, thoughts, runs of tools and answers, with their files."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from datalayer.thought import THOUGHT, split
 
+Say: TypeAlias = Callable[..., str]
+"""Says a message of the pages' catalogue in the language of the reader, by its key and with its values."""
 Kind = Literal["question", "answer", "thought", "tool"]
 _KINDS: dict[str, Kind] = {"user_message": "question", "assistant_message": "answer"}
 

@@ -165,7 +165,8 @@ def _price(price_id: str, values: Mapping[str, Any], now: str, zone: str) -> Pri
             raise _BadPrice("price_file_more")
         if name not in COLUMNS:
             raise _BadPrice("price_file_unknown", column=_shown(name))
-    given = {name: str(value).strip() for name, value in values.items() if value not in (None, "")}
+    # A list or an object counts as missing, as no value does.
+    given = {name: str(value).strip() for name, value in values.items() if isinstance(value, str | int | float)}
     for name in _NEEDED:
         if not given.get(name):
             raise _BadPrice("price_file_missing", column=name)

@@ -9,6 +9,7 @@ from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import Download, attachment
 from threadkeeper.web.pages.failures import PageRoute
+from threadkeeper.web.pages.sentences import speaker
 from threadkeeper.web.pages.zone import Zone
 
 ADDRESS = "/me/export"
@@ -33,7 +34,8 @@ async def download_export(
     thread_id = await _own(layer, request.query_params.get("thread"))
     ending, media_type = FORMATS[thread_format]
     headers = attachment(f"{thread_id or 'threads'}.{ending}")
-    parts = export(layer, person.id, thread_format, None if thread_id is None else [thread_id], zone=zone)
+    chosen = None if thread_id is None else [thread_id]
+    parts = export(layer, person.id, thread_format, chosen, zone=zone, language=speaker(request).language)
     return Download(parts, b"", media_type=media_type, headers=headers)
 
 

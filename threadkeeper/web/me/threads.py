@@ -88,12 +88,16 @@ async def change_threads(
     back = redirect_to(shown.address())
     if not chosen:
         return _NOTICES.set(request, back, "none")
-    if act == "delete" and not form.has("sure"):
-        names = await layer.names_of_threads(chosen)
-        values = {"shown": shown, "names": [(one, names[one]) for one in chosen if one in names]}
-        return pages.page(request, "me/delete_threads.html", values, person=person, zone=zone)
     if act == "delete":
-        receipt = await layer.delete_threads(chosen)
+        # Some may be deleted already, as in another tab.
+        names = await layer.names_of_threads(chosen)
+        there = [one for one in chosen if one in names]
+        if not there:
+            return _NOTICES.set(request, back, "deleted", 0, 0, 0)
+        if not form.has("sure"):
+            values = {"shown": shown, "names": [(one, names[one]) for one in there]}
+            return pages.page(request, "me/delete_threads.html", values, person=person, zone=zone)
+        receipt = await layer.delete_threads(there)
         files = len(receipt.files) + len(receipt.files_left)
         return _NOTICES.set(request, back, "deleted", len(receipt.threads), receipt.messages, files)
     done = await _organize(layer, chosen, act, form)

@@ -18,9 +18,10 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
 
+from threadkeeper.formulas.mathml import drawn
 from threadkeeper.formulas.rules import formula_rules
+from threadkeeper.language import cjk
 from threadkeeper.settings.root_path import root_path
-from threadkeeper.web.rendering import cjk, formulas
 from threadkeeper.web.rendering.highlight import ColourTime, code_block
 
 LONGEST = 50_000
@@ -69,23 +70,17 @@ class _Renderer(RendererHTML):
     def math_inline(
         self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
     ) -> str:
-        return _formula(tokens[idx].content, env, is_block=False)
+        return drawn(tokens[idx].content, env, is_block=False)
 
     def math_displayed(
         self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
     ) -> str:
-        return _formula(tokens[idx].content, env, is_block=True)
+        return drawn(tokens[idx].content, env, is_block=True)
 
     def math_block(
         self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
     ) -> str:
-        return f'<div class="formula">{_formula(tokens[idx].content.strip(), env, is_block=True)}</div>\n'
-
-
-def _formula(tex: str, env: MutableMapping[str, Any], *, is_block: bool) -> str:
-    env["in_formulas"] = env.get("in_formulas", 0) + len(tex)
-    drawn = formulas.as_mathml(tex, is_block=is_block) if env["in_formulas"] <= formulas.MOST_CHARACTERS else None
-    return drawn or f"<code>{escapeHtml(tex)}</code>"
+        return f'<div class="formula">{drawn(tokens[idx].content.strip(), env, is_block=True)}</div>\n'
 
 
 def _made() -> MarkdownIt:

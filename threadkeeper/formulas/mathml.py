@@ -6,6 +6,8 @@ output is therefore not used: its tree is written out again with a white list of
 
 import html
 import re
+from collections.abc import MutableMapping
+from typing import Any
 from xml.etree.ElementTree import Element
 
 from markdown_it.common.utils import escapeHtml
@@ -57,6 +59,19 @@ _DEFINES = re.compile(r"\\(?:(?:re)?new|provide|def|[egx]def|let|Declare)(?![a-z
 # Environments that the library does not know, with a known one that looks the same.
 _ALIKE = {"aligned": "split", "dcases": "cases", "equation": "split", "gather": "matrix", "gathered": "matrix"}
 _ENVIRONMENT = re.compile(rf"\\(begin|end)\s*{{({'|'.join(_ALIKE)})\*?}}")
+
+
+def drawn(tex: str, env: MutableMapping[str, Any], *, is_block: bool) -> str:
+    """The formula as MathML, or as TeX in `<code>`.
+
+    Args:
+        tex: the formula.
+        env: of the Markdown text, which counts the characters of its formulas there.
+        is_block: it has a line of its own.
+    """
+    env["in_formulas"] = env.get("in_formulas", 0) + len(tex)
+    found = as_mathml(tex, is_block=is_block) if env["in_formulas"] <= MOST_CHARACTERS else None
+    return found or f"<code>{escapeHtml(tex)}</code>"
 
 
 def as_mathml(tex: str, *, is_block: bool) -> str | None:
