@@ -1,5 +1,6 @@
 """The served page loads only from this server, and has what Chainlit needs in it."""
 
+import gzip
 import multiprocessing
 import os
 import re
@@ -9,10 +10,12 @@ from html.parser import HTMLParser
 from importlib.metadata import version
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from threadkeeper.web.frontend import PLACEHOLDERS, FrontendError, _packaged_frontend, localize_page, prepare_frontend
 
@@ -69,6 +72,44 @@ async def test_chainlit_serves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             assert answer.status_code == 200
             assert len(answer.content) > 1000
         assert (await client.get("/assets/%2e%2e/index.html")).status_code == 400
+
+
+async def test_a_file_of_the_page_is_compressed_once_and_sent_once_to_each_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import chainlit.server  # noqa: PLC0415
+
+    from threadkeeper.web import chainlit_routes  # noqa: PLC0415
+
+    directory = prepare_frontend(tmp_path)
+    monkeypatch.setattr(chainlit.server, "build_dir", str(directory))
+    compress = Mock(side_effect=gzip.compress)
+    monkeypatch.setattr(gzip, "compress", compress)
+    app = FastAPI(routes=chainlit_routes.chainlit_router().routes)
+    script = next((directory / "assets").glob("index-*.js"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test/assets/") as client:
+        packed, again = [await client.get(script.name, headers={"Accept-Encoding": "gzip"}) for _ in range(2)]
+        plain = await client.get(script.name, headers={"Accept-Encoding": "identity"})
+        for answer in (packed, again, plain):
+            assert answer.content == script.read_bytes()
+            assert "javascript" in answer.headers["content-type"]
+            assert (answer.headers["cache-control"], answer.headers["vary"]) == ("no-cache", "Accept-Encoding")
+        assert packed.headers["content-encoding"] == "gzip"
+        assert int(packed.headers["content-length"]) < len(packed.content) / 3
+        assert "content-encoding" not in plain.headers
+        assert compress.call_count == 1
+
+        tag = packed.headers["etag"]
+        assert tag != plain.headers["etag"]
+        for known in (tag, f'"another", W/{tag}'):
+            seen = await client.get(script.name, headers={"If-None-Match": known, "Accept-Encoding": "gzip"})
+            assert (seen.status_code, seen.content, seen.headers["etag"]) == (304, b"", tag)
+        # Another version of the page has another folder.
+        newer = directory.rename(tmp_path / "newer")
+        monkeypatch.setattr(chainlit.server, "build_dir", str(newer))
+        assert (await client.get(script.name, headers={"If-None-Match": tag})).status_code == 200
+        assert (await client.get("none.js")).status_code == 404
+        assert (await client.get("%2e%2e/index.html")).status_code == 400
 
 
 def test_only_links_to_other_hosts_are_removed() -> None:
