@@ -37,7 +37,7 @@ def periods(since: str, until: str, interval: Interval, zone: str) -> list[tuple
                 edges.append(edge)
             if len(edges) > MOST_PERIODS:
                 raise InvalidRecord(
-                    f"the period has more than {MOST_PERIODS:,} intervals of one {interval}: "
+                    f"the period has more than {MOST_PERIODS:,} intervals ({interval}): "
                     "choose a longer interval or a shorter period",
                     field="interval",
                 )

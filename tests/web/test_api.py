@@ -86,6 +86,9 @@ async def asked(program: httpx.AsyncClient, thread_id: str, content: str, **fiel
 async def test_threads_are_pinned_archived_temporary_and_forked(program_of: Program, layer: ChainlitLayer) -> None:
     program = await program_of()
     made = [(await program.post("/threads", json={"name": name, "tags": ["a"]})).json()["id"] for name in "xyz"]
+    bare = await program.post("/threads")
+    assert (bare.status_code, bare.json()["tags"]) == (201, [])
+    assert (await program.delete(f"/threads/{bare.json()['id']}")).status_code == 204
     short = (await program.post("/threads", json={"is_temporary": True})).json()
     assert short["expires_at"] > utc_now()
     for thread_id, change in ((made[0], {"is_pinned": True}), (made[1], {"is_archived": True})):

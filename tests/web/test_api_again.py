@@ -67,7 +67,7 @@ async def test_the_last_answer_is_written_anew(program_of: Program, model_server
     of = f"/threads/{thread_id}/messages"
     assert problem(await program.post(f"{of}/{first['answer']['id']}/regenerate", json={})) == (409, "too-late")
     assert problem(await program.post(f"{of}/{new_id()}/regenerate", json={})) == (404, "not-found")
-    anew = (await program.post(f"{of}/{last['answer']['id']}/regenerate", json={})).json()
+    anew = (await program.post(f"{of}/{last['answer']['id']}/regenerate")).json()
     assert anew["question"] == last["question"]
     assert anew["answer"]["id"] != last["answer"]["id"]
     assert await texts(program, thread_id) == ["One", "You said: One", "Two", "You said: Two"]
@@ -154,7 +154,7 @@ async def test_an_incomplete_answer_is_continued(program_of: Program) -> None:
     whole = (await asked(program, thread_id, "Then?", model="echo")).json()["answer"]["id"]
     assert problem(await program.post(address, json={})) == (409, "too-late")
     complete = f"/threads/{thread_id}/messages/{whole}/continue"
-    assert problem(await program.post(complete, json={})) == (409, "too-late")
+    assert problem(await program.post(complete)) == (409, "too-late")
 
 
 async def test_an_answer_in_progress_is_stopped_and_keeps_its_text(

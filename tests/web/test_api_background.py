@@ -1,5 +1,6 @@
 """Answers in the background: jobs that are polled, cancelled and told by webhooks."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -25,7 +26,7 @@ from tests.support.model_server import ModelServer
 from tests.support.patience import until
 from tests.support.records import new_id, step
 from tests.web.conftest import Program, problem
-from tests.web.test_api import ask_thread, made  # noqa: F401  the conversations with the scripted model server
+from tests.web.test_api import ask_thread, asked, made  # noqa: F401  the conversations with the scripted model server
 from threadkeeper.conversation.programs import Programs
 from threadkeeper.jobs import answers, webhooks
 from threadkeeper.knowledge.fetching.hosts import url_hosts
@@ -260,6 +261,34 @@ async def test_what_is_no_question_for_later_is_refused(program_of: Program, rec
 
 
 @pytest.mark.usefixtures("runs_jobs")
+async def test_an_answer_whose_thread_is_deleted_is_no_answer(
+    program_of: Program, model_server: ModelServer, receiver: Receiver
+) -> None:
+    program, url = await program_of(), f"http://127.0.0.1:{receiver.port}/"
+    for fields in ({"background": True, "webhook": url}, {}, {"stream": True}):
+        thread_id = (await made(program))["id"]
+        model_server.forget()
+        answer_now = model_server.hold_answers()
+        asking = asyncio.create_task(asked(program, thread_id, "Go", **fields))
+        await until(lambda: any(one.body.get("stream") for one in model_server.requests))
+        assert (await program.delete(f"/threads/{thread_id}")).status_code == 204
+        answer_now.set()
+        answer = await asking
+        if fields.get("background"):
+            found = await ended(program, answer.json(), "done", "failed")
+            said = found["state"], found["answer_id"], found["error"]
+            await until(lambda: receiver.got)
+            assert json.loads(receiver.got[-1][1])["type"] == "answer.failed"
+        elif fields:
+            last = json.loads(answer.text.rpartition("event: problem\ndata: ")[2])
+            said = last["status"], last["type"].rpartition(":")[2], last["detail"]
+        else:
+            said = (*problem(answer), answer.json()["detail"])
+        first = ("failed", None) if fields.get("background") else (404, "not-found")
+        assert said == (*first, "The thread was deleted before its answer was complete.")
+
+
+@pytest.mark.usefixtures("runs_jobs")
 async def test_a_webhook_is_signed_and_tried_again(
     program_of: Program, receiver: Receiver, layer: ChainlitLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,8 +312,8 @@ async def test_a_webhook_is_signed_and_tried_again(
     secret = (await program.get("/webhook-secret")).json()["secret"]
     other = (await (await program_of()).get("/webhook-secret")).json()["secret"]
     assert secret != other
-    ids = {headers["webhook-id"] for headers, _ in receiver.got}
-    assert len(ids) == 1
+    assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
+    assert len({body for _, body in receiver.got}) == 1, "a try later tells of the same event"
     headers, body = receiver.got[-1]
     # As the specification says, and not by our own function.
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.{body.decode()}".encode()
@@ -293,6 +322,7 @@ async def test_a_webhook_is_signed_and_tried_again(
     assert headers["webhook-signature"] == f"v1,{expected}"
     message = json.loads(body)
     assert (message["type"], message["data"]["answer_id"]) == ("answer.completed", done["answer_id"])
+    assert message["timestamp"] == done["ended_at"]
 
     receiver.statuses = [503] * 9
     failing = await started(program, thread_id, webhook=url, model="401")

@@ -111,8 +111,10 @@ async def test_a_question_that_could_not_be_stored_can_be_asked_again_with_its_f
 async def test_an_upload_that_is_sent_again_gets_the_first_answer(program_of: Program) -> None:
     program = await program_of()
     thread_id = (await made(program))["id"]
-    once = {"Idempotency-Key": "a"}
+    # curl names this type with --data-binary.
+    once = {"Idempotency-Key": "a", "Content-Type": "application/x-www-form-urlencoded"}
     first, again = [await uploaded(program, thread_id, "a.txt", NOTES, **once) for _ in range(2)]
+    assert first.json()["mime"] == "text/plain"
     assert (again.json(), again.headers["etag"]) == (first.json(), first.headers["etag"])
     assert again.headers["idempotency-replayed"] == "true"
     other = await uploaded(program, thread_id, "a.txt", b"Other text", **once)
@@ -143,6 +145,8 @@ async def test_files_that_no_question_can_have_are_refused_and_not_stored(
         (" ", NOTES, (422, "invalid")),
     ):
         assert problem(await uploaded(program, thread_id, name, content)) == wanted, name
+    form = await program.post(address, params={"name": "a.txt"}, files={"file": NOTES})
+    assert (problem(form), form.json()["errors"][0]["field"]) == ((422, "invalid"), "header.content-type")
     assert problem(await uploaded(other, thread_id, "a.txt", NOTES)) == (404, "not-found")
     assert problem(await uploaded(reader, thread_id, "a.txt", NOTES)) == (403, "scope-missing")
     assert (await program.get(address)).json()["data"] == []

@@ -172,6 +172,17 @@ async def test_usage_statistics_and_portfolio_are_those_of_the_calls(
     for interval, number in (("5 minutes", 288), ("day", 1), ("week", 1), ("month", 1), ("year", 1)):
         found = (await program.get("/statistics", params=DAY | {"interval": interval})).json()["data"]
         assert (len(found), sum(one["totals"]["calls"] for one in found)) == (number, 2)
+    # The default period moves with the time, and pages go on in that of the first one.
+    lately: dict[str, Any] = {"interval": "year", "limit": 1}
+    page = (await program.get("/statistics", params=lately | {"until": "2026-03-11", "since": "2025-12-31"})).json()
+    found = []
+    while page["next_cursor"]:
+        found += page["data"]
+        page = (await program.get("/statistics", params=lately | {"cursor": page["next_cursor"]})).json()
+    assert [one["totals"]["calls"] for one in [*found, *page["data"]]] == [0, 2]
+    for wrong in ("x", "x~y~z", page["data"][0]["start"], "2026-03-10~2026-03-11~x~"):
+        refused = await program.get("/statistics", params={"cursor": wrong})
+        assert (problem(refused), refused.json()["errors"][0]["field"]) == ((422, "invalid"), "query.cursor"), wrong
     split = (await program.get("/statistics", params=DAY | {"split_by": "model"})).json()["data"]
     assert [(one["value"], one["totals"]["calls"]) for one in split] == [("gpt-x", 1), ("m2", 1)]
     too_many = {"interval": "5 minutes", "since": "2020-01-01", "until": "2026-01-01"}

@@ -195,7 +195,8 @@ async def test_bytes_go_through_unchanged_in_both_directions(rig: Rig) -> None:
     assert (seen["bytes"], seen["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
     assert b"x-request-id: req-1\r\n" in raw
     # Compressed bytes stay compressed, and are read all the same.
-    accepting = {"Authorization": f"Bearer {rig.secret}", "Accept-Encoding": "br, gzip"}
+    tags = {b"x-threadkeeper-tags": "größe, 夜".encode()}
+    accepting = {b"authorization": f"Bearer {rig.secret}".encode(), b"accept-encoding": b"br, gzip", **tags}
     async with rig.client.stream(
         "POST", rig.url("openai", "compressed/chat/completions"), json=chat(), headers=accepting
     ) as answer:
@@ -204,6 +205,7 @@ async def test_bytes_go_through_unchanged_in_both_directions(rig: Rig) -> None:
     assert answer.headers["content-encoding"] == "gzip"
     calls = await rig.calls(2)
     assert (calls[1].prompt_tokens, calls[1].completion_tokens) == (3, 3)
+    assert calls[1].tags == ("größe", "夜"), "curl sends such a header as UTF-8"
 
 
 async def test_our_compression_leaves_an_answer_alone(rig: Rig) -> None:

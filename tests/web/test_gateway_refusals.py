@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ import httpx
 import openai
 import pytest
 
-from datalayer import CallFilter, User
+from datalayer import CallFilter, Provider, User
 from datalayer.records.usage import STOPPED, Limit, Price
 from tests.support.calls import call
 from tests.support.patience import until
@@ -112,6 +113,27 @@ async def test_a_provider_that_breaks_off_before_its_answer_is_a_bad_gateway(rig
     assert (streaming.status_code, streaming.json()["error"]["code"]) == (502, "cut")
     call = await rig.call()
     assert (call.status_code, call.error_kind) == (None, "cut")
+
+
+async def test_answers_that_say_nothing_are_told_as_such(rig: Rig) -> None:
+    answers = [b"\x00 no HTTP\r\n\r\n", b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\n{}"]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"gamma")
+        writer.write(answers.pop(0))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        odd = Provider("Odd", "odd", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await rig.layer.put_project(replace(rig.project, providers=(odd,)))
+        first, second = [await rig.post("v1/chat/completions", chat(), "odd") for _ in range(2)]
+    assert (first.status_code, first.json()["error"]["code"]) == (502, "unreadable")
+    assert (second.status_code, second.json()) == (413, {})
+    calls = await rig.calls(2)
+    assert [(one.error_kind, one.error_message) for one in calls] == [
+        ("unreadable", "The answer of 127.0.0.1 is not valid HTTP."),
+        ("too_long", "HTTP 413"),
+    ]
 
 
 async def test_a_refusal_has_the_form_of_the_callers_provider(rig: Rig) -> None:

@@ -161,6 +161,9 @@ async def test_errors_are_those_of_the_client(v1: V1Rig) -> None:
         with pytest.raises(openai.BadRequestError) as nothing:
             await client.post(f"/{path}", cast_to=httpx.Response, body={"model": "echo", **body})
         assert (nothing.value.code, nothing.value.param) == ("invalid_messages", param)
+    with pytest.raises(openai.BadRequestError) as later:
+        await client.responses.create(model="echo", input="Hi", background=True)
+    assert (later.value.code, later.value.param) == ("unsupported_parameter", "background")
     assert len(v1.model_server.requests) == sent
     large = await client.post("/chat/completions", cast_to=httpx.Response, body=chat(text="x" * 100))
     assert large.status_code == 200
@@ -171,6 +174,8 @@ async def test_errors_are_those_of_the_client(v1: V1Rig) -> None:
         await client.post("/no/such", cast_to=httpx.Response, body={})
     bare = await v1.client.get("/v1", headers={"Authorization": f"Bearer {client.api_key}"})
     assert (bare.status_code, bare.json()["error"]["code"]) == (404, "unknown_url")
+    read = await v1.client.get("/v1/responses", headers={"Authorization": f"Bearer {client.api_key}"})
+    assert (read.status_code, read.headers["allow"]) == (405, "POST")
     calls = await v1.calls(5)
     assert [(call.model, call.status_code) for call in calls if call.error_kind] == [
         ("window:5", 400), ("429:1:7", 429), ("401", 401), ("500:1", 500),

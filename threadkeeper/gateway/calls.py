@@ -298,7 +298,8 @@ class CallBook:
             logger.warning("the copy of an answer was not read: %s", call.copy.problem, extra={"call_id": row.id})
         if row.error_kind is None and (said := answer.error) is not None:
             kind = meaning_of(_status_of(call.status, said.code), said.code, said.message)
-            detail = clean(call.masked(f"{said.code}: {said.message}" if said.code else said.message), "")
+            words = f"{said.code}: {said.message}" if said.code else said.message or f"HTTP {call.status}"
+            detail = clean(call.masked(words), "")
             row = replace(row, error_kind=kind, error_message=self._settings.redact(detail))
         elif row.error_kind is None and call.status is not None and call.status >= 400:
             row = replace(row, error_kind=meaning_of(call.status, "", ""), error_message=f"HTTP {call.status}")

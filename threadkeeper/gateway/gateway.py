@@ -83,8 +83,11 @@ class Asked:
 
 
 def headers_of(request: Request) -> dict[str, str]:
-    """The headers of a request by their names, which ASGI gives in lower case; of several, the last one."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
+    """The headers of a request by their names, which ASGI gives in lower case; of several, the last one.
+
+    Values are UTF-8. Others are not passed on.
+    """
+    return {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in request.scope["headers"]}
 
 
 class Store(GatewayStore, Protocol):

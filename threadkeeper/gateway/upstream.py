@@ -40,7 +40,7 @@ class Upstream:
             ready: what to wait for when the request is made, before its first byte is sent.
 
         Raises:
-            Refused: the provider cannot be reached, or does not answer in time.
+            Refused: the provider cannot be reached, or does not answer in time, or not with HTTP.
         """
 
         async def when_ready(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
@@ -62,6 +62,8 @@ class Upstream:
         except (aiohttp.ServerTimeoutError, TimeoutError):
             sentence = f"{url.host} did not answer within {self._seconds:g} seconds."
             raise Refused(504, "timeout", sentence) from None
+        except aiohttp.ClientResponseError as error:
+            raise Refused(502, "unreadable", f"The answer of {url.host} is not valid HTTP.") from error
         except (aiohttp.ClientError, ValueError, OSError) as error:
             sentence = f"{url.host} cannot be reached: {type(error).__name__}."
             raise Refused(502, "unreachable", sentence) from error

@@ -73,6 +73,8 @@ async def _answered(layer: "ChainlitLayer", turns: BackgroundTurns, context: Job
     result = turn if isinstance(turn, TurnResult) else await _end_of(context, turn)
     if result.answer_id is None:
         raise JobFailed(result.failure or "There is no answer, because it was stopped or failed.")
+    if not await layer.get_thread_author(str(context.arguments[THREAD])):
+        raise JobFailed("The thread was deleted before its answer was complete.")
     return result
 
 

@@ -17,7 +17,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from datalayer import JobContext, JobFailed
-from datalayer.cleaning import utc_now
 from datalayer.errors import JobLater, NotFound
 from threadkeeper.knowledge.fetching.base import FetchFailed
 
@@ -117,7 +116,7 @@ async def _ended(layer: ChainlitLayer, job_id: str) -> Job:
 def _message(job: Job) -> dict[str, Any]:
     return {
         "type": {"done": "answer.completed", "cancelled": "answer.cancelled"}.get(job.state, "answer.failed"),
-        "timestamp": utc_now(),
+        "timestamp": job.ended_at,
         "data": {
             "job_id": job.id,
             "thread_id": job.arguments["thread"],

@@ -59,8 +59,11 @@ class V1:
             return await self._ask_anthropic(request, key, path)
         if request.method == "GET" and path.partition("/")[0] == "models":
             return await self._models(key, path.partition("/")[2])
-        known = path in (*_ASKED, *OF_ANTHROPIC) or path.partition("/")[0] == "models"
-        raise Refused(405 if known else 404, "unknown_url", f"There is no {request.method} /v1/{path[:200]}.")
+        sentence = f"There is no {request.method} /v1/{path[:200]}."
+        if path in (*_ASKED, *OF_ANTHROPIC) or path.partition("/")[0] == "models":
+            allowed = "GET" if path.partition("/")[0] == "models" else "POST"
+            raise Refused(405, "unknown_url", sentence, {"Allow": allowed})
+        raise Refused(404, "unknown_url", sentence)
 
     async def _ask(self, asked: Wanted) -> Response:
         model = asked.model

@@ -92,8 +92,12 @@ def demand_question(path: str, value: Mapping[str, Any]) -> None:
     """Require that a body asks something, because not every server says what is wrong otherwise.
 
     Raises:
-        Refused: the field with the question is of the wrong type, or is missing, as are those in its place.
+        Refused: the field with the question is of the wrong type, or is missing, as are those in its place; or the
+            answer would be written later, and could neither be fetched here nor be counted.
     """
+    if path == "responses" and value.get("background") is True and value.get("stream") is not True:
+        sentence = "Responses with `background` are not kept here: send `stream`, or leave `background` out."
+        raise Refused(400, "unsupported_parameter", sentence, param="background")
     name, *others = _QUESTIONS[path]
     given = value.get(name)
     # To OpenAI, a prompt of null is the begin of a document.

@@ -1,9 +1,9 @@
 """Messages once more: edit a question, write its answer anew, continue an incomplete answer, mark favourites."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Body, Request
 
 from datalayer import ApiKey, InvalidRecord
 from threadkeeper.jobs.answers import CONTINUED, TEXT_PRINT
@@ -72,7 +72,7 @@ async def regenerate_answer(
     layer: Layer,
     thread_id: str,
     message_id: str,
-    given: AnewAnswer,
+    given: Annotated[AnewAnswer, Body(default_factory=lambda: AnewAnswer.model_validate({}))],
     prefer: Prefer = None,
 ) -> Any:
     """Answer the last question anew. The id is that of its answer, of the error in place of one, or of the question."""
@@ -99,7 +99,7 @@ async def continue_answer(
     layer: Layer,
     thread_id: str,
     message_id: str,
-    given: ContinuedAnswer,
+    given: Annotated[ContinuedAnswer, Body(default_factory=lambda: ContinuedAnswer.model_validate({}))],
     prefer: Prefer = None,
 ) -> Any:
     """Let the model go on with the last answer, if that was stopped or cut off, or became too long."""

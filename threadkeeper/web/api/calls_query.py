@@ -28,15 +28,22 @@ class CallsQuery:
     which: CallFilter
     zone: ZoneInfo
 
-    def of_period(self) -> CallFilter:
+    def of_period(self, cursor: str | None = None) -> CallFilter:
         """The filter with both times: by default the last 30 days, until now.
 
+        Args:
+            cursor: of the page before. It begins with its period, which goes on: the default one moves.
+
         Raises:
-            Problem: the period ends before it begins.
+            Problem: the period ends before it begins, or the cursor has none.
         """
-        until = self.which.until or utc_now()
+        times = (cursor or "~").split("~")[:2]
+        if len(times) != 2:
+            raise invalid("query.cursor", "it is not the `next_cursor` of a page")
+        begun, ended = (instant(one or None, self.zone, "query.cursor") for one in times)
+        until = self.which.until or ended or utc_now()
         begin = datetime.fromisoformat(until) - timedelta(days=_DEFAULT_DAYS)
-        since = self.which.since or clean_time(begin, "since")
+        since = self.which.since or begun or clean_time(begin, "since")
         if since is None or since >= until:
             raise invalid("query.until", "the period must end after it begins")
         return replace(self.which, since=since, until=until)

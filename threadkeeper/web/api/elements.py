@@ -14,6 +14,7 @@ from datalayer import BlobError
 from datalayer.blobs.headers import content_disposition
 from threadkeeper.program_turns import AskThread, TurnRefused
 from threadkeeper.web.api.access import Reader, Writer
+from threadkeeper.web.api.file_bodies import BYTES, demand_no_form, media_type
 from threadkeeper.web.api.later import refusal
 from threadkeeper.web.api.once import IdempotencyKey, begin_once, digest_of, note_done
 from threadkeeper.web.api.paging import Cursor, Limit, page_of
@@ -23,8 +24,6 @@ from threadkeeper.web.api.shapes import LARGEST_PAGE, Element, ElementPage
 from threadkeeper.web.api.threads import demand_own_thread, own_whole_thread
 from threadkeeper.web.pages.dependencies import Layer
 from threadkeeper.web.pages.downloads import Download, content_of
-
-_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
 class UploadRoute(ApiRoute):
@@ -52,7 +51,7 @@ async def list_elements(
 @uploads.post(
     "/threads/{thread_id}/elements",
     status_code=201,
-    openapi_extra={"requestBody": {"content": _BYTES, "required": True}},
+    openapi_extra={"requestBody": {"content": BYTES, "required": True}},
 )
 async def upload_element(
     *,
@@ -72,11 +71,11 @@ async def upload_element(
     if not name.strip():
         raise invalid("query.name", "it has no text")
     asks: AskThread = request.state.ask_thread
+    demand_no_form(request)
     async with _received(request) as file:
         await begin_once(request, caller, idempotency_key, file.digest)
-        mime = request.headers.get("content-type", "").split(";")[0].strip().lower()[:200]
         try:
-            element_id = await asks.take_file(own_id, name=name, mime=mime or None, path=file.path)
+            element_id = await asks.take_file(own_id, name=name, mime=media_type(request), path=file.path)
         except TurnRefused as refused:
             raise refusal(refused, "body") from None
     note_done(request, own_id)
@@ -91,7 +90,7 @@ async def upload_element(
 @router.get(
     "/threads/{thread_id}/elements/{element_id}/content",
     response_class=Response,
-    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={200: {"content": BYTES}},
 )
 async def download_element(caller: Reader, layer: Layer, thread_id: str, element_id: str) -> Response:
     """The file of an element, as a download."""

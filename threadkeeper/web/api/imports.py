@@ -10,14 +10,13 @@ from datalayer import Job
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.jobs.imports import GONE, IMPORT
 from threadkeeper.web.api.access import AccountCaller
+from threadkeeper.web.api.file_bodies import BYTES, demand_no_form
 from threadkeeper.web.api.once import IdempotencyKey, begin_once, digest_of, note_done, once_with
 from threadkeeper.web.api.paging import Cursor, Limit
 from threadkeeper.web.api.problems import Problem, not_found
 from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute, location_of
 from threadkeeper.web.me.uploaded_exports import LARGEST_BYTES, ImportRuns, UploadGone, import_looked_into, look_into
 from threadkeeper.web.pages.dependencies import Layer
-
-_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
 class UploadRoute(ApiRoute):
@@ -61,7 +60,7 @@ async def list_imports(_caller: AccountCaller, layer: Layer, cursor: Cursor = No
 @uploads.post(
     "/me/imports",
     status_code=202,
-    openapi_extra={"requestBody": {"content": _BYTES, "required": True}, ERRORS: [409]},
+    openapi_extra={"requestBody": {"content": BYTES, "required": True}, ERRORS: [409]},
 )
 async def upload_export(
     *,
@@ -77,6 +76,7 @@ async def upload_export(
 
     A user has one upload: it takes the place of an earlier one, and is deleted after a day.
     """
+    demand_no_form(request)
     digest = digest_of(request)
 
     async def content() -> AsyncIterator[bytes]:

@@ -245,7 +245,10 @@ async def end_of(turn: ProgramTurn | TurnResult, layer: ChainlitLayer, thread_id
     """
     result = turn if isinstance(turn, TurnResult) else await asyncio.shield(turn.result())
     await layer.settled(thread_id)
-    messages = {one.id: one for one in messages_of(await layer.get_thread(thread_id) or {})}
+    thread = await layer.get_thread(thread_id)
+    if thread is None:
+        raise Problem(404, "not-found", "The thread was deleted before its answer was complete.")
+    messages = {one.id: one for one in messages_of(thread)}
     question = messages.get(result.question_id)
     answer = messages.get(result.answer_id or "")
     if question is None or answer is None:

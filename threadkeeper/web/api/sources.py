@@ -28,6 +28,7 @@ from threadkeeper.web.api.assistant_shapes import (
     source_of,
 )
 from threadkeeper.web.api.assistants import own_assistant
+from threadkeeper.web.api.file_bodies import BYTES, demand_no_form
 from threadkeeper.web.api.once import note_done, once_with
 from threadkeeper.web.api.paging import Cursor, Limit
 from threadkeeper.web.api.problems import Problem, invalid, not_found
@@ -38,7 +39,6 @@ from threadkeeper.web.pages.dependencies import Layer
 from threadkeeper.web.pages.downloads import Download, content_of
 
 _MEGABYTE = 1024 * 1024
-_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _TWO: dict[int | str, dict[str, Any]] = {
     200: {"model": ChangedSource, "description": "It was there: replaced, or unchanged."}
 }
@@ -98,7 +98,7 @@ async def add_source(
     status_code=201,
     responses=_TWO,
     dependencies=[once_with("assistants")],
-    openapi_extra={"requestBody": {"content": _BYTES, "required": True}},
+    openapi_extra={"requestBody": {"content": BYTES, "required": True}},
 )
 async def add_file(
     *,
@@ -117,6 +117,7 @@ async def add_file(
 ) -> ChangedSource:
     """Add a file, which is the body of the request; one of the same kind and title is replaced."""
     await own_assistant(layer, slug)
+    demand_no_form(request)
     new = source_acts.NewSource(kind, _title(title, "query.title"), await request.body())
     change = await _put_file(request, layer, slug, new, caller)
     return await _changed(request, layer, slug, change, response)
@@ -136,7 +137,7 @@ async def read_source(request: Request, _caller: AssistantCaller, layer: Layer, 
 @router.get(
     "/assistants/{slug}/sources/{source_id}/content",
     response_class=Response,
-    responses={200: {"content": _BYTES}},
+    responses={200: {"content": BYTES}},
 )
 async def download_source(_caller: AssistantCaller, layer: Layer, slug: str, source_id: str) -> Response:
     """The file of a data source; of questions and answers, a CSV file."""

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 
 from datalayer import Forbidden, InvalidRecord, NotFound, OwnThreadPage, ThreadChoice
 from datalayer.chainlit_dicts import marks_of, thread_dict_of
@@ -40,6 +40,7 @@ from threadkeeper.web.pages.dependencies import Layer
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
+Given = Annotated[NewThread, Body(default_factory=lambda: NewThread.model_validate({}))]
 Cursor = Annotated[str | None, Query(max_length=300, description="The `next_cursor` of the page before.")]
 
 
@@ -101,7 +102,7 @@ async def page_of_threads(
 
 
 @router.post("/threads", status_code=201, dependencies=[Once])
-async def create_thread(request: Request, caller: Writer, layer: Layer, given: NewThread, response: Response) -> Thread:
+async def create_thread(request: Request, caller: Writer, layer: Layer, given: Given, response: Response) -> Thread:
     """Make a thread. Its first message asks its first question."""
     metadata = dict(checked_metadata(given.metadata))
     if given.assistant is not None:

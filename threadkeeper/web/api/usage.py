@@ -94,10 +94,14 @@ async def read_statistics(
     limit: Annotated[int, Query(ge=1, le=MOST_BUCKETS)] = MOST_BUCKETS,
 ) -> Statistics:
     """Number, cost, tokens and speed of calls in each interval of a period, also in those without a call."""
-    which = _own(caller, query, split_by)
+    which = _own(caller, query, split_by, cursor)
     with reading_usage(caller.person):
         found = await layer.usage_series(which, interval, query.zone.key, split_by)
-    page, following = page_of(found, _name_of_bucket, cursor, limit)
+
+    def name_of(bucket: UsageBucket) -> str:
+        return f"{which.since}~{which.until}~{bucket.start}~{bucket.value or ''}"  # as `of_period` reads it
+
+    page, following = page_of(found, name_of, cursor, limit)
     return Statistics(
         since=which.since or "",
         until=which.until or "",
@@ -108,13 +112,9 @@ async def read_statistics(
     )
 
 
-def _name_of_bucket(bucket: UsageBucket) -> str:
-    return f"{bucket.start}~{bucket.value or ''}"
-
-
-def _own(caller: Caller, query: Calls, by: str | None) -> CallFilter:
+def _own(caller: Caller, query: Calls, by: str | None, cursor: str | None = None) -> CallFilter:
     sees_all = sees_all_usage(caller.person)
     demand_own_filters(query, sees_all=sees_all)
     if by == "user" and not sees_all:
         raise Problem(403, "forbidden", "Only admins group by user.")
-    return query.of_period()
+    return query.of_period(cursor)
