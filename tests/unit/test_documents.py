@@ -7,7 +7,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +253,24 @@ def test_page_numbers_are_ranges() -> None:
 )
 async def test_what_is_not_in_the_text_is_told(name: str, data: bytes, what: str) -> None:
     assert told(await text_of(name, data), what)
+
+
+def stored(results: Sequence[str]) -> bytes:
+    """A workbook whose formulas have these results, and which asks to be computed."""
+    values = iter(results)
+    workbook = excel({"One": [["Desk", 300], *([f"Sum {n}", "=B1+B1"] for n in range(len(results)))]})
+    cell = re.compile(rb"</f><v */?>(?:</v>)?")
+    put_in = lambda body: cell.sub(lambda _: f"</f><v>{next(values)}</v>".encode(), body)  # noqa: E731
+    return changed(workbook, {"xl/worksheets/sheet1.xml": put_in})
+
+
+async def test_the_zeros_of_a_workbook_that_was_never_computed_are_no_results() -> None:
+    attachment = await text_of("a.xlsx", stored(["0", "0"]))
+    assert "Desk,300\nSum 0\nSum 1" in attachment.text
+    assert told(attachment, "formulas without a stored result: 2")
+    attachment = await text_of("a.xlsx", stored(["0", "600"]))
+    assert "Desk,300\nSum 0,0\nSum 1,600" in attachment.text
+    assert not told(attachment, "formulas without")
 
 
 async def test_formulas_charts_comments_and_objects_of_a_word_file_are_told() -> None:

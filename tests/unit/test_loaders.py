@@ -73,7 +73,7 @@ CASES = [
     Case("chinese.txt", lambda: "图书馆早上九点开门，晚上六点关门。".encode("gb18030"), ("图书馆早上九点开门",)),
     Case("a.html", lambda: HTML.encode(), ("opens at nine", "On Sundays", "| Monday | 9–18 |")),
     Case("a.json", lambda: json.dumps([{"a": {"b": 1}, "c": ["x", "你"]}]).encode(), ("a.b: 1", "c: x, 你")),
-    Case("a.jsonl", lambda: b'{"a": 1}\n{"a": true}\n', ("a: 1", "a: true")),
+    Case("a.jsonl", lambda: '{"a": "x\u2028y"}\r\n{"a": true}\n'.encode(), ("a: x\u2028y", "a: true")),
     Case("pairs.csv", lambda: PAIRS, ("When do you open?\n\nAt nine.",), "pairs", "rows"),
     Case("sheet.csv", lambda: CSV, ("name: Ada\ncity: London\ntip: Who",), "datasheet", "rows"),
     Case("page", lambda: HTML.encode(), ("opens at nine", "| Monday | 9–18 |"), "url"),

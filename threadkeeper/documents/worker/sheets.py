@@ -25,6 +25,11 @@ MOST_SHEETS = 50
 MOST_ROWS = 50_000
 # A formula whose result the program that wrote the file did not store.
 _FORMULA = re.compile(rb"<f[^>]*(?:/>|>[^<]*</f>)\s*(?:</c>|<v\s*/>|<v></v>)")
+_ANY_FORMULA = re.compile(rb"<f[ />]")
+# A formula with the result 0: XlsxWriter stores it for each formula, and asks Excel to compute.
+_ZERO = re.compile(rb"(<f[^>]*(?:/>|>[^<]*</f>)\s*)<v>0</v>")
+_IS_TO_BE_COMPUTED = re.compile(rb"<calcPr[^>]*fullCalcOnLoad=\"(?:1|true)\"")
+_WORKSHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
 
 
 def read_sheets(data: bytes, *, max_characters: int, archive: zipfile.ZipFile | None = None) -> Reading:
@@ -33,6 +38,8 @@ def read_sheets(data: bytes, *, max_characters: int, archive: zipfile.ZipFile | 
     Args:
         archive: of a format that is a zip archive; what is not in cells is counted in it.
     """
+    if archive is not None:
+        data, archive = without_placeholders(data, archive)
     workbook = open_workbook(data)
     reading = Reading(unit="rows")
     shown, hidden = sheet_names(workbook)
@@ -58,6 +65,26 @@ def open_workbook(data: bytes) -> CalamineWorkbook:
         raise Refused("encrypted") from None
     except CalamineError:
         raise Refused("broken") from None
+
+
+def without_placeholders(data: bytes, archive: zipfile.ZipFile) -> tuple[bytes, zipfile.ZipFile]:
+    """A workbook without the zeros that stand for results in a file that was never computed; otherwise the given one.
+
+    Such a file asks to be computed when it is opened, and the result of each of its formulas is 0 or missing.
+    """
+    if not _IS_TO_BE_COMPUTED.search(entry_of(archive, "xl/workbook.xml")):
+        return data, archive
+    worksheets = {name: entry_of(archive, name) for name in archive.namelist() if _WORKSHEET.fullmatch(name)}
+    zeros = sum(len(_ZERO.findall(body)) for body in worksheets.values())
+    missing = sum(len(_FORMULA.findall(body)) for body in worksheets.values())
+    if not zeros or zeros + missing < sum(len(_ANY_FORMULA.findall(body)) for body in worksheets.values()):
+        return data, archive
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as copy:
+        for entry in archive.infolist():
+            body = worksheets.get(entry.filename)
+            copy.writestr(entry, archive.read(entry) if body is None else _ZERO.sub(rb"\1", body))
+    return out.getvalue(), zipfile.ZipFile(out)
 
 
 def sheet_names(workbook: CalamineWorkbook) -> tuple[list[str], list[str]]:
@@ -91,7 +118,7 @@ def note_left_out(workbook: CalamineWorkbook, archive: zipfile.ZipFile | None, r
         notes = sum(len(re.findall(rb"<comment ", entry_of(archive, one))) for one in comments)
         notes += len(re.findall(rb"<office:annotation[ >]", entry_of(archive, "content.xml")))
         reading.leave_out("part_comments", notes)
-        worksheets = [one for one in names if re.fullmatch(r"xl/worksheets/[^/]+\.xml", one)]
+        worksheets = [one for one in names if _WORKSHEET.fullmatch(one)]
         reading.leave_out("part_results", sum(len(_FORMULA.findall(entry_of(archive, one))) for one in worksheets))
     reading.leave_out("part_charts", charts or others)
 

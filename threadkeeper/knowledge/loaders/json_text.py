@@ -25,7 +25,8 @@ def _records(text: str) -> list[Any]:
         value = json.loads(text)
     except json.JSONDecodeError:
         try:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            # `splitlines` would also split at U+2028 and others, which may stand in a value.
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
         except json.JSONDecodeError:
             raise Refused("broken") from None
     return value if isinstance(value, list) else [value]

@@ -10,7 +10,13 @@ from collections.abc import Iterator, Sequence
 
 from threadkeeper.documents.worker.archive import open_archive
 from threadkeeper.documents.worker.reading import Reading
-from threadkeeper.documents.worker.sheets import note_left_out, open_workbook, rows_of, sheet_names
+from threadkeeper.documents.worker.sheets import (
+    note_left_out,
+    open_workbook,
+    rows_of,
+    sheet_names,
+    without_placeholders,
+)
 from threadkeeper.knowledge.loaders.base import LoadOptions, Refused, Taken
 from threadkeeper.knowledge.loaders.text import text_of
 
@@ -60,6 +66,8 @@ def _ends_in_quotes(text: str, delimiter: str) -> bool:
 def sheets(data: bytes, options: LoadOptions, taken: Taken) -> Iterator[tuple[str, Iterator[list[str]]]]:
     """The sheets of a workbook that are shown, or the one of the options, each with its rows. Raises Refused."""
     archive = open_archive(data) if data.startswith(ARCHIVE) else None
+    if archive is not None:
+        data, archive = without_placeholders(data, archive)
     workbook = open_workbook(data)
     shown, hidden = sheet_names(workbook)
     reading = Reading()
