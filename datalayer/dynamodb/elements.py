@@ -7,7 +7,7 @@ from datalayer.dynamodb.changes import ThreadChange, read, thread_actions
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import element_attributes, owner_of
 from datalayer.dynamodb.file_outbox import queued
-from datalayer.dynamodb.items import text_of
+from datalayer.dynamodb.items import Attribute, Item, text_of
 from datalayer.dynamodb.recent import Recent
 from datalayer.dynamodb.refusals import ConditionFailed
 from datalayer.errors import InvalidRecord, StorageUnavailable
@@ -53,14 +53,16 @@ class Elements:
                 actions.append(delete(keys.file_key(thread_id, element.object_key)))
             if replaced is not None:
                 actions.append(queued(thread_id, replaced, utc_now()))
-            defaults = {"name": {"S": ""}, "createdAt": {"S": write.moment}}
+            # Chainlit's own layer needs the key of a file, even without a file.
+            defaults: Item = {"name": {"S": ""}, "createdAt": {"S": write.moment}, "objectKey": {"NULL": True}}
+            condition, values = _has_file(older)
             actions.append(
                 update(
                     key,
                     sets={**given, "id": {"S": element.id}, "threadId": {"S": thread_id}},
                     defaults={name: one for name, one in defaults.items() if name not in given},
-                    condition="attribute_not_exists(objectKey)" if older is None else "objectKey = :older",
-                    values={} if older is None else {":older": {"S": older}},
+                    condition=condition,
+                    values=values,
                 )
             )
             try:
@@ -87,13 +89,9 @@ class Elements:
             condition, values = owner_condition(owner_of(stored.thread))
             actions = [check(keys.thread_key(thread_id), condition, values)]
             older = text_of(stored.others[0], "objectKey")
-            if older is None:
-                actions.append(delete(key, "attribute_not_exists(objectKey)"))
-            else:
-                actions += [
-                    delete(key, "objectKey = :older", {":older": {"S": older}}),
-                    queued(thread_id, older, utc_now()),
-                ]
+            actions.append(delete(key, *_has_file(older)))
+            if older is not None:
+                actions.append(queued(thread_id, older, utc_now()))
             try:
                 await self._table.transact(actions)
             except ConditionFailed:
@@ -122,6 +120,13 @@ class Elements:
         # The key begins with the id of its thread.
         thread_id = write.object_key.partition("/")[0]
         await self._table.transact([queued(thread_id, write.object_key, utc_now())])
+
+
+def _has_file(object_key: str | None) -> tuple[str, dict[str, Attribute]]:
+    """The condition that an element has this file, or none, and the values of its placeholders."""
+    if object_key is None:
+        return "(attribute_not_exists(objectKey) OR objectKey = :older)", {":older": {"NULL": True}}
+    return "objectKey = :older", {":older": {"S": object_key}}
 
 
 def _thread_of(thread_id: str | None) -> str:

@@ -189,8 +189,15 @@ def beginning_of(attribute: Attribute) -> Attribute:
 
 
 def _over(attribute: Attribute | None, text: str) -> Attribute:
-    """The whole value; keys that were set in an object since, such as the favourite mark, are over those of then."""
-    if attribute is None or "S" in attribute:
+    """The whole value; keys that were set in an object since, such as the favourite mark, are over those of then.
+
+    Chainlit's own layer knows nothing of the file: an attribute that it has replaced is not the beginning of the text.
+    """
+    if attribute is None:
         return {"S": text}
+    if "S" in attribute:
+        return {"S": text} if attribute == beginning_of({"S": text}) else attribute
     whole = to_attribute(json.loads(text))
-    return {"M": {**whole["M"], **attribute["M"]}} if "M" in whole and "M" in attribute else whole
+    if "M" in whole and "M" in attribute:
+        return {"M": {**whole["M"], **attribute["M"]}}
+    return whole if attribute == beginning_of(whole) else attribute

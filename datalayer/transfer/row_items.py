@@ -164,6 +164,8 @@ def element_item(row: Row) -> Item:
     """The item of an element."""
     record = Element(**{field: row[column] for field, column in column_names(Element, elements).items()})
     return {
+        # Chainlit's own layer needs the attribute, even without a file.
+        "objectKey": {"NULL": True},
         **element_attributes(record),
         **({COPIED_FROM: {"S": row[COPIED_FROM]}} if COPIED_FROM in row else {}),
         **keys.element_key(row["threadId"], row["id"]),

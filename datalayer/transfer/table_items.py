@@ -128,7 +128,9 @@ def is_same(one: Item, other: Item, ignored: Sequence[str] = ()) -> bool:
 
 
 def _values(item: Item, ignored: Sequence[str]) -> dict[str, Any]:
-    return {name: from_attribute(value) for name, value in item.items() if name not in ignored}
+    # An attribute without a value, which Chainlit's own layer needs, says the same as none.
+    found = {name: from_attribute(value) for name, value in item.items() if name not in ignored}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _key(item: Item) -> Item:

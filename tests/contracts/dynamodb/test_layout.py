@@ -9,6 +9,7 @@ import chainlit as cl
 import pytest
 from chainlit.context import init_http_context
 from chainlit.data.dynamodb import DynamoDBDataLayer
+from chainlit.data.storage_clients.s3 import S3StorageClient
 from chainlit.types import Feedback, Pagination, ThreadFilter
 from chainlit.user import User
 
@@ -257,7 +258,8 @@ async def test_a_method_that_needs_sql_says_so(layer: ChainlitLayer) -> None:
 async def test_a_table_of_chainlits_own_layer_is_read_and_stays_readable_by_it(
     layer: ChainlitLayer, database_url: str, tables_client: Any
 ) -> None:
-    theirs = DynamoDBDataLayer(place_of(database_url).table, client=tables_client)
+    files = S3StorageClient("no-bucket", region_name="eu-central-1")
+    theirs = DynamoDBDataLayer(place_of(database_url).table, client=tables_client, storage_provider=files)
     thread_id = new_id()
     init_http_context(thread_id=thread_id)
     await theirs.create_user(User(identifier="alice", metadata={"role": "user"}))
@@ -285,6 +287,10 @@ async def test_a_table_of_chainlits_own_layer_is_read_and_stays_readable_by_it(
         new = step(thread_id, "written here", metadata={"n": 1.5})
         await layer.create_step(new)
         await layer.upsert_feedback(vote(new["id"], 0, "no"))
+        await layer.create_element(cl.Image(thread_id=thread_id, name="shown", url="https://example.org/x"))
+        await layer.update_step({**new, "output": "long " * 20_000})
+        await theirs.update_step(cast(Any, {**new, "output": "shortened by Chainlit"}))
+        assert (await layer.get_thread(thread_id))["steps"][1]["output"] == "shortened by Chainlit"
         second = new_id()
         await layer.create_step(step(second))
         gone = await thread(layer, "alice")
@@ -292,7 +298,7 @@ async def test_a_table_of_chainlits_own_layer_is_read_and_stays_readable_by_it(
 
     read: Mapping[str, Any] = cast(Any, await theirs.get_thread(thread_id))
     assert (read["name"], read["metadata"]) == ("ours", {"a": 1, "b": 2})
-    assert [one["output"] for one in read["steps"]] == ["written by Chainlit", "written here"]
+    assert [one["output"] for one in read["steps"]] == ["written by Chainlit", "shortened by Chainlit"]
     assert read["steps"][1]["feedback"]["value"] == 0
     assert await theirs.get_thread_author(second) == "alice"
     assert await theirs.get_thread(gone) is None

@@ -467,4 +467,4 @@ async def test_the_command_copies_a_table_and_says_what_is_left(
     assert (wrong.returncode, wrong.stderr[:49]) == (2, "The database URL must be dynamodb://table?region=")
     missing = await asyncio.to_thread(cli, "adopt", database_url.replace("?", "-2?"), **settings)
     assert missing.returncode == 1
-    assert "the dynamodb table does not exist" in missing.stderr.lower()
+    assert "does not exist in this account and region" in missing.stderr
