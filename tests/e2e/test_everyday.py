@@ -25,6 +25,7 @@ async def test_every_day(browser: Browser, start_server: StartServer, engine: st
         user = await layer.get_user(NAME)
         assert user
         with acting_as(NAME):
+            one_word = await thread(layer, user.id, "W" * 200)
             at_work = await thread(layer, user.id, "Minutes of the meeting", tags=["work"])
             await layer.put_prompt("translate", "Translate into {language}: {text}")
             travel = await thread(layer, user.id, "A week in Lisbon 里斯本", tags=["travel"])
@@ -32,7 +33,7 @@ async def test_every_day(browser: Browser, start_server: StartServer, engine: st
         await visitor.open("/")
         await visitor.connected()
         await threads_are_pinned_and_archived(visitor, at_work, travel)
-        await a_folder_filters_the_side_bar(visitor, at_work)
+        await a_folder_filters_the_side_bar(visitor, at_work, one_word)
         await visitor.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
         await a_temporary_thread_says_so_and_is_in_no_list(visitor)
         await a_prompt_is_chosen_and_filled_in(visitor)
@@ -94,7 +95,7 @@ async def threads_are_pinned_and_archived(visitor: Visitor, at_work: str, travel
     await expect(own.get_by_role("link", name="Minutes of the meeting")).to_have_attribute("aria-current", "page")
 
 
-async def a_folder_filters_the_side_bar(visitor: Visitor, at_work: str) -> None:
+async def a_folder_filters_the_side_bar(visitor: Visitor, at_work: str, one_word: str) -> None:
     page, own = visitor.page, visitor.page.locator("#own-threads")
     await own.get_by_label("Folder").select_option("work")
     await expect(page.locator("#thread-history")).to_be_hidden()
@@ -111,6 +112,9 @@ async def a_folder_filters_the_side_bar(visitor: Visitor, at_work: str) -> None:
     await page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await visitor.screenshot("threads-narrow")
+    await visitor.open(f"/me/export?thread={one_word}")
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await visitor.screenshot("export-narrow")
 
 
 async def a_temporary_thread_says_so_and_is_in_no_list(visitor: Visitor) -> None:
@@ -119,6 +123,12 @@ async def a_temporary_thread_says_so_and_is_in_no_list(visitor: Visitor) -> None
     await visitor.connected()
     await page.locator("#command-Temporary").click()
     await visitor.screenshot("temporary-begins")
+    await page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
+    await page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))")
+    await visitor.screenshot("temporary-begins-narrow")
+    right = "document.querySelector('{}').getBoundingClientRect().right"
+    assert await page.evaluate(f"{right.format('#chat-submit')} < {right.format('#message-composer')}")
+    await page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
     await visitor.ask("Where is the kangaroo?")
     await visitor.answered()
     await expect(page.get_by_text("This thread is temporary")).to_be_visible()

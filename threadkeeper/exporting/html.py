@@ -28,7 +28,8 @@ article { border-top: 1px solid #8888; margin-top: 2rem; }
 section.question { border-left: 3px solid #15616d; padding-left: .75rem; }
 header, summary, time { color: GrayText; font-size: .9rem; }
 pre { overflow-x: auto; padding: .5rem; border: 1px solid #8884; } img { max-width: 100%; }
-table { border-collapse: collapse; } th, td { border: 1px solid #8886; padding: .25rem .5rem; }
+section, details { overflow-x: auto; }
+table { border-collapse: collapse; overflow-wrap: normal; } th, td { border: 1px solid #8886; padding: .25rem .5rem; }
 """
 _HEAD = f"""<!DOCTYPE html>
 <html lang="{{language}}">
