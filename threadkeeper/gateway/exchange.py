@@ -43,14 +43,14 @@ _OF_A_BODY = (b"content-type", b"content-encoding", b"content-length")
 class Sending:
     """A request for a provider.
 
-    `body` is the whole body, or None if `upload` streams it. `original` is the body without the question for usage;
-    None if the gateway did not add it. `again` gives another body, and its original, for the words of a refusal; None
-    if the refusal is final.
+    `headers` makes its headers, while the first row of the call is stored. `body` is the whole body, or None if
+    `upload` streams it. `original` is the body without the question for usage; None if the gateway did not add it.
+    `again` gives another body, and its original, for the words of a refusal; None if the refusal is final.
     """
 
     method: str
     url: URL
-    headers: list[tuple[str, str]]
+    headers: Callable[[], list[tuple[str, str]]]
     endpoint: Endpoint
     body: bytes | None
     upload: RequestBody
@@ -120,18 +120,14 @@ class Exchange(Response):
         call, sending = self._call, self._sending
         # The first row of the call leaves for the database before the request is made.
         await asyncio.sleep(0)
+        answer = answer_of(sending.endpoint.dialect)
         response, beginning = await self._ask()
         call.status = response.status
         if 300 <= response.status < 400 and response.status != _NOT_MODIFIED:
             raise Refused(502, "redirected", f"{sending.url.host} answered with a redirect, which is not followed.")
         encoding = response.headers.get("content-encoding", "")
         kind = response.headers.get("content-type", "")
-        call.copy = Copy(
-            answer_of(sending.endpoint.dialect),
-            status=response.status,
-            content_type=kind,
-            content_encoding=encoding,
-        )
+        call.copy = Copy(answer, status=response.status, content_type=kind, content_encoding=encoding)
         # A form does not always say so where it is read.
         is_stream = kind.lower().startswith("text/event-stream")
         if is_stream and not call.row.is_streaming:
@@ -241,7 +237,7 @@ class Exchange(Response):
     async def _send(self, body: bytes | AsyncIterator[bytes] | None) -> ClientResponse:
         sending = self._sending
         self._response = response = await self._upstream.ask(
-            sending.method, sending.url, sending.headers, body, partial(self._book.begun, self._call)
+            sending.method, sending.url, sending.headers(), body, partial(self._book.begun, self._call)
         )
         return response
 

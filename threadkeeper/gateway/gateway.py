@@ -85,9 +85,13 @@ class Asked:
 def headers_of(request: Request) -> dict[str, str]:
     """The headers of a request by their names, which ASGI gives in lower case; of several, the last one.
 
-    Values are UTF-8. Others are not passed on.
+    Raises:
+        Refused: a header is not valid UTF-8.
     """
-    return {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in request.scope["headers"]}
+    try:
+        return {name.decode("ascii"): value.decode() for name, value in request.scope["headers"]}
+    except UnicodeDecodeError:
+        raise Refused(400, "header_refused", "A header of the request is not valid UTF-8.") from None
 
 
 class Store(GatewayStore, Protocol):
@@ -182,18 +186,23 @@ class Gateway:
 
         secret = place.secret()
         is_read = asking is not None or asked.changes.rewrites
-        accepted = [value.decode("latin-1") for name, value in request.scope["headers"] if name == b"accept-encoding"]
-        passed = request_headers(
-            request.scope["headers"],
-            key=secret,
-            style=endpoint.key_style,
-            passes_key=place.provider.passes_key,
-            # Plain bytes alone can be changed.
-            accept_encoding="identity" if is_read else ", ".join(accepted) if accepted else None,
-        )
-        if body is None and asked.upload.length:
-            # Some servers refuse an upload in chunks.
-            passed.append(("content-length", str(asked.upload.length)))
+
+        def passed() -> list[tuple[str, str]]:
+            raw = request.scope["headers"]
+            accepted = [value.decode() for name, value in raw if name == b"accept-encoding"]
+            found = request_headers(
+                raw,
+                key=secret,
+                style=endpoint.key_style,
+                passes_key=place.provider.passes_key,
+                # Plain bytes alone can be changed.
+                accept_encoding="identity" if is_read else ", ".join(accepted) if accepted else None,
+            )
+            if body is None and asked.upload.length:
+                # Some servers refuse an upload in chunks.
+                found.append(("content-length", str(asked.upload.length)))
+            return found
+
         sending = Sending(
             request.method,
             target.url,

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal
 
-from threadkeeper.gateway.refusals import Refused
 from threadkeeper.web.auth.bearer import bearer_token
 from threadkeeper.web.auth.keys import only_secret
 
@@ -78,23 +77,17 @@ def request_headers(
     """The headers for the provider.
 
     Args:
-        headers: of the caller.
+        headers: of the caller, in UTF-8.
         key: the key of the provider, if the gateway puts one in.
         style: how the provider expects it.
         passes_key: whether the caller's own keys are passed on. Our own keys never are.
         accept_encoding: as sent by the caller. Only what the copy can be decoded from is passed on.
-
-    Raises:
-        Refused: a header is not valid UTF-8.
     """
     found = list(headers)
     dropped = _named_by_connection(found, _NOT_SENT)
     sent = []
     for raw_name, raw_value in found:
-        try:
-            name, value = raw_name.decode("ascii").lower(), raw_value.decode()
-        except UnicodeDecodeError:
-            raise Refused(400, "header_refused", "A header of the request is not valid UTF-8.") from None
+        name, value = raw_name.decode("ascii").lower(), raw_value.decode()
         if name in dropped or name.startswith(OURS):
             continue
         if name in KEYS and (not passes_key or _OUR_KEY.match(value)):
