@@ -85,8 +85,10 @@ class ReadReplica:
 
         Raises:
             StorageUnavailable: one of both does not answer.
-            DataLayerError: one of both does not tell how far its log is, or refuses the connection.
+            DataLayerError: one of both does not tell how far its log is, or refuses the connection; or the standby is
+                one of another database.
         """
+        await self._demand_same()
         written = await _position(self._primary, self._positions.written)
         replayed = await _position(self._standby, self._positions.replayed)
         rows = await self._standby.fetch(self._positions.is_standby, {})
@@ -132,6 +134,7 @@ class ReadReplica:
         self._replayed = await _position(self._standby, self._positions.replayed)
         try:
             written = await _position(self._primary, self._positions.written)
+            await self._demand_same()
         except StorageUnavailable:
             written = 0
         if self._has_failed:
@@ -142,6 +145,17 @@ class ReadReplica:
             words = "more than %s seconds behind, so the primary serves all reads" if self._is_behind else "not behind"
             logger.warning("the read replica is " + words, *([PROBE_EVERY_SECONDS] if self._is_behind else []))
         self._probed = written
+
+    async def _demand_same(self) -> None:
+        """Compare both databases: positions in the logs of two others say nothing.
+
+        Raises:
+            ConfigurationError: the standby is one of another database.
+            StorageUnavailable: one of both does not answer.
+        """
+        ours, theirs = [await _identity(one, self._positions.identity) for one in (self._primary, self._standby)]
+        if None not in (ours, theirs) and ours != theirs:
+            raise ConfigurationError("it is not a standby of the database, but another database")
 
     async def _needed(self, actor: Actor, *, now: bool) -> int | None:
         """The position of the log that the standby must have reached for a read of this user.
@@ -193,3 +207,11 @@ async def _position(database: Database, statement: Select[tuple[int]]) -> int:
         # As a server that only looks like a standby, and shares the storage of its primary.
         raise ConfigurationError("the server does not tell how far its log is")
     return int(found)
+
+
+async def _identity(database: Database, statement: Select[tuple[str]]) -> str | None:
+    """What is the same on a primary and its standbys; None if the server does not tell it."""
+    try:
+        return str((await database.fetch(statement, {}))[0][0])
+    except (ConfigurationError, SchemaError, StatementRefused):
+        return None

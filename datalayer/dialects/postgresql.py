@@ -17,6 +17,7 @@ from sqlalchemy import (
     Float,
     Integer,
     Select,
+    String,
     Table,
     TableValuedAlias,
     Text,
@@ -67,6 +68,10 @@ _WRITTEN = "pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8"
 _REPLAYED = (
     f"CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::int8 ELSE {_WRITTEN} END"
 )
+_IDENTITY = (
+    "(SELECT system_identifier::text FROM pg_control_system()) || '/' "
+    "|| (SELECT oid::text FROM pg_database WHERE datname = current_database())"
+)
 # Steps have a connection of their own, other writes one, and a migration or command one more.
 _WRITING = 3
 # JIT is off, because compiling a statement takes longer than running any of ours.
@@ -89,6 +94,7 @@ class PostgreSQL:
         select(literal_column(_WRITTEN, BigInteger)),
         select(literal_column(_REPLAYED, BigInteger)),
         select(literal_column("pg_is_in_recovery()", Boolean)),
+        select(literal_column(_IDENTITY, String)),
     )
     hot_paths: PostgresConnections
     copy_database: ClassVar[None] = None

@@ -48,6 +48,16 @@ _REFUSED: tuple[tuple[str, str, str], ...] = (
 REFUSED = {name: (frozenset(values.split()), why) for name, values, why in _REFUSED}
 """Refused for this reason, except for these values, which ask for what the driver does anyway."""
 
+_OF_ITS_OWN = "it is a parameter of another client, such as Prisma or node-postgres: leave it out"
+_OF_OUR_POOL = f"{_OF_ITS_OWN}, and set DATABASE_CONNECTIONS if you need to"
+OF_OTHERS = {
+    **dict.fromkeys(("connection_limit", "pool_timeout", "pool_size"), _OF_OUR_POOL),
+    **dict.fromkeys(("supa", "workaround", "uselibpqcompat", "socket_timeout"), _OF_ITS_OWN),
+    "schema": "it is a parameter of Prisma: write options=-c%20search_path%3Dname",
+    "sslaccept": "it is a parameter of Prisma: write sslmode=verify-full for strict, sslmode=require for the other",
+}
+"""Parameters in the URLs that hosting services show for other clients, and what to do about them."""
+
 OURS = frozenset(
     """
     ssl database direct_tls timeout command_timeout statement_cache_size prepared_statement_cache_size

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from datalayer.dialects.postgresql_parameters import DRIVER, OURS, REFUSED, TRANSLATED, VARIABLES
+from datalayer.dialects.postgresql_parameters import DRIVER, OF_OTHERS, OURS, REFUSED, TRANSLATED, VARIABLES
 from datalayer.dialects.postgresql_service import read_service
 
 DEFAULT_PORT = 5432
@@ -173,6 +173,8 @@ def _parameter(part: str) -> tuple[str, str]:
 def _refuse_unknown(parameters: Mapping[str, str], where: str) -> None:
     known = DRIVER | TRANSLATED | REFUSED.keys() | OURS
     for name in parameters:
+        if name in OF_OTHERS:
+            raise ValueError(f'has "{name}" in {where}: {OF_OTHERS[name]}')
         if name not in known:
             # A name with other characters is rather a part of a password.
             shown = f'"{name}"' if name.isidentifier() else "with other characters than letters"
@@ -300,7 +302,9 @@ def _pooler(given: Mapping[str, str], amounts: Mapping[str, int]) -> str:
     written = _one_of(given, "pooler", *_POOLERS)
     if "pooler" in given:
         return written
-    if given.get("pgbouncer", "").lower() == "true" or any(amounts.get(name) == 0 for name in _CACHES):
+    if _one_of({"pgbouncer": given.get("pgbouncer", "false").lower()}, "pgbouncer", "false", "true") == "true" or any(
+        amounts.get(name) == 0 for name in _CACHES
+    ):
         return "transaction"
     return written
 

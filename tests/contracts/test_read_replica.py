@@ -238,6 +238,35 @@ async def test_check_tells_how_far_the_standby_is(pair: Pair, url: str) -> None:
         assert words in database.finding
 
 
+async def test_another_database_is_never_read(
+    pair: Pair, url: str, databases: Databases, template: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its position says nothing: the log of one server is that of all its databases."""
+    other = databases.create(template)
+    await until(lambda: has_replayed(pair))
+    for name, elsewhere in (("ann", pair.on_standby(other)), ("bob", other)):
+        layer = datalayer.create_data_layer(url, read_url=elsewhere)
+        ann = await user_id(layer, name)
+        with acting_as(name):
+            await thread(layer, ann)
+            assert len(await listed(layer, ann)) == 1
+        assert layer.read_replica is not None
+        assert layer.read_replica.state == "away"
+        await layer.close()
+        assert "it is not a standby of the database, but another database" in caplog.text
+        settings = Settings(database_url=url, database_read_url=elsewhere)
+        [database] = [part for part in await check_parts(settings, _OTHERS) if part.part == "database"]
+        assert (database.ok, "but another database" in database.finding) == (None, True)
+        caplog.clear()
+    databases.drop(other)
+    # A login that may do little can tell them apart, too.
+    role = await asyncpg.connect(url)
+    await role.execute("CREATE ROLE reader")
+    assert await role.fetchval("SELECT has_function_privilege('reader', 'pg_control_system()', 'EXECUTE')")
+    await role.execute("DROP ROLE reader")
+    await role.close()
+
+
 async def test_reviewers_read_from_the_standby_what_this_process_has_stored(pair: Pair, layer: ChainlitLayer) -> None:
     await account(layer, "rita", "reviewer")
     await talk(layer, "ann")
