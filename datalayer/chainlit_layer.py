@@ -168,6 +168,8 @@ class ChainlitLayer(
     ) -> tuple[list[StepDict], str | None]:
         """A page of `get_favorite_steps`, and the cursor of the next one.
 
+        The vote on an answer is that on its run, of which `forId` is.
+
         Args:
             user_id: the acting user's id; of another user's threads, there are none.
             cursor: that of the page before.

@@ -80,6 +80,15 @@ async def give_reasons(
     await _note(connection, dialect, explained, vote.id, value=vote.value, now=now, reasons=reasons)
 
 
+async def reasons(
+    connection: AsyncConnection, vote_ids: Sequence[str], user_id: str | None
+) -> dict[str, tuple[str, ...]]:
+    """The reasons of those of these votes that are the user's and have any."""
+    author = feedbacks.c.userId.is_(None) if user_id is None else feedbacks.c.userId == user_id
+    chosen = select(feedbacks.c.id, feedbacks.c.reasons).where(feedbacks.c.id.in_(vote_ids), author)
+    return {vote_id: tuple(given_) for vote_id, given_ in await connection.execute(chosen) if given_}
+
+
 async def remove_with_steps(
     connection: AsyncConnection, dialect: Dialect, step_ids: Sequence[str], *, now: str, thread_id: str | None = None
 ) -> None:

@@ -35,11 +35,12 @@ from datalayer.ownership import SYSTEM, Actor, kind_of, readable_by, writable_by
 from datalayer.records.chat import Feedback, Step
 from datalayer.schema.chat import Identifier, elements, feedbacks, steps, threads
 from datalayer.schema.review import answers, review_pending, step_versions
-from datalayer.schema.rows import OURS, column_names, columns
+from datalayer.schema.rows import OURS, column_names
 from datalayer.schema.usage import llm_calls
 from datalayer.thought import THOUGHT_NAME, THOUGHT_TYPE
 
 _MOST_PARAMETERS = 10_000
+_VOTE_COLUMNS = tuple(column_names(Feedback, feedbacks).values())
 _IS_MESSAGE = and_(or_(steps.c.type == "user_message", steps.c.type == "assistant_message"), steps.c.output != "")
 # Messages are kept for reviewers when they are removed, together with the model calls of the message or its run; and
 # the thought of an answer, which returns with it.
@@ -62,7 +63,7 @@ async def favorites(
     """The user's favourite steps by column name, newest first, each with the user's vote.
 
     Args:
-        most: at most so many; None for all.
+        most: at most so many, which have the votes on their runs, too; None for all.
         after: the time ("" without one) and the id of a step: only those behind it.
     """
     moment, last = after or (None, None)
@@ -70,11 +71,13 @@ async def favorites(
         _favorites(database.dialect.is_favorite, kind_of(actor), is_page=most is not None, behind=after is not None),
         {"user_id": user_id, "actor": actor, "most": most, "moment": moment, "last": last},
     )
-    size = len(SHOWN)
-    return [
-        (dict(zip(SHOWN, row[:size], strict=True)), Feedback(*row[size:]) if row[size] is not None else None)
-        for row in rows
-    ]
+    size, width = len(SHOWN), len(_VOTE_COLUMNS)
+    found = []
+    for row in rows:
+        votes = [row[at : at + width] for at in range(size, len(row), width)]
+        vote = next((Feedback(*one) for one in votes if one[0] is not None), None)
+        found.append((dict(zip(SHOWN, row[:size], strict=True)), vote))
+    return found
 
 
 @lru_cache
@@ -82,16 +85,21 @@ def _favorites(is_favorite: TextClause, actor: Actor, *, is_page: bool, behind: 
     user_id = bindparam("user_id", type_=Identifier, required=True)
     # Another program may have stored steps without a time; they are the last ones, on both engines.
     moment = func.coalesce(steps.c.createdAt, literal_column("''"))
+    of_step, of_run, run = feedbacks.alias("of_step"), feedbacks.alias("of_run"), steps.alias("run")
+    votes = (of_step, of_run) if is_page else (of_step,)
     found = (
-        select(*(steps.c[name] for name in SHOWN), *columns(Feedback, feedbacks, "feedback_"))
+        select(*(steps.c[name] for name in SHOWN), *(vote.c[name] for vote in votes for name in _VOTE_COLUMNS))
         .join(threads, threads.c.id == steps.c.threadId)
-        .join(feedbacks, and_(feedbacks.c.forId == steps.c.id, feedbacks.c.userId == user_id), isouter=True)
+        .join(of_step, and_(of_step.c.forId == steps.c.id, of_step.c.userId == user_id), isouter=True)
         .where(threads.c.userId == user_id, readable_by(actor), is_favorite)
         .order_by(moment.desc(), steps.c.id.desc())
     )
     if behind:
         found = found.where(tuple_(moment, steps.c.id) < _place())
     if is_page:
+        # The vote on an answer is stored on its run, as Chainlit does.
+        found = found.join(run, and_(run.c.id == steps.c.parentId, run.c.type == literal_column("'run'")), isouter=True)
+        found = found.join(of_run, and_(of_run.c.forId == run.c.id, of_run.c.userId == user_id), isouter=True)
         found = found.limit(bindparam("most", type_=Integer, required=True))
     return found
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import clean_id, clean_text, utc_now
+from datalayer.cleaning import clean_id, clean_text, known_id, utc_now
 from datalayer.history import feedback as votes
 from datalayer.history import users
 from datalayer.ownership import acting_user, may_write
@@ -43,6 +43,16 @@ class ReviewsForUsers(ReviewStore):
             return True
 
         return bool(await self._writer.submit(give))
+
+    async def reasons_of_votes(self, vote_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The reasons of those of these votes that are the acting user's and have any, by the id of the vote."""
+        actor, ids = acting_user.get(), [known for one in vote_ids if (known := known_id(one)) is not None]
+
+        async def find(connection: AsyncConnection) -> dict[str, tuple[str, ...]]:
+            user = await users.acting(connection, actor)
+            return await votes.reasons(connection, ids, user.id if user else None)
+
+        return await self.database.query(find) if ids else {}
 
     async def reviewed_answers(self, thread_id: str) -> list[ReviewedAnswer]:
         """The reviewed answers of a thread, without reviewers and verdicts; none if the acting user may not read it."""

@@ -232,6 +232,7 @@ WITHOUT_OWNER = {
     # These show votes and threads of the acting user, and threads that they may read: see `test_review`.
     *(
         "give_reasons",
+        "reasons_of_votes",
         "who_looked",
         "who_looked_by_export",
         "reviewed_answers",

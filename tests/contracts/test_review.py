@@ -101,6 +101,10 @@ async def test_reasons_are_added_to_a_vote_and_found(layer: ChainlitLayer) -> No
     with datalayer.acting_as("alice"):
         assert await layer.give_reasons(turn.run, ["wrong", "too long"], "it is Paris")
         assert not await layer.give_reasons(other.run, ["wrong"])
+        own = (await layer.get_thread(turn.thread))["steps"][1]["feedback"]["id"]
+        assert await layer.reasons_of_votes([own, "nothing"]) == {own: ("wrong", "too long")}
+    with datalayer.acting_as("bob"):
+        assert await layer.reasons_of_votes([own]) == {}, "they are of another user"
     assert await found(layer, reasons=("too long", "other")) == [turn.answer]
     assert await found(layer, has_comment=True) == [turn.answer]
     with reviewing():

@@ -342,6 +342,7 @@ ChainlitLayer.put_view(name, query, *, is_shared=)
 ChainlitLayer.queued_writes
 ChainlitLayer.read_replica
 ChainlitLayer.read_source(source_id)
+ChainlitLayer.reasons_of_votes(vote_ids)
 ChainlitLayer.record_call(call, payload=)
 ChainlitLayer.register_job(kind, work, *, format=, at_once=, schedule=, on_ending=)
 ChainlitLayer.release(call_id)

@@ -10,7 +10,7 @@ from threadkeeper.jobs.answers import CONTINUED, TEXT_PRINT
 from threadkeeper.program_turns import AskThread, ProgramTurn, TurnRefused
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.later import LATER, Prefer, answer_later, is_for_later, refusal
-from threadkeeper.web.api.messages import STREAMED, StreamedTurn, checked, end_of
+from threadkeeper.web.api.messages import STREAMED, StreamedTurn, checked, end_of, read_reasons, vote_on
 from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.paging import Cursor, Limit
 from threadkeeper.web.api.problems import invalid, not_found
@@ -148,7 +148,8 @@ async def list_favorites(caller: Reader, layer: Layer, cursor: Cursor = None, li
         page, following = await layer.page_of_favorites(caller.user_id, cursor=cursor, limit=limit)
     except InvalidRecord:
         raise invalid("query.cursor", "it is not the `next_cursor` of a page") from None
-    shown = [Favorite(thread_id=str(one["threadId"]), message=message_of(one, one.get("feedback"))) for one in page]
+    shown = [Favorite(thread_id=str(one["threadId"]), message=message_of(one, vote_on(one))) for one in page]
+    await read_reasons(layer, [one.message for one in shown])
     return FavoritePage(data=shown, next_cursor=following)
 
 

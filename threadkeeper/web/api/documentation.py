@@ -1,7 +1,7 @@
 """The OpenAPI document of the API, and a page that shows it."""
 
+import asyncio
 from collections.abc import Sequence
-from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -73,16 +73,23 @@ def documentation_router(routes: Sequence[BaseRoute]) -> APIRouter:
     """The routes of the document and of its page."""
     router = APIRouter(prefix=PREFIX, include_in_schema=False)
 
-    @cache
-    def document(root: str) -> dict[str, Any]:
-        return document_of(routes, under_root("/", root))
+    made: dict[str, dict[str, Any]] = {}
+    making = asyncio.Lock()
+
+    async def document() -> dict[str, Any]:
+        root = root_path()
+        async with making:
+            if root not in made:
+                # It takes more than a second of CPU time, for which answers that are being streamed would wait.
+                made[root] = await asyncio.to_thread(document_of, routes, under_root("/", root))
+        return made[root]
 
     @router.get("/openapi.json")
     async def read_document() -> dict[str, Any]:
-        return document(root_path())
+        return await document()
 
     async def read_page(request: Request, pages: Pages) -> Response:
-        found = document(root_path())
+        found = await document()
         values = {"document": found, "operations": list(_operations(found)), "schemas": found["components"]["schemas"]}
         return pages.page(request, "api.html", values, person=None)
 

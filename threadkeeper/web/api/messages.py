@@ -61,7 +61,9 @@ async def list_messages(
     if found is None:
         raise not_found("thread")
     page, following = found
-    return MessagePage(data=[message_of(step, _vote_on(step)) for step in page], next_cursor=following)
+    shown = [message_of(step, vote_on(step)) for step in page]
+    await read_reasons(layer, shown)
+    return MessagePage(data=shown, next_cursor=following)
 
 
 @router.post(
@@ -175,6 +177,7 @@ async def stop_answer(*, request: Request, caller: Writer, layer: Layer, thread_
     # Questions that wait stand behind it; a notice is in place of an answer without text.
     said = [one for one in messages_of(await own_whole_thread(layer, caller, own_id)) if one.role == "assistant"]
     stopped = [one for one in said[-1:] if one.status == "stopped"]
+    await read_reasons(layer, stopped)
     return StoppedAnswer(is_answering=not has_ended, answer=stopped[0] if stopped else None)
 
 
@@ -194,7 +197,9 @@ async def vote(
         raise not_found("answer")
     # A PUT replaces the whole vote, with what an earlier one of the same value said.
     await layer.give_reasons(step_id, given.reasons, given.comment or "")
-    return _answer(await own_whole_thread(layer, caller, own_id), message_id)
+    answer = _answer(await own_whole_thread(layer, caller, own_id), message_id)
+    await read_reasons(layer, [answer])
+    return answer
 
 
 @router.delete("/threads/{thread_id}/messages/{message_id}/feedback", status_code=204)
@@ -253,6 +258,7 @@ async def end_of(turn: ProgramTurn | TurnResult, layer: ChainlitLayer, thread_id
     answer = messages.get(result.answer_id or "")
     if question is None or answer is None:
         raise _failure(result)
+    await read_reasons(layer, [answer])
     return Turn(question=question, answer=answer, notices=result.notices)
 
 
@@ -279,8 +285,17 @@ def messages_of(thread: Mapping[str, Any]) -> list[Message]:
     ]
 
 
-def _vote_on(step: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The vote on a StepDict of `messages_in_order`: that on its run is on the answer, not on a notice beside it."""
+async def read_reasons(layer: ChainlitLayer, messages: Sequence[Message]) -> None:
+    """Add their reasons to the caller's votes on these messages."""
+    votes = [one.feedback for one in messages if one.feedback is not None]
+    # A thumbs-up has none.
+    found = await layer.reasons_of_votes([one.id for one in votes if one.value == "down"])
+    for vote in votes:
+        vote.reasons = list(found.get(vote.id, ()))
+
+
+def vote_on(step: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The vote on a StepDict of a page of the layer: that on its run is on the answer, not on a notice beside it."""
     vote: Mapping[str, Any] | None = step.get("feedback")
     return vote if vote is None or vote["forId"] == step["id"] or is_answer(step) else None
 

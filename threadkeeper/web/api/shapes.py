@@ -156,6 +156,7 @@ class Vote(BaseModel):
     id: str
     value: Literal["up", "down"]
     comment: str | None
+    reasons: list[str] | None = Field(None, description="Null in a review: there, the list of answers has them.")
 
 
 class Message(BaseModel):
@@ -334,7 +335,12 @@ def message_of(step: Mapping[str, Any], vote: Mapping[str, Any] | None) -> Messa
         is_favorite=metadata.get("favorite") is True,
         feedback=None
         if not vote
-        else Vote(id=vote["id"], value="up" if vote["value"] else "down", comment=vote.get("comment") or None),
+        else Vote(
+            id=vote["id"],
+            value="up" if vote["value"] else "down",
+            comment=vote.get("comment") or None,
+            reasons=None,
+        ),
     )
 
 
