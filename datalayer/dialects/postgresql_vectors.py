@@ -4,6 +4,7 @@ A small training is searched exactly, through the btree of its assistant. A larg
 `hnsw.iterative_scan`: without it, the index returns its nearest rows of all assistants and the filter leaves a tenth.
 """
 
+import math
 import struct
 from collections.abc import Sequence
 from functools import cache
@@ -139,7 +140,9 @@ class PgVector:
             async with database.transaction() as connection:
                 await connection.execute(_SETTINGS, {"scan": _SCAN, "width": width})
                 rows = (await connection.execute(nearest_sql(dimensions, is_exact=False), values)).all()
-        return sorted(((row[0], 1.0 - row[1]) for row in rows), key=lambda one: -one[1])
+        # The distance from or to a zero vector is NaN, which would be above any threshold in SQL, and has no order.
+        cosines = ((row[0], 0.0 if math.isnan(row[1]) else 1.0 - row[1]) for row in rows)
+        return sorted(cosines, key=lambda one: -one[1])
 
 
 async def _patiently(connection: AsyncConnection, statement: str) -> None:

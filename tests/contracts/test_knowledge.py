@@ -368,7 +368,7 @@ async def test_pgvector_finds_what_was_stored_before_and_after_it(pgvector_layer
     async with layer.database.read() as connection:
         stored = "SELECT CAST(attstorage AS text) FROM pg_attribute WHERE attname = 'embedding' AND attnum > 0"
         assert (await connection.execute(text(stored))).scalar_one() == "m", "within the row, which is read whole"
-    after = document(handbook.id, "b", ["two", "three"], directions[2:])
+    after = document(handbook.id, "b", ["two", "three", "-"], [*directions[2:], packed(0, 0, 0, 0)])
     second = await trained(layer, [before, after])
     other = await layer.put_source(source("gardener"), b"x")
     await trained(layer, [document(other.id, "a", ["two"], directions[2:3])], "gardener")
@@ -376,8 +376,9 @@ async def test_pgvector_finds_what_was_stored_before_and_after_it(pgvector_layer
     found = await layer.nearest_passages(second, directions[2], 10)
     assert (await layer.get_passages(found))[0].text == "two"
     assert found[0][1] == pytest.approx(1, abs=0.01)
-    assert len(found) == 4
+    assert len(found) == 5
     assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+    assert found[-1][1] == 0, "a zero vector is like nothing"
 
 
 async def test_a_large_training_is_searched_through_its_index_and_gives_all_rows_that_are_asked_for(
