@@ -12,16 +12,18 @@ from datalayer.read_replica import ReadReplica
 
 
 class Server:
-    """Answers each statement with the same position, or with an error."""
+    """Answers each statement for a position with the same one, or with an error."""
 
-    def __init__(self, position: int | DataLayerError | None) -> None:
-        self.position = position
-        self.dialect = SimpleNamespace(positions=SimpleNamespace(written=None, replayed=None, is_standby=None))
+    def __init__(self, position: int | DataLayerError | None, identity: str | DataLayerError = "7/1") -> None:
+        self.position, self.identity = position, identity
+        positions = SimpleNamespace(written=None, replayed=None, is_standby=None, identity="identity")
+        self.dialect = SimpleNamespace(positions=positions)
 
-    async def fetch(self, _statement: Any, _values: Any) -> list[tuple[int | None]]:
-        if isinstance(self.position, DataLayerError):
-            raise self.position
-        return [(self.position,)]
+    async def fetch(self, statement: Any, _values: Any) -> list[tuple[Any]]:
+        answer = self.identity if statement == "identity" else self.position
+        if isinstance(answer, DataLayerError):
+            raise answer
+        return [(answer,)]
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +56,12 @@ async def test_servers_that_do_not_tell_how_far_they_are_are_not_used(
 
     (primary if is_primary else standby).position = 7
     assert await reads.read(itself, "ann", now=True) is standby
+
+
+async def test_a_server_that_does_not_tell_its_identity_is_used() -> None:
+    for identity, is_used in (("7/1", True), ("7/2", False), (ConfigurationError("permission denied"), True)):
+        primary, standby = Server(7), Server(7, identity)
+        assert await replica(primary, standby).read(itself, "ann", now=False) is (standby if is_used else primary)
 
 
 async def test_the_statement_is_refused_after_the_standby_was_used(
