@@ -24,6 +24,7 @@ from datalayer.schema.assistants import assistant_pictures, assistant_versions, 
 from datalayer.takeout.archive import TakeoutArchive
 from datalayer.takeout.format import checked_row, lines_name
 from datalayer.writes.queue import Writer
+from datalayer.writes.repeats import addition
 
 _Row = dict[str, Any]
 
@@ -71,7 +72,8 @@ class AssistantsImport:
         async def store(connection: AsyncConnection) -> Counter[str]:
             return await self._store(connection, heads, versions, pictures)
 
-        self.counts = await self._writer.submit(store)
+        change = addition(store, assistants, [head["id"] for head in heads])
+        self.counts = await self._writer.submit(change)
         self.left_out = len(heads) - self.counts[assistants.name]
 
     async def _read(self, source_id: str, user_id: str) -> tuple[list[_Row], dict[str, list[_Row]], list[_Row]]:

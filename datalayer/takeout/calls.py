@@ -74,7 +74,8 @@ class CallsImport:
                 payloads = [_payload(row) for row in rows if row["callId"] in new]
 
                 async def store(connection: AsyncConnection, payloads: list[dict[str, Any]] = payloads) -> None:
-                    await connection.execute(llm_call_payloads.insert(), payloads)
+                    statement = self._database.dialect.insert(llm_call_payloads)
+                    await connection.execute(statement.on_conflict_do_nothing(), payloads)
 
                 if payloads:
                     await self._writer.submit(store)

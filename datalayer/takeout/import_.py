@@ -37,7 +37,7 @@ from datalayer.takeout.calls import CallsImport
 from datalayer.takeout.format import FILE, IN_A_THREAD, THREAD, USER, VOTES, checked_row, is_damaged, lines_name
 from datalayer.takeout.prompts import import_prompts, read_prompts
 from datalayer.writes.queue import Writer
-from datalayer.writes.repeats import repeatable
+from datalayer.writes.repeats import addition, conditional, repeatable
 
 _AT_ONCE = 500
 _BYTES = "application/octet-stream"
@@ -201,7 +201,11 @@ class _Import:
             disabled_at=source["disabledAt"],
         )
         self._report.made_user = True
-        added: User = await self._writer.submit(lambda connection: add_user(connection, self._database.dialect, record))
+
+        async def add(connection: AsyncConnection) -> User:
+            return await add_user(connection, self._database.dialect, record)
+
+        added: User = await self._writer.submit(conditional(add, lambda connection: get_user(connection, identifier)))
         return added
 
     def _thread_row(self, thread_id: str, folder: str) -> dict[str, Any]:
@@ -379,7 +383,8 @@ class _Import:
             return count
 
         if kept:
-            self._report.counts[table.name] += await self._writer.submit(store)
+            change = addition(store, table, [row["id"] for row in kept])
+            self._report.counts[table.name] += await self._writer.submit(change)
         self._report.left_out_votes += len(rows) - len(kept)
 
     async def _among(self, table: Table, ids: Sequence[str], column: Any = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from datalayer.schema.prompts import prompts
 from datalayer.takeout.archive import TakeoutArchive
 from datalayer.takeout.format import checked_row, lines_name
 from datalayer.writes.queue import Writer
+from datalayer.writes.repeats import addition
 
 
 def prompts_of(user_id: str) -> list[tuple[Table, ColumnElement[str], ColumnElement[bool]]]:
@@ -64,7 +65,8 @@ async def import_prompts(
                 new += (await connection.execute(statement.on_conflict_do_nothing())).rowcount
         return new
 
-    new = int(await writer.submit(store)) if rows else 0
+    change = addition(store, prompts, [row["id"] for row in rows.values()])
+    new = int(await writer.submit(change)) if rows else 0
     return new, found - new
 
 

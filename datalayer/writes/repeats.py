@@ -3,9 +3,10 @@
 The queue runs an operation again if its transaction was committed, but the connection was lost before the answer came.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
+from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.errors import NotFound
@@ -67,3 +68,16 @@ def conditional(change: _Operation[T], read: _Operation[S]) -> _Operation[T]:
         return await read(connection) == left[-1]
 
     return repeatable(operation, is_as_left)
+
+
+def addition(add: _Operation[T], table: Table, ids: Collection[str]) -> _Operation[T]:
+    """The addition of rows, some of which may exist; repeated, it gives its result again if it was stored.
+
+    Args:
+        ids: those of the rows.
+    """
+
+    async def read(connection: AsyncConnection) -> set[str]:
+        return set((await connection.execute(select(table.c.id).where(table.c.id.in_(ids)))).scalars())
+
+    return conditional(add, read)
