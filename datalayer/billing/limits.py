@@ -12,6 +12,7 @@ from datalayer.conditions import Condition, demand_unchanged
 from datalayer.errors import NotFound
 from datalayer.periods import period_around
 from datalayer.records.usage import CallDemand, Limit, LimitReached, LimitStanding, Reservation
+from datalayer.schema.chat import migrations
 from datalayer.schema.rows import columns, given, record_of
 from datalayer.schema.usage import usage_limits, usage_reservations
 
@@ -53,6 +54,9 @@ async def demand(connection: AsyncConnection, limit_id: str, only_if: Condition[
 
 async def put(connection: AsyncConnection, limit: Limit) -> str:
     """Store the limit, or its amount in a limit of the same scope, subject, period and unit; returns the id."""
+    # Of two processes that store such limits, the second finds that of the first. This row always exists.
+    turn = select(migrations.c.name).where(migrations.c.name == "account_for_calls").with_for_update()
+    await connection.execute(turn)
     table = usage_limits.c
     same = and_(
         table.scope == limit.scope,

@@ -308,6 +308,20 @@ async def test_a_limit_is_stored_once_with_its_newest_amount(layer: ChainlitLaye
         await layer.remove_limit(first.id)
 
 
+async def test_two_processes_store_one_limit_of_a_kind(layer: ChainlitLayer, database_url: str) -> None:
+    other = datalayer.create_data_layer(database_url)
+    await asyncio.gather(layer.ping(), other.ping())
+    wanted = [limit(5, unit, period=period) for unit in ("tokens", "dollars") for period in ("day", "month")]
+    stored = await asyncio.gather(*(
+        layer_.put_limit(replace(one, id=new_id(), amount=Decimal(amount)))
+        for one in wanted
+        for layer_, amount in ((layer, 5), (other, 6))
+    ))  # fmt: skip
+    await other.close()
+    assert {one.id for one in await layer.list_limits()} == {one.id for one in stored}
+    assert len(await layer.list_limits()) == len(wanted)
+
+
 INVALID_LIMITS = [
     limit(-1),
     limit("1.5"),
