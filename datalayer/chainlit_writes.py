@@ -102,8 +102,12 @@ class ChainlitWrites(ElementFiles, BaseDataLayer):
             Forbidden: the thread belongs to someone else, or would afterwards; or it is a copy, and would be shared.
             InvalidRecord: an id is not a UUID, or the user does not exist.
         """
-        owner_id = None if user_id is None else self._user_id(user_id)
-        record = clean_thread(thread_id, name=name, user_id=owner_id, metadata=metadata, tags=tags)
+        try:
+            owner_id = None if user_id is None else self._user_id(user_id)
+            record = clean_thread(thread_id, name=name, user_id=owner_id, metadata=metadata, tags=tags)
+        except InvalidRecord as error:
+            await self._report_failure("thread", error, thread_id=known_id(thread_id), record_id=None)
+            raise
         if is_shared(metadata):
             await self._demand_shareable(record.id, metadata)
         await self._write("thread", ThreadWrite(record, utc_now(), *_acting()))
@@ -193,7 +197,12 @@ class ChainlitWrites(ElementFiles, BaseDataLayer):
     async def create_element(self, element: ChainlitElement) -> None:
         """Store a Chainlit element: its bytes first, then its row. A URL is stored, never fetched."""
         now = utc_now()
-        record = element_of(element.to_dict())
+        given = element.to_dict()
+        try:
+            record = element_of(given)
+        except InvalidRecord as error:
+            await self._report_invalid("element", given, error)
+            raise
         own = getattr(getattr(context_var.get(None), "session", None), "files_dir", None)
         await self._store_element(record, now, lambda: content_of(element, FILES_DIRECTORY, own))
 
@@ -229,9 +238,14 @@ class ChainlitWrites(ElementFiles, BaseDataLayer):
         try:
             record = step_of(step_dict)
         except InvalidRecord as error:
-            await self._report_failure("step", error, thread_id=None, record_id=None)
+            await self._report_invalid("step", step_dict, error)
             raise
         await self._write("step", StepWrite(record, now, created, created, *_acting()))
+
+    async def _report_invalid(self, what: str, given: Mapping[str, Any], error: InvalidRecord) -> None:
+        """Report a record that cannot be made of what Chainlit gave, with those ids that are valid."""
+        thread_id, record_id = known_id(given.get("threadId")), known_id(given.get("id"))
+        await self._report_failure(what, error, thread_id=thread_id, record_id=record_id)
 
 
 def _acting() -> tuple[str | None, bool]:

@@ -137,7 +137,8 @@ class Writer:
         pending = [
             write.end()
             for write in self._admission.unstored()
-            if thread_id is None or write.thread_id is None or write.thread_id == thread_id
+            # A write of a batch is settled before the batch is.
+            if not write.settled and (thread_id is None or write.thread_id is None or write.thread_id == thread_id)
         ]
         if pending and (await asyncio.wait(pending, timeout=WAIT_SECONDS))[1]:
             logger.warning(

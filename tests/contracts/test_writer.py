@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import chainlit as cl
 import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 import datalayer
 from datalayer import create_data_layer
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cleaning import DEEPEST
 from datalayer.database import Database
 from datalayer.ownership import System
 from datalayer.writes.queue import Writer
@@ -174,6 +176,37 @@ async def test_a_write_is_stored_although_its_caller_was_cancelled(layer: Chainl
     assert len((await layer.get_thread(thread_id))["steps"]) == 5
 
 
+async def test_a_read_does_not_wait_for_a_write_whose_caller_was_cancelled_and_that_is_stored(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database(database_url)
+    writer = Writer(database)
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def first(_connection: AsyncConnection) -> None: ...
+
+    async def refused(_connection: AsyncConnection) -> None:
+        raise ZeroDivisionError
+
+    async def waits(_connection: AsyncConnection) -> None:
+        if writer._admission.unstored()[0].settled:
+            begun.set()
+            await goes_on.wait()
+
+    # The second spoils the batch, so each is stored alone: the first is stored while the last waits.
+    cancelled, _, last = (writer.submit(one) for one in (first, refused, waits))
+    cancelled.cancel()
+    await begun.wait()
+    read = asyncio.create_task(writer.settled())
+    await asyncio.sleep(0)
+    goes_on.set()
+    await last
+    await read
+    assert not caplog.records
+    await writer.close()
+    await database.close()
+
+
 async def test_a_failure_reaches_caller_application_and_log(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,6 +223,25 @@ async def test_a_failure_reaches_caller_application_and_log(
     assert [(failure.what, failure.thread_id) for failure in failures] == [("thread", thread_id)]
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.__dict__["thread_id"] == thread_id
+    # Also what no record can be made of.
+    caplog.clear()
+    failures.clear()
+    nested: dict[str, Any] = {}
+    for _ in range(DEEPEST + 1):
+        nested = {"in": nested}
+    step_id, element = new_id(), cl.Text(thread_id="no uuid", name="a", content="b")
+    for write in (
+        layer.update_thread(thread_id, metadata=nested),
+        layer.create_step({**step(thread_id), "id": step_id, "metadata": nested}),
+        layer.create_element(element),
+    ):
+        with pytest.raises(datalayer.InvalidRecord):
+            await write
+    told = [("thread", thread_id, None), ("step", thread_id, step_id), ("element", None, element.id)]
+    assert [(one.what, one.thread_id, one.record_id) for one in failures] == told
+    assert [(one.__dict__["thread_id"], one.__dict__["record_id"]) for one in caplog.records] == [
+        (thread, record) for _, thread, record in told
+    ]
     await layer.close()
 
 
