@@ -262,7 +262,7 @@ def _place(cursor: str | None, limit: int, of: str) -> tuple[str, str] | None:
         raise InvalidRecord("`limit` must be at least 1")
     if cursor is None:
         return None
-    _, moment, last = cursors.decode(cursor, {of: of}.get, clean_text, known_id)
+    moment, last = cursors.decode(cursor, of, clean_text, known_id)
     return moment, last
 
 

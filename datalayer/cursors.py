@@ -1,6 +1,7 @@
 """Cursors: the end of a page of a list, as an opaque text.
 
-A cursor contains the sort values of the last row, so it stays valid when that row is deleted.
+A cursor contains the name of the list and the sort values of the last row, so it stays valid when that row is deleted,
+and one of another list is refused.
 """
 
 import base64
@@ -16,25 +17,26 @@ _INVALID = "the cursor is not valid: use one that a page of this list gave, or n
 _MOST_DIGITS = 18
 
 
-def encode(*parts: str) -> str:
-    """The cursor of a place that is given by these texts, such as a time and an id."""
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+def encode(of: str, *parts: str) -> str:
+    """The cursor of a place in the list `of` that is given by these texts, such as a time and an id."""
+    return base64.urlsafe_b64encode(json.dumps([of, *parts]).encode()).decode()
 
 
-def decode(cursor: str, *readers: Callable[[str], Any]) -> list[Any]:
+def decode(cursor: str, of: str, *readers: Callable[[str], Any]) -> list[Any]:
     """The parts of the cursor, each as its reader gives it.
 
     Args:
+        of: the name of the list.
         readers: one for each part; None, ValueError or InvalidOperation from a reader mean that the part is not valid.
 
     Raises:
-        InvalidRecord: the cursor is not valid.
+        InvalidRecord: the cursor is not valid, or of another list.
     """
     try:
         parts = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts) or parts[:1] != [of]:
             raise InvalidRecord(_INVALID, field="cursor")
-        values = [read(part) for read, part in zip(readers, parts, strict=True)]
+        values = [read(part) for read, part in zip(readers, parts[1:], strict=True)]
     except (ValueError, binascii.Error, InvalidOperation, RecursionError):
         raise InvalidRecord(_INVALID, field="cursor") from None
     if any(value is None for value in values):
@@ -42,12 +44,12 @@ def decode(cursor: str, *readers: Callable[[str], Any]) -> list[Any]:
     return values
 
 
-def decode_number(cursor: str) -> int:
-    """The number of a list that is sorted by one, whose cursors are the numbers themselves.
+def number(text: str) -> int:
+    """A reader of whole numbers that a database can store.
 
     Raises:
-        InvalidRecord: the cursor is not valid.
+        ValueError: the text is none.
     """
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _MOST_DIGITS):
-        raise InvalidRecord(_INVALID, field="cursor")
-    return int(cursor)
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise ValueError(f"not a number of at most {_MOST_DIGITS} digits")
+    return int(text)

@@ -50,7 +50,7 @@ class People(DataStore):
         if key:
             chosen.append(listed_users.named_like(key))
         if cursor is not None:
-            (after,) = cursors.decode(cursor, str)
+            (after,) = cursors.decode(cursor, "users", str)
             chosen.append(users.c.identifier > clean_text(after))
         found = await self.database.query(
             lambda connection: listed_users.page(
@@ -58,7 +58,7 @@ class People(DataStore):
             )
         )
         rows = tuple(found[:size])
-        return ListedUserPage(rows, cursors.encode(rows[-1].user.identifier) if len(found) > size else None)
+        return ListedUserPage(rows, cursors.encode("users", rows[-1].user.identifier) if len(found) > size else None)
 
     async def listed_user(self, user_id: str, *, cost_since: str) -> ListedUser | None:
         """The user with this id, as in the list; None if there is none."""

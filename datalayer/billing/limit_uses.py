@@ -59,13 +59,13 @@ async def page(connection: AsyncConnection, *, scopes: Sequence[str], cursor: st
     if scopes:
         statement = statement.where(_table.scope.in_(scopes))
     if cursor is not None:
-        created_at, limit_id = decode(cursor, str, str)
+        created_at, limit_id = decode(cursor, "limits", str, str)
         same = and_(_table.createdAt == created_at, _table.id > limit_id)
         statement = statement.where(or_(_table.createdAt > created_at, same))
     found = (await connection.execute(statement)).mappings().all()
     rows = tuple((record_of(Limit, usage_limits, row), row["subject"], row["known_as"]) for row in found[:limit])
     last = rows[-1][0] if len(found) > limit else None
-    return Listed(rows, encode(last.created_at or "", last.id) if last else None)
+    return Listed(rows, encode("limits", last.created_at or "", last.id) if last else None)
 
 
 async def used(

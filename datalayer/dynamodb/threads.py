@@ -109,7 +109,7 @@ class Threads:
         size = min(first, LARGEST_PAGE)
         place: Place | None = None
         if after is not None:
-            moment, last = cursors.decode(after, clean_text, known_id)
+            moment, last = cursors.decode(after, "threads", clean_text, known_id)
             place = (moment, last)
         matcher = Matcher.of(words)
         if matcher is not None and matcher.finds_nothing:
@@ -200,7 +200,7 @@ def _place(thread: Item) -> Place:
 
 def cursor_of(thread: Item) -> str:
     """The cursor of the page that ends with this thread; it stays valid if the thread is deleted."""
-    return cursors.encode(*_place(thread))
+    return cursors.encode("threads", *_place(thread))
 
 
 def _is_readable(thread: Item, actor: Actor) -> bool:

@@ -174,7 +174,7 @@ async def page(
     if first < 1:
         raise InvalidRecord("`first` must be at least 1")
     size = min(first, LARGEST_PAGE)
-    moment, last = (None, None) if after is None else cursors.decode(after, clean_text, known_id)
+    moment, last = (None, None) if after is None else cursors.decode(after, "threads", clean_text, known_id)
     # One more than requested shows whether there is a next page.
     values = {"user_id": user_id, "actor": actor, "moment": moment, "last": last, "most": size + 1}
     shape: dict[str, Any] = {"behind": after is not None, "vote": vote, "tagged": which.tag is not None}
@@ -204,7 +204,7 @@ async def page(
 
 def cursor_of(thread: Thread) -> str:
     """The cursor of the page that ends with this thread; it stays valid if the thread is deleted."""
-    return cursors.encode(thread.updated_at or "", thread.id)
+    return cursors.encode("threads", thread.updated_at or "", thread.id)
 
 
 async def delete_thread(connection: AsyncConnection, thread_id: str) -> list[str]:

@@ -125,13 +125,13 @@ async def page(
     if key is not None:
         chosen.append(jobs.c.key == key)
     if cursor is not None:
-        moment, job_id = cursors.decode(cursor, lambda text: clean_time(text, "cursor"), known_id)
+        moment, job_id = cursors.decode(cursor, "jobs", lambda text: clean_time(text, "cursor"), known_id)
         earlier = and_(jobs.c.createdAt == moment, jobs.c.id < job_id)
         chosen.append(or_(jobs.c.createdAt < moment, earlier))
     statement = _SELECTED.where(*chosen).order_by(jobs.c.createdAt.desc(), jobs.c.id.desc()).limit(limit + 1)
     found = [_listed(row) for row in (await connection.execute(statement)).mappings()]
     last = found[limit - 1] if len(found) > limit else None
-    return JobPage(tuple(found[:limit]), cursors.encode(last.created_at, last.id) if last else None)
+    return JobPage(tuple(found[:limit]), cursors.encode("jobs", last.created_at, last.id) if last else None)
 
 
 async def cancel(connection: AsyncConnection, job_id: str, actor: Actor, moment: str) -> tuple[Job, bool]:

@@ -32,13 +32,13 @@ async def page_of_sources(
     if title:
         statement = statement.where(dialect.has_part(data_sources.c.title, title))
     if cursor is not None:
-        moment, source_id = cursors.decode(cursor, lambda text: clean_time(text, "cursor"), known_id)
+        moment, source_id = cursors.decode(cursor, "sources", lambda text: clean_time(text, "cursor"), known_id)
         earlier = and_(data_sources.c.createdAt == moment, data_sources.c.id < source_id)
         statement = statement.where(or_(data_sources.c.createdAt < moment, earlier))
     statement = statement.order_by(data_sources.c.createdAt.desc(), data_sources.c.id.desc()).limit(limit + 1)
     found = [_of(row) for row in (await connection.execute(statement)).mappings()]
     last = found[limit - 1].source if len(found) > limit else None
-    return SourcePage(tuple(found[:limit]), cursors.encode(last.created_at or "", last.id) if last else None)
+    return SourcePage(tuple(found[:limit]), cursors.encode("sources", last.created_at or "", last.id) if last else None)
 
 
 async def listed(connection: AsyncConnection, assistant_id: str, source_id: str) -> ListedSource | None:
@@ -62,7 +62,7 @@ async def page_of_results(
     order = (_REFUSED_FIRST, training_sources.c.title, training_sources.c.sourceId)
     statement = select(*columns(SourceResult, training_sources)).where(training_sources.c.trainingId == training_id)
     if cursor is not None:
-        rank, title, source_id = cursors.decode(cursor, {"0": 0, "1": 1}.get, clean_text, known_id)
+        rank, title, source_id = cursors.decode(cursor, "results", {"0": 0, "1": 1}.get, clean_text, known_id)
         last = (literal(rank), literal(title), literal(source_id, training_sources.c.sourceId.type))
         statement = statement.where(tuple_(*order) > tuple_(*last))
     rows = (await connection.execute(statement.order_by(*order).limit(limit + 1))).mappings()
@@ -70,7 +70,7 @@ async def page_of_results(
     following = None
     if len(found) > limit:
         end = found[limit - 1]
-        following = cursors.encode(str(int(end.refused is None)), end.title, end.source_id)
+        following = cursors.encode("results", str(int(end.refused is None)), end.title, end.source_id)
     return ResultPage(tuple(found[:limit]), following)
 
 

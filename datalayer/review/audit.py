@@ -11,8 +11,8 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, Row, Text, case, cast, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import cursors
 from datalayer.cleaning import clean_text, utc_now
-from datalayer.cursors import decode_number
 from datalayer.errors import InvalidRecord
 from datalayer.history import audit_rows
 from datalayer.history.user_names import by_name, stored_name
@@ -67,9 +67,9 @@ async def note_takeout(connection: AsyncConnection, identifier: str) -> None:
 
 
 async def page(
-    connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]], *, cursor: str | None, limit: int
+    connection: AsyncConnection, of: str, conditions: Sequence[ColumnElement[bool]], *, cursor: str | None, limit: int
 ) -> AuditPage:
-    """The rows after the cursor, newest first.
+    """The rows after the cursor of the list `of`, newest first.
 
     Raises:
         InvalidRecord: the limit is below 1, or the cursor is not valid.
@@ -79,10 +79,10 @@ async def page(
     size = min(limit, LARGEST_PAGE)
     statement = select(audit_entries).where(*conditions).order_by(audit_entries.c.id.desc()).limit(size + 1)
     if cursor is not None:
-        statement = statement.where(audit_entries.c.id < decode_number(cursor))
+        statement = statement.where(audit_entries.c.id < cursors.decode(cursor, of, cursors.number)[0])
     rows = (await connection.execute(statement)).all()
     entries = tuple(map(_entry, rows[:size]))
-    return AuditPage(entries, str(entries[-1].id) if len(rows) > size else None)
+    return AuditPage(entries, cursors.encode(of, str(entries[-1].id)) if len(rows) > size else None)
 
 
 async def looks(connection: AsyncConnection, owner_id: str, *, cursor: str | None, limit: int) -> LookPage:
@@ -100,7 +100,7 @@ async def looks(connection: AsyncConnection, owner_id: str, *, cursor: str | Non
     group = func.coalesce(export_id, cast(audit_entries.c.id, Text))
     grouped = select(newest, func.count()).where(looks_at(owner_id)).group_by(group)
     if cursor is not None:
-        grouped = grouped.having(newest < decode_number(cursor))
+        grouped = grouped.having(newest < cursors.decode(cursor, "looks", cursors.number)[0])
     found = (await connection.execute(grouped.order_by(newest.desc()).limit(size + 1))).all()
     counts = {row[0]: row[1] for row in found[:size]}
     rows = select(audit_entries).where(audit_entries.c.id.in_(counts)).order_by(audit_entries.c.id.desc())
@@ -108,7 +108,7 @@ async def looks(connection: AsyncConnection, owner_id: str, *, cursor: str | Non
     exports = [one.export_id for one in entries if counts[one.id] > 1 and one.export_id]
     threads_of = await _threads_of(connection, owner_id, exports) if exports else {}
     lines = tuple(Look(one, counts[one.id], threads_of.get(one.export_id or "", (one.thread_id,))) for one in entries)
-    return LookPage(lines, str(entries[-1].id) if len(found) > size else None)
+    return LookPage(lines, cursors.encode("looks", str(entries[-1].id)) if len(found) > size else None)
 
 
 async def _threads_of(

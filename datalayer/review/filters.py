@@ -88,7 +88,7 @@ async def threads_with_words(connection: AsyncConnection, database: Database, wh
 
 def cursor_of(created_at: str, step_id: str) -> str:
     """The cursor after this answer."""
-    return cursors.encode(created_at, step_id)
+    return cursors.encode("answers", created_at, step_id)
 
 
 def behind(cursor: str) -> ColumnElement[bool]:
@@ -97,7 +97,7 @@ def behind(cursor: str) -> ColumnElement[bool]:
     Raises:
         InvalidRecord: the cursor is not valid.
     """
-    moment, step_id = cursors.decode(cursor, clean_text, known_id)
+    moment, step_id = cursors.decode(cursor, "answers", clean_text, known_id)
     place = tuple_(literal(moment, Text), literal(step_id, Identifier))
     return tuple_(answers.c.createdAt, answers.c.stepId) < place
 

@@ -89,7 +89,7 @@ class ReviewsForUsers(ReviewStore):
             own = [audit.looks_at(user.id)]
             if text is not None:
                 own.append(audit.export_id == text)
-            return await audit.page(connection, own, cursor=cursor, limit=limit)
+            return await audit.page(connection, "own-looks", own, cursor=cursor, limit=limit)
 
         return await self.database.query(find)
 

@@ -152,7 +152,7 @@ class ReviewQueue(ReviewStore):
 def queue_cursor(item: ReviewItem, reviewer: str | None) -> str:
     """The cursor behind an open item, for a reviewer."""
     is_held = reviewer is not None and item.locked_by == reviewer
-    return cursors.encode("0" if is_held else "1", item.created_at, item.step_id)
+    return cursors.encode("queue", "0" if is_held else "1", item.created_at, item.step_id)
 
 
 def _place(cursor: str, *, is_done: bool) -> tuple[int, str, str]:
@@ -163,7 +163,7 @@ def _place(cursor: str, *, is_done: bool) -> tuple[int, str, str]:
     """
     if is_done:
         raise InvalidRecord("finished items have no cursor")
-    held, created_at, step_id = cursors.decode(cursor, {"0": 0, "1": 1}.get, clean_text, known_id)
+    held, created_at, step_id = cursors.decode(cursor, "queue", {"0": 0, "1": 1}.get, clean_text, known_id)
     return held, created_at, step_id
 
 

@@ -164,6 +164,6 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
         async def read(connection: AsyncConnection, _: access.Reviewer) -> AuditPage:
             if actor is not None:
                 conditions.append(audit_entries.c.actor == await stored_name(connection, clean_text(actor)))
-            return await audit.page(connection, conditions, cursor=cursor, limit=limit)
+            return await audit.page(connection, "audit", conditions, cursor=cursor, limit=limit)
 
         return await self._read_as_reviewer(read, access.ADMINS)

@@ -84,7 +84,9 @@ async def page(
     more = len(rows) > size
     return CallPage(
         rows=tuple(_call_row(row) for row in rows[:size]),
-        next_cursor=cursors.encode(order, str(rows[size - 1]["its place"]), rows[size - 1]["id"]) if more else None,
+        next_cursor=cursors.encode("calls", order, str(rows[size - 1]["its place"]), rows[size - 1]["id"])
+        if more
+        else None,
     )
 
 
@@ -194,7 +196,7 @@ def _call_row(row: RowMapping) -> CallRow:
 
 
 def _place(cursor: str, order: str) -> tuple[Any, str]:
-    of, place, call_id = cursors.decode(cursor, str, partial(_place_of, order), known_id)
+    of, place, call_id = cursors.decode(cursor, "calls", str, partial(_place_of, order), known_id)
     if of != order:
         raise InvalidRecord("the cursor is of another order: begin the list again without it", field="cursor")
     return place, call_id

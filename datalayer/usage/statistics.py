@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from datalayer import cursors
 from datalayer.cleaning import clean_text
 from datalayer.dialects import Aggregate, Dialect, Percentile
 from datalayer.errors import InvalidRecord
@@ -210,7 +211,7 @@ async def page(
         last.groups,
         more,
         _summed({name: last._mapping[f"rest_{name}"] for name in _ADDED_UP}),
-        str(skipped + len(rows)) if more else None,
+        cursors.encode("usage", dimension, order, str(skipped + len(rows))) if more else None,
     )
 
 

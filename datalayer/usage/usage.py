@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer import migrations
+from datalayer import cursors, migrations
 from datalayer.cleaning import clean_text, clean_time, known_id
 from datalayer.errors import InvalidRecord
 from datalayer.ownership import acting_user, demand_system
@@ -171,7 +171,7 @@ class Usage(ReviewStore):
         """
         dialect = self.database.dialect
         chosen, most = matching(dialect, which, acting_user.get()), min(limit, MOST_GROUPS)
-        skipped = _skipped(cursor)
+        skipped = _skipped(cursor, dimension, order)
         if most < 1:
             raise InvalidRecord("a page needs a limit of at least 1")
         await self._writer.settled()
@@ -336,10 +336,9 @@ class Usage(ReviewStore):
         return await UsageCheck(self.database, found=found).run(repair=repair)
 
 
-def _skipped(cursor: str | None) -> int:
+def _skipped(cursor: str | None, dimension: str, order: str) -> int:
     """How many groups are before the page."""
     if cursor is None:
         return 0
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
-        raise InvalidRecord("the cursor is not valid: use the `next_cursor` of a page", field="cursor")
-    return int(cursor)
+    _, _, skipped = cursors.decode(cursor, "usage", {dimension: dimension}.get, {order: order}.get, cursors.number)
+    return int(skipped)

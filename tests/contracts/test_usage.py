@@ -13,6 +13,7 @@ import pytest
 import datalayer
 from datalayer import InvalidRecord
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cursors import encode
 from datalayer.records.billing import CalledModel
 from datalayer.records.usage import CallFilter, LlmCallPayload, UsageGroup, UsageTotals
 from tests.support.calls import MORNING, call
@@ -168,7 +169,7 @@ async def test_groups_come_by_pages_with_the_sums_of_the_rest(layer: ChainlitLay
             if (cursor := page.next_cursor) is None:
                 break
         assert found == in_order
-    beyond = await layer.page_of_usage(EVERYTHING, "user", cursor="500", limit=2)
+    beyond = await layer.page_of_usage(EVERYTHING, "user", cursor=encode("usage", "user", "cost", "500"), limit=2)
     assert (beyond.groups, beyond.count, beyond.next_cursor) == ((), len(whole), None)
     nothing = await layer.page_of_usage(CallFilter(models=("none",)), "tag")
     assert (nothing.groups, nothing.count, nothing.rest.calls) == ((), 0, 0)
@@ -351,7 +352,10 @@ async def test_invalid_calls_are_refused_and_reported(
 
 def cursor(order: str, place: str) -> dict[str, str]:
     """Arguments for a page in this order, with a cursor that no page returned."""
-    return {"order": order, "cursor": base64.urlsafe_b64encode(json.dumps([order, place, new_id()]).encode()).decode()}
+    return {
+        "order": order,
+        "cursor": base64.urlsafe_b64encode(json.dumps(["calls", order, place, new_id()]).encode()).decode(),
+    }
 
 
 INVALID: list[Callable[[Any], Any]] = [

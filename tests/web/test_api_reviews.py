@@ -34,6 +34,10 @@ async def test_a_reviewer_finds_reads_judges_and_exports(
 
     first = (await rita.get("/reviews/answers", params={"limit": 1})).json()
     (rest,) = (await rita.get("/reviews/answers", params={"cursor": first["next_cursor"]})).json()["data"]
+    # Threads are sorted as answers are: by a time and an id.
+    reader = await program_of("reviewer", scopes=["threads:read"])
+    elsewhere = await reader.get("/threads", params={"cursor": first["next_cursor"]})
+    assert (elsewhere.status_code, elsewhere.json()["errors"][0]["field"]) == (422, "query.cursor")
     assert first["texts_left"] == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layer.search_indexer, "all_left", AsyncMock(return_value=12_000))

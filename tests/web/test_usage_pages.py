@@ -14,6 +14,7 @@ from fastapi import FastAPI
 import datalayer
 from datalayer import Project, User
 from datalayer.chainlit_layer import ChainlitLayer
+from datalayer.cursors import encode
 from datalayer.records.usage import LlmCallPayload
 from tests.support.calls import call
 from tests.support.pages import Element, read_page, table
@@ -293,7 +294,7 @@ async def test_the_groups_come_by_pages_with_the_sums_of_the_rest(
     assert seen == [f"model-{number}" for number in (4, 3, 2, 1, 0)]
     assert rests == [["3 more", "$6.00", "360", "3", "0"], ["1 more", "$1.00", "120", "1", "0"]]
     await page_at(browser, f"/usage?{DAY}&cursor=nonsense", 400)
-    assert not (await page_at(browser, f"/usage?{DAY}&cursor=500")).all("tfoot")
+    assert not (await page_at(browser, f"/usage?{DAY}&cursor={encode('usage', 'model', 'cost', '500')}")).all("tfoot")
 
 
 async def test_calls_are_filtered_by_all_tags_a_providers_model_a_project_and_the_status(

@@ -37,7 +37,7 @@ from threadkeeper.web.pages.zone import Zone
 ROWS_AT_FIRST = 10
 ROWS_A_PAGE = 50
 VOTES_DAYS = 30
-_LONGEST_CURSOR = 40
+_LONGEST_CURSOR = 100
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
