@@ -237,14 +237,14 @@ async def test_the_end_of_a_cut_file_is_named(
 async def test_files_of_another_chat_are_named_and_files_of_one_name_are_all_read(
     layer: ChainlitLayer, ada: User, tmp_path: Path
 ) -> None:
-    both = {"a/conversations.json": [conversation("c-1", "One")], "b/conversations.json": claude.CONVERSATIONS[:1]}
-    first, second = (tmp_path / name / "conversations.zip" for name in "ab")
-    for path, entries in ((first, both), (second, {"a/conversations.json": [conversation("c-2", "Two")]})):
+    of_chatgpt = [{"conversations.json": [conversation(f"c-{number}", "One")]} for number in range(3)]
+    paths = [tmp_path / name / "export.zip" for name in "abcd"]
+    for path, entries in zip(paths, [*of_chatgpt, {"conversations.json": claude.CONVERSATIONS[:1]}], strict=True):
         path.parent.mkdir()
         path.write_bytes(zipped(entries))
     with acting_as("ada"):
-        report = await run_import(layer, [first, second], ada)
-    assert (report.source, report.new, named(report)) == ("chatgpt", 2, ["b/conversations.json"])
+        report = await run_import(layer, paths, ada)
+    assert (report.source, report.new, named(report)) == ("chatgpt", 3, ["export.zip 3/conversations.json"])
     assert "from Claude, and others are from ChatGPT" in str(report.failures[0].reason)
 
 

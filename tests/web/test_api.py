@@ -122,7 +122,8 @@ async def test_prompts_are_kept_changed_and_deleted(program_of: Program) -> None
     made = (await program.post("/prompts", json={"name": "short", "text": "Be short."})).json()
     assert (made["name"], made["text"], made["owner"], made["is_shared"]) == ("short", "Be short.", "uma", False)
     assert problem(await program.post("/prompts", json={"name": "short", "text": "x"})) == (409, "exists")
-    assert problem(await program.post("/prompts", json={"name": "a b", "text": "x"})) == (422, "invalid")
+    for name in ("a b", "Temporary", "临时"):
+        assert problem(await program.post("/prompts", json={"name": name, "text": "x"})) == (422, "invalid")
     shared = await program.post("/prompts", json={"name": "all", "text": "x", "is_shared": True})
     assert shared.status_code == 403
     changed = (await program.put(f"/prompts/{made['id']}", json={"name": "brief", "text": "Be brief."})).json()

@@ -143,7 +143,7 @@ async def test_prompts_are_kept_changed_and_deleted(layer: ChainlitLayer, browse
     page, address = await page_at(uma, "/me/prompts"), "/me/prompts"
     assert (await posted(uma, page, address, name="/short", text="Be <b>")).headers["location"] == address
     assert (await posted(uma, page, address, name="short", text="again")).status_code == 400
-    for fields in ({"name": "a b", "text": "x"}, {"name": "x", "text": " "}):
+    for fields in ({"name": "a b", "text": "x"}, {"name": "x", "text": " "}, {"name": "/Temporary", "text": "x"}):
         assert (await posted(uma, page, address, **fields)).status_code == 400
     assert (await posted(uma, page, address, name="all", text="x", is_shared="1")).status_code == 404
     hers = await page_at(ada, address)

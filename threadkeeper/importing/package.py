@@ -70,7 +70,7 @@ class Package:
         self._archives: list[zipfile.ZipFile] = []
         self._entries: dict[str, _Entry] = {}
         self._as_arrays: set[str] = set()
-        self._same_names: Counter[str] = Counter()
+        self._same_names: Counter[tuple[str, str]] = Counter()
         try:
             for path in paths:
                 with readable(path.name):
@@ -81,7 +81,7 @@ class Package:
                     with path.open("rb") as stream:
                         if stream.read(len(_ZIP_MARK)) == _ZIP_MARK:
                             raise BadPackage("import_reason_cut_zip")
-                    self._add(path.name, path)
+                    self._add(path.name, path, path.parent.name)
             self._check_total()
         except BaseException:
             self.close()
@@ -238,16 +238,17 @@ class Package:
             if info.file_size > max(_SMALL_BYTES, info.compress_size * _MOST_SHRUNK):
                 raise BadPackage("import_reason_entry_expands", name=shown)
             if not info.is_dir():
-                self._add(name, (archive, info))
+                self._add(name, (archive, info), path.name)
         if packed > path.stat().st_size:
             raise BadPackage("import_reason_entries_overlap")
 
-    def _add(self, name: str, found: _Entry) -> None:
-        """Entries of several files may have the same name, as `conversations.json`: later ones get a folder."""
+    def _add(self, name: str, found: _Entry, origin: str) -> None:
+        """Entries of several files may have the same name: to later ones, that of their file is added."""
         shown = name
         while shown in self._entries:
-            self._same_names[name] += 1
-            shown = f"{self._same_names[name] + 1}/{name}"
+            self._same_names[name, origin] += 1
+            number = self._same_names[name, origin]
+            shown = f"{origin}/{name}" if number == 1 else f"{origin} {number}/{name}"
         self._entries[shown] = found
 
     def _check_total(self) -> None:

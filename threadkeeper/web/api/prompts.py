@@ -14,6 +14,7 @@ from threadkeeper.web.api.once import Once, note_done
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import ERRORS, PREFIX, ApiRoute
 from threadkeeper.web.api.shapes import Strict
+from threadkeeper.web.me.prompts import is_command
 from threadkeeper.web.pages.dependencies import Layer
 
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
@@ -70,6 +71,8 @@ async def delete_prompt(_caller: Writer, layer: Layer, prompt_id: str) -> None:
 
 
 async def _put(layer: Layer, given: NewPrompt, prompt_id: str | None) -> ShownPrompt:
+    if is_command(given.name):
+        raise invalid("body.name", "the name is that of a button of the chat")
     try:
         kept = await layer.put_prompt(given.name, given.text, is_shared=given.is_shared, prompt_id=prompt_id)
     except AlreadyExists:

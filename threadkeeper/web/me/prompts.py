@@ -5,6 +5,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from datalayer import AlreadyExists, InvalidRecord
 from datalayer.cleaning import known_id
 from datalayer.prompts.prompts import LONGEST_NAME, LONGEST_TEXT
+from threadkeeper.language.catalogue import CHAT
 from threadkeeper.web.auth.roles import LoggedIn, is_admin
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidField, PageRoute
@@ -14,6 +15,11 @@ from threadkeeper.web.pages.zone import Zone
 ADDRESS = "/me/prompts"
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+def is_command(name: str) -> bool:
+    """Whether the composer has a command of this name: it would hide the prompt."""
+    return name.strip() in CHAT.forms("temporary_command")
 
 
 @router.get(ADDRESS)
@@ -35,6 +41,8 @@ async def put_prompt(_person: LoggedIn, form: Form, layer: Layer) -> Response:
     at = prompt_id or "new"
     name = form.one("name", longest=LONGEST_NAME, shown_at=f"name-{at}")
     text = form.one("text", longest=LONGEST_TEXT, shown_at=f"text-{at}")
+    if is_command(name.removeprefix("/")):
+        raise InvalidField(f"name-{at}", "prompt_is_command", name=name)
     try:
         await layer.put_prompt(name.removeprefix("/"), text, is_shared=form.has("is_shared"), prompt_id=prompt_id)
     except AlreadyExists:
