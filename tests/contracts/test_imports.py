@@ -237,11 +237,11 @@ async def test_the_end_of_a_cut_file_is_named(
 async def test_files_of_another_chat_are_named_and_files_of_one_name_are_all_read(
     layer: ChainlitLayer, ada: User, tmp_path: Path
 ) -> None:
-    of_chatgpt = [{"conversations.json": [conversation(f"c-{number}", "One")]} for number in range(3)]
+    listed: list[list[Any]] = [*([conversation(f"c-{number}", "One")] for number in range(3)), claude.CONVERSATIONS[:1]]
     paths = [tmp_path / name / "export.zip" for name in "abcd"]
-    for path, entries in zip(paths, [*of_chatgpt, {"conversations.json": claude.CONVERSATIONS[:1]}], strict=True):
+    for path, conversations in zip(paths, listed, strict=True):
         path.parent.mkdir()
-        path.write_bytes(zipped(entries))
+        path.write_bytes(zipped({"conversations.json": conversations}))
     with acting_as("ada"):
         report = await run_import(layer, paths, ada)
     assert (report.source, report.new, named(report)) == ("chatgpt", 3, ["export.zip 3/conversations.json"])

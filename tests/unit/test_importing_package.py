@@ -197,6 +197,9 @@ TAR = b"conversations.json".ljust(257, b"\0") + b"ustar\0"
 def test_a_file_that_cannot_be_read_is_told_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(BadPackage, match=words):
         reader_of(opened(tmp_path, content))
+    (tmp_path / "export").rename(named := tmp_path / "export.zip")
+    with pytest.raises(BadPackage, match=words):
+        reader_of(Package([named]))
 
 
 @pytest.mark.parametrize("kind", ["alone", "lines", "windows", "finder"])

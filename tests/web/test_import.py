@@ -120,6 +120,10 @@ async def test_what_cannot_be_imported_is_said(
     layer.run_jobs(TIMES)
     await uploaded(uma, path)
     assert "Nothing in the file is in a known format." in (await state(uma, "could not be imported")).text
+    await uploaded(uma, path_of(path, b'[{"title": "x",}]'))
+    assert "chats b.zip is not valid JSON" in (await state(uma, "not valid JSON")).text
+    await uploaded(uma, path_of(path, b"no export"))
+    await state(uma, "known format")
     german = await page_at(uma, ADDRESS, language="de")
     assert "Nichts in der Datei hat ein bekanntes Format." in german.all("section", id="state")[0].text
     assert (await page_at(uma, ADDRESS)).all("section", id="upload")[0].all("form")
@@ -130,6 +134,11 @@ async def test_what_cannot_be_imported_is_said(
     assert (await uma.post(ADDRESS, files={"export": ("x", b"x")})).status_code == 403, "no token"
     monkeypatch.setattr(history, "LARGEST_BYTES", 3)
     assert (await uploaded(uma, path)).status_code == 413
+
+
+def path_of(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
 
 
 async def uploaded_again(browser: httpx.AsyncClient, path: Path) -> httpx.Response:

@@ -54,7 +54,8 @@ def unknown(package: Package) -> BadPackage:
 def _reasons(package: Package) -> Iterator[BadPackage]:
     """The first one says most."""
     inner = next((name for name in package.names if name.lower().endswith(".zip")), None)
-    if inner is not None:
+    # A file may be called a ZIP and be none, as a page that was saved in the place of a download.
+    if inner is not None and _start(package, inner).startswith(b"PK"):
         yield BadPackage("import_reason_zip_in_zip", name=inner)
     names = package.names[:_MOST_LOOKED_AT]
     for other in _others(package, names):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from datalayer import BlobNotFound, JobContext, JobFailed
+from datalayer.takeout.format import readable
 from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage
 from threadkeeper.importing.report import expired_before
@@ -57,7 +58,8 @@ def register_imports(layer: "ChainlitLayer", copies: Path, retention_days: int |
         key = str(context.arguments["key"])
         await asyncio.to_thread(_make_room, copies)
         with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=copies) as folder:
-            path = Path(folder) / "export"
+            # The reasons name the file.
+            path = Path(folder) / readable(str(context.arguments.get("name") or ""), "export")
             try:
                 blob = await layer.blobs.open(key)
             except BlobNotFound:
