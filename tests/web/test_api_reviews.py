@@ -121,6 +121,10 @@ async def test_a_reviewer_copies_a_thread_and_links_a_better_answer(program_of: 
     assert found is not None
     assert [one.better_step_id for one in found.copies] == [better["id"]]
     assert problem(await rita.put(here, json={"answer_id": new_id()})) == (404, "not-found")
+    assert problem(await rita.put(here.replace(own, "x"), json={"answer_id": better["id"]})) == (404, "not-found")
+    for method, path in (("PUT", here), ("POST", f"/reviews/threads/{turn.thread}/copy")):
+        refused = await rita.request(method, path, json={"answer_id": "x"})
+        assert (problem(refused), refused.json()["errors"][0]["field"]) == ((422, "invalid"), "body.answer_id")
     assert problem(await rita.post(f"/reviews/threads/{new_id()}/copy", json={})) == (404, "not-found")
 
 
@@ -228,12 +232,24 @@ async def test_the_queue_is_filled_and_assigned_and_threads_are_marked(
     assert problem(await rita.put(address, json={"reviewer": "uma"})) == (422, "invalid")
     unknown = await rita.put(f"/reviews/answers/{new_id()}/assignment", json={"reviewer": None})
     assert problem(unknown) == (404, "not-found")
+    for method, act, body in (
+        ("PUT", "verdict", {"label": "wrong"}),
+        ("DELETE", "verdict", None),
+        ("PUT", "assignment", {"reviewer": None}),
+        ("PUT", "lock", None),
+        ("DELETE", "lock", None),
+    ):
+        nothing = await rita.request(method, f"/reviews/answers/x/{act}", json=body)
+        assert problem(nothing) == (404, "not-found"), (method, act)
     taken = (await rita.post("/reviews/queue/next")).json()
     assert (taken["answer_id"], taken["assigned_to"]) == (other.answer, "rita")
     lock = f"/reviews/answers/{other.answer}/lock"
     assert ((await rita.delete(lock)).status_code, problem(await rita.delete(lock))) == (204, (404, "not-found"))
 
     mark = f"/reviews/threads/{down.thread}/marks/flag"
+    for method in ("PUT", "DELETE"):
+        nothing = await rita.request(method, mark.replace(down.thread, "x"), json={})
+        assert problem(nothing) == (404, "not-found"), method
     assert (await rita.put(mark, json={"note": "look"})).status_code == 204
     (flagged,) = (await rita.get("/reviews/answers", params={"is_flagged": True})).json()["data"]
     assert flagged["thread_id"] == down.thread

@@ -90,6 +90,8 @@ async def copy_thread(
     purpose = (given.purpose or "").strip() or None
     if known_id(thread_id) is None:
         raise not_found("thread")
+    if given.answer_id is not None and known_id(given.answer_id) is None:
+        raise invalid("body.answer_id", "it is not the id of an answer")
     needed = await needs_purpose(policy, layer, caller.person, thread_id)
     if needed and purpose is None:
         raise invalid("body.purpose", "this server requires it")
@@ -110,6 +112,11 @@ async def copy_thread(
 @router.put("/reviews/copies/{thread_id}/better-answer", status_code=204)
 async def link_better_answer(_caller: ReviewCaller, layer: Layer, thread_id: str, given: GivenBetterAnswer) -> None:
     """Say which answer in one's own copy is better than the one in the original."""
+    if known_id(thread_id) is None:
+        raise not_found("thread")
+    for name in ("answer_id", "original_answer_id"):
+        if (named := getattr(given, name)) is not None and known_id(named) is None:
+            raise invalid(f"body.{name}", "it is not the id of an answer")
     await layer.link_better_run(thread_id, given.answer_id, original_step_id=given.original_answer_id)
 
 

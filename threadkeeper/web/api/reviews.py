@@ -5,9 +5,10 @@ Opening and exporting threads of others adds the rows to the audit that the page
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from datalayer import InvalidRecord
+from datalayer.cleaning import known_id
 from datalayer.records.review import MarkKind, Verdict
 from datalayer.review.queue_api import queue_cursor
 from threadkeeper.web.api.access import ReviewCaller
@@ -45,6 +46,21 @@ Purpose = Annotated[
     str | None,
     Query(max_length=LONGEST_PURPOSE, description="Why; its owner sees it. Some servers require it."),
 ]
+
+
+def _known_answer(answer_id: str) -> str:
+    if known_id(answer_id) is None:
+        raise not_found("answer")
+    return answer_id
+
+
+def _known_thread(thread_id: str) -> str:
+    if known_id(thread_id) is None:
+        raise not_found("thread")
+    return thread_id
+
+
+AnswerId, ThreadId = Annotated[str, Depends(_known_answer)], Annotated[str, Depends(_known_thread)]
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 TEXTS_LEFT = "X-Threadkeeper-Texts-Left"
 
@@ -74,7 +90,7 @@ async def open_thread(
 
 @router.put("/reviews/answers/{answer_id}/verdict")
 async def judge(
-    _caller: ReviewCaller, layer: Layer, policy: Policy, answer_id: str, given: GivenVerdict
+    _caller: ReviewCaller, layer: Layer, policy: Policy, answer_id: AnswerId, given: GivenVerdict
 ) -> ShownVerdict:
     """Give a verdict on an answer, in place of one's earlier one."""
     if given.label not in policy.labels:
@@ -88,7 +104,7 @@ async def judge(
 
 
 @router.delete("/reviews/answers/{answer_id}/verdict", status_code=204)
-async def withdraw_verdict(_caller: ReviewCaller, layer: Layer, answer_id: str) -> None:
+async def withdraw_verdict(_caller: ReviewCaller, layer: Layer, answer_id: AnswerId) -> None:
     """Delete one's verdict on an answer. Its history is kept."""
     if not await layer.remove_verdict(answer_id):
         raise not_found("verdict")
@@ -126,34 +142,34 @@ async def fill_queue(request: Request, _caller: ReviewCaller, layer: Layer, give
 
 
 @router.put("/reviews/answers/{answer_id}/assignment", status_code=204)
-async def assign(_caller: ReviewCaller, layer: Layer, answer_id: str, given: GivenReviewer) -> None:
+async def assign(_caller: ReviewCaller, layer: Layer, answer_id: AnswerId, given: GivenReviewer) -> None:
     """Add an answer to the queue, for this reviewer, or (null) for everyone."""
     if not await layer.enqueue_answers([answer_id], reviewer=given.reviewer):
         raise not_found("answer")
 
 
 @router.put("/reviews/answers/{answer_id}/lock", status_code=204)
-async def keep_lock(_caller: ReviewCaller, layer: Layer, policy: Policy, answer_id: str) -> None:
+async def keep_lock(_caller: ReviewCaller, layer: Layer, policy: Policy, answer_id: AnswerId) -> None:
     """Keep an answer that was taken from the queue for longer."""
     if not await layer.keep_lock(answer_id, lock_seconds=policy.lock_seconds):
         raise not_found("lock")
 
 
 @router.delete("/reviews/answers/{answer_id}/lock", status_code=204)
-async def release(_caller: ReviewCaller, layer: Layer, answer_id: str) -> None:
+async def release(_caller: ReviewCaller, layer: Layer, answer_id: AnswerId) -> None:
     """Give back an answer that was taken from the queue."""
     if not await layer.release_item(answer_id):
         raise not_found("lock")
 
 
 @router.put("/reviews/threads/{thread_id}/marks/{kind}", status_code=204)
-async def mark(_caller: ReviewCaller, layer: Layer, thread_id: str, kind: MarkKind, given: GivenMark) -> None:
+async def mark(_caller: ReviewCaller, layer: Layer, thread_id: ThreadId, kind: MarkKind, given: GivenMark) -> None:
     """Pin or flag a thread, which keeps it from being deleted by its age."""
     await layer.mark_thread(thread_id, kind, note=(given.note or "").strip() or None)
 
 
 @router.delete("/reviews/threads/{thread_id}/marks/{kind}", status_code=204)
-async def unmark(_caller: ReviewCaller, layer: Layer, thread_id: str, kind: MarkKind) -> None:
+async def unmark(_caller: ReviewCaller, layer: Layer, thread_id: ThreadId, kind: MarkKind) -> None:
     """Remove a pin or a flag."""
     if not await layer.unmark_thread(thread_id, kind):
         raise not_found("mark")
