@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Text, bindparam, literal, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import name_key
+from datalayer.cleaning import clean_text, name_key
 from datalayer.schema.chat import users
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,8 @@ _MOST_LOGGED = 20
 
 def by_name(statement: Select[Any], identifier: str) -> Select[Any]:
     """The statement on `users`, restricted to the user with this name; the exact name wins over another spelling."""
-    return _named(statement, literal(identifier, Text), literal(name_key(identifier), Text))
+    name = clean_text(identifier)
+    return _named(statement, literal(name, Text), literal(name_key(name), Text))
 
 
 def by_given_name(statement: Select[Any]) -> Select[Any]:
@@ -32,7 +33,8 @@ def by_given_name(statement: Select[Any]) -> Select[Any]:
 
 def name_values(identifier: str) -> dict[str, str]:
     """The parameters of `by_given_name`."""
-    return {"given_name": identifier, "given_key": name_key(identifier)}
+    name = clean_text(identifier)
+    return {"given_name": name, "given_key": name_key(name)}
 
 
 def _named(statement: Select[Any], name: ColumnElement[str], key: ColumnElement[str]) -> Select[Any]:

@@ -108,7 +108,8 @@ async def project_id(connection: AsyncConnection, slug: str, user: User | None) 
         NotFound: there is no such project.
         Forbidden: the project belongs to somebody else.
     """
-    row = (await connection.execute(select(projects.c.id, projects.c.ownerId).where(projects.c.slug == slug))).first()
+    statement = select(projects.c.id, projects.c.ownerId).where(projects.c.slug == clean_text(slug))
+    row = (await connection.execute(statement)).first()
     if row is None:
         raise NotFound(f"there is no project {clean_text(slug)!r}")
     if user is not None and user.role != "admin" and row.ownerId != user.id:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from datalayer.cleaning import utc_now
+from datalayer.cleaning import clean_text, utc_now
 from datalayer.errors import NotFound, SourceChanged
 from datalayer.history import file_outbox
 from datalayer.records.knowledge import DataSource
@@ -30,9 +30,9 @@ async def find(
     """The oldest source of this kind that has the title or the address; None if there is none."""
     statement = select(*_COLUMNS).where(data_sources.c.assistantId == assistant_id, data_sources.c.kind == kind)
     if title is not None:
-        statement = statement.where(data_sources.c.title == title)
+        statement = statement.where(data_sources.c.title == clean_text(title))
     if address is not None:
-        statement = statement.where(data_sources.c.options["address"].as_string() == address)
+        statement = statement.where(data_sources.c.options["address"].as_string() == clean_text(address))
     statement = statement.order_by(data_sources.c.createdAt, data_sources.c.id).limit(1)
     row = (await connection.execute(statement)).mappings().first()
     return None if row is None else record_of(DataSource, data_sources, row)

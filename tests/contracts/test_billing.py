@@ -200,8 +200,9 @@ async def test_an_invalid_project_is_refused(layer: ChainlitLayer, subtests: pyt
             with pytest.raises(InvalidRecord) as refused:
                 await layer.put_project(Project(**{"id": new_id(), "name": "One", "slug": "one", **wrong}))
             assert "sk-not" not in str(refused.value)
-    with pytest.raises(NotFound):
-        await layer.put_project(Project(new_id(), "One", "one", owner="nobody"))
+    for nobody in ("nobody", "\x00"):
+        with pytest.raises(NotFound):
+            await layer.put_project(Project(new_id(), "One", "one", owner=nobody))
 
 
 async def test_only_the_system_changes_prices_projects_and_limits(layer: ChainlitLayer) -> None:

@@ -189,8 +189,9 @@ async def test_users_make_see_and_revoke_their_own_keys_alone(layer: ChainlitLay
             await layer.create_api_key("mine", ["admin"], user="alice")
         with pytest.raises(Forbidden, match="belongs to someone else"):
             await layer.create_api_key("mine", ["gateway"], project="alices")
-        with pytest.raises(NotFound, match="no project 'none'"):
-            await layer.create_api_key("mine", ["gateway"], project="none")
+        for slug, named in (("none", "no project 'none'"), ("\x00", "no project '\ufffd'")):
+            with pytest.raises(NotFound, match=named):
+                await layer.create_api_key("mine", ["gateway"], project=slug)
     with acting_as(None):
         assert await layer.list_api_keys() == []
         with pytest.raises(Forbidden):

@@ -534,7 +534,10 @@ async def test_a_source_is_found_by_its_title_or_its_address(layer: ChainlitLaye
     link = await layer.put_source(DataSource(new_id(), "librarian", "url", "Docs", {"address": address}))
     assert await layer.find_source("librarian", "file", title="hours.md") == first
     assert await layer.find_source("librarian", "url", address=address) == link
-    for kind, wanted in (("pairs", {"title": "hours.md"}), ("file", {"title": "Hours.md"}), ("url", {"address": "x"})):
+    for kind, wanted in (
+        *(("pairs", {"title": "hours.md"}), ("file", {"title": "Hours.md"}), ("url", {"address": "x"})),
+        *(("file", {"title": "\x00"}), ("url", {"address": "\x00"})),
+    ):
         assert await layer.find_source("librarian", kind, **wanted) is None
     assert await layer.find_source("gardener", "file", title="hours.md") is None
     assert await layer.get_sources([second.id, link.id, new_id(), "nothing"]) == [second, link]

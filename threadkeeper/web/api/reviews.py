@@ -60,7 +60,8 @@ def _known_thread(thread_id: str) -> str:
     return thread_id
 
 
-AnswerId, ThreadId = Annotated[str, Depends(_known_answer)], Annotated[str, Depends(_known_thread)]
+AnswerId = Annotated[str, Depends(_known_answer)]
+ThreadId = Annotated[str, Depends(_known_thread)]
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 TEXTS_LEFT = "X-Threadkeeper-Texts-Left"
 
