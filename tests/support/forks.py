@@ -43,11 +43,15 @@ _LIBRARIES = (
     *("aiofiles", "asyncer", "bidict", "chevron", "dataclasses_json", "fastapi", "filetype", "mcp"),
     *("opentelemetry.sdk.trace", "packaging.requirements", "psutil", "pydantic.v1", "python_multipart", "requests"),
     *("syncer", "tomli", "watchfiles", "yaml"),
+    # Imported by a server when it listens, and with the first answer.
+    *("anyio._backends._asyncio", "genai_prices.data", "uvicorn.protocols.http.h11_impl"),
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
 )
 # Packages of ours without a module that imports Chainlit, nor a library that few programs use.
 _PACKAGES = (
     *("datalayer.accounts", "datalayer.assistants", "datalayer.backup", "datalayer.billing", "datalayer.chat_models"),
-    *("datalayer.files", "datalayer.history", "datalayer.imports", "datalayer.keys", "datalayer.knowledge"),
+    *("datalayer.dialects", "datalayer.files", "datalayer.history", "datalayer.imports", "datalayer.keys"),
+    "datalayer.knowledge",
     *("datalayer.organizing", "datalayer.records", "datalayer.review", "datalayer.schema", "datalayer.usage"),
     *("datalayer.writes", "threadkeeper.chat", "threadkeeper.commands", "threadkeeper.formulas"),
     *("threadkeeper.language", "threadkeeper.login", "threadkeeper.settings", "threadkeeper.web.rendering"),

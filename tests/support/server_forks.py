@@ -5,6 +5,9 @@ read, and a server that has another value for one of them, its own `.env` or its
 process without Chainlit. The folder of Chainlit, which each server has for itself, is `root` in the directory of the
 process, and so in the directory of each fork.
 
+A server makes its routes with the first request for one of them, which takes up to 0.2 s of CPU time. Here they are
+made once.
+
 A server also makes its copy of Chainlit's page at its first start. Here it is made once, and each server has links to
 it.
 """
@@ -30,6 +33,8 @@ _ENV_FILE = ".env"
 _NAMES = "names.json"
 _PAGE = "frontend"
 _PAGE_BYTES = 256 * 1024**2
+# Reads the time zone when it is imported.
+_LIBRARIES = ("babel.dates",)
 # Whose modules a server imports at its start, or with the first question.
 _PACKAGES = ("threadkeeper.conversation", "threadkeeper.gateway", "threadkeeper.jobs", "threadkeeper.web")
 _ROOT = Path(__file__).parents[2]
@@ -120,12 +125,28 @@ def _import_chainlit() -> None:
         put_stand_ins()
         from chainlit.config import ChainlitConfig  # noqa: PLC0415
 
-        forks.import_all(["chainlit.server"], _PACKAGES)
+        forks.import_all(["chainlit.server", *_LIBRARIES], _PACKAGES)
     finally:
         variables.__getitem__ = get
     # It takes its fields from variables of these names.
     read.update(name for field in ChainlitConfig.model_fields for name in (field, field.upper()))
     Path(_NAMES).write_text(json.dumps(sorted(read)))
+
+
+def _make_routes() -> None:
+    """Make what FastAPI makes of each route when a request is first looked for, and our pages and our API at all.
+
+    They are the same in all servers without a root path; one with another makes its own.
+    """
+    from chainlit.server import app  # noqa: PLC0415
+
+    from threadkeeper.web.api.on_demand import ApiOnDemand, _build_api  # noqa: PLC0415
+    from threadkeeper.web.pages_on_demand import PagesOnDemand  # noqa: PLC0415
+    from threadkeeper.web.routers import _build_pages  # noqa: PLC0415
+
+    for router in (app.router, PagesOnDemand(_build_pages).router, ApiOnDemand(_build_api).router):
+        for route in router.routes:
+            route.matches({"type": "http", "method": "GET", "path": "/none", "headers": []})
 
 
 def _make_page() -> None:
@@ -145,6 +166,7 @@ def _prepare_folder() -> None:
 if __name__ == "__main__":
     control = socket.socket(fileno=int(sys.argv[1]))
     _import_chainlit()
+    _make_routes()
     _make_page()
     control.send(b"x")
     forks.serve(control)
