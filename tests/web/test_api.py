@@ -489,6 +489,14 @@ async def test_a_revoked_key_and_a_missing_one_are_refused(program_of: Program, 
     assert problem(await program.get("/threads")) == (401, "key-missing")
     # Nor does it learn the parameters of a route.
     assert problem(await program.get("/threads", params={"nope": "x"})) == (401, "key-missing")
+    broken = await program.post("/threads", content=b"{", headers={"content-type": "application/json"})
+    assert problem(broken) == (401, "key-missing")
+    # The body is not waited for.
+    place = program.base_url
+    reader, writer = await asyncio.open_connection(place.host, place.port)
+    writer.write(b"POST /api/v1/threads HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n")).split()[1] == b"401"
+    writer.close()
     program.headers["authorization"] = "Bearer tk_wrong"
     assert problem(await program.get("/threads")) == (401, "key-invalid")
     assert problem(await program.get("/nowhere")) == (404, "not-found")

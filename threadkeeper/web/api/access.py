@@ -1,10 +1,11 @@
 """Who asks: a program by its key; or a page of ours by the login of its user, which reads only."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
 
 from datalayer import ApiKey, acting_user
 from datalayer.records.keys import KeyScope
@@ -13,7 +14,7 @@ from threadkeeper.web.auth.gate import Person, person_at
 from threadkeeper.web.auth.keys import KeyGate, carried_secret
 
 _READS = ("GET", "HEAD")
-_TAKEN = "threadkeeper.taken"
+_TAKEN, _CALLERS = "threadkeeper.taken", "threadkeeper.callers"
 
 
 class Caller(NamedTuple):
@@ -39,10 +40,12 @@ def caller_with(*scopes: KeyScope, from_pages: bool = True) -> Any:
     """
 
     async def require(request: Request) -> Caller:
-        caller = await found(request)
-        # Nobody without a key learns what a route takes.
-        _demand_known(request)
-        return caller
+        known: dict[object, Caller] = request.scope.setdefault(_CALLERS, {})
+        if require not in known:
+            known[require] = await found(request)
+            # Nobody without a key learns what a route takes.
+            _demand_known(request)
+        return known[require]
 
     async def found(request: Request) -> Caller:
         if from_pages and request.method in _READS and carried_secret(request) is None and _is_from_our_page(request):
@@ -54,7 +57,17 @@ def caller_with(*scopes: KeyScope, from_pages: bool = True) -> Any:
         acting_user.set(key.owner)
         return Caller(key.user_id, key.owner, key, key.role)
 
+    _requirements.add(require)
     return Depends(require)
+
+
+_requirements: set[object] = set()
+
+
+def requirements_of(dependant: Dependant) -> list[Callable[[Request], Awaitable[Caller]]]:
+    """What a route requires of its caller; each finds the caller once. FastAPI asks only after it has read a body."""
+    own = [dependant.call] if dependant.call in _requirements else []
+    return [*own, *(one for inner in dependant.dependencies for one in requirements_of(inner))]  # type: ignore[list-item]
 
 
 def takes_only(request: Request, names: Sequence[str]) -> None:

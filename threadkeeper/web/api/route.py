@@ -14,7 +14,7 @@ from starlette.types import Message, Receive
 
 from datalayer import DataLayerError
 from threadkeeper.settings.root_path import root_path, under_root
-from threadkeeper.web.api.access import takes_only
+from threadkeeper.web.api.access import requirements_of, takes_only
 from threadkeeper.web.api.once import Begun, Replayed, begun, drop, is_done, is_unfinished, keep, kept_instead
 from threadkeeper.web.api.problems import Problem, problem_of
 from threadkeeper.web.auth.keys import rate_headers, rate_of
@@ -33,14 +33,14 @@ class ApiRoute(APIRoute):
     """A route of the API. The state of the request has `layer`."""
 
     def most_bytes(self, _request: Request) -> int:
-        """The largest body. It is asked for when the body is read: for a route without a model, after the caller is
-        known."""
+        """The largest body. It is asked for when the body is read, after the caller is known."""
         return LARGEST_BODY
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         reads = "GET" in (self.methods or ())
+        requirements = requirements_of(self.dependant)
         taken = sorted(one.alias for one in get_flat_params(self.dependant) if isinstance(one.field_info, Query))
 
         async def handle_failures(request: Request) -> Response:
@@ -48,6 +48,8 @@ class ApiRoute(APIRoute):
             try:
                 if reads:
                     takes_only(request, taken)
+                for require in requirements:
+                    await require(request)
                 response = await handle(Request(request.scope, _bounded(request, self.most_bytes)))
                 is_kept = not is_unfinished(request)
             except Replayed as again:
