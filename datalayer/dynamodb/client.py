@@ -163,7 +163,9 @@ class Table:
         named = [{kind: {"TableName": self.place.table, **action}} for one in actions for kind, action in one.items()]
         # With its token, a transaction that is repeated after a lost answer is carried out once.
         token = str(uuid.uuid4())
-        await self._repeat(lambda client: client.transact_write_items(TransactItems=named, ClientRequestToken=token))
+        await self._repeat(
+            lambda client: client.transact_write_items(TransactItems=named, ClientRequestToken=token), repeatable=True
+        )
 
     async def delete_many(self, keys: Sequence[Item]) -> None:
         """Delete the items, in no order."""
@@ -182,7 +184,7 @@ class Table:
     async def call(self, name: str, **arguments: Any) -> dict[str, Any]:
         """One call about the table, repeated while DynamoDB is busy."""
         return await self._repeat(
-            lambda client: getattr(client, name)(TableName=self.place.table, **arguments), reads=name in _READS
+            lambda client: getattr(client, name)(TableName=self.place.table, **arguments), repeatable=name in _READS
         )
 
     async def wait_until_active(self) -> None:
@@ -210,7 +212,7 @@ class Table:
         wanted: Any = {self.place.table: {"Keys": list(keys), "ConsistentRead": True}}
         async for attempt in _attempts():
             asked = wanted
-            answer = await self._repeat(lambda client: client.batch_get_item(RequestItems=asked), reads=True)  # noqa: B023
+            answer = await self._repeat(lambda client: client.batch_get_item(RequestItems=asked), repeatable=True)  # noqa: B023
             found += answer["Responses"].get(self.place.table, [])
             wanted = answer.get("UnprocessedKeys")
             if not wanted:
@@ -227,16 +229,18 @@ class Table:
         wanted: Any = {self.place.table: list(requests)}
         async for attempt in _attempts():
             asked = wanted
-            answer = await self._repeat(lambda client: client.batch_write_item(RequestItems=asked))  # noqa: B023
+            answer = await self._repeat(lambda client: client.batch_write_item(RequestItems=asked), repeatable=True)  # noqa: B023
             wanted = answer.get("UnprocessedItems")
             if not wanted:
                 return
             _note(attempt, "gave back a part of a write")
         raise Busy("DynamoDB did not write all items of a batch")
 
-    async def _repeat(self, call: Callable[[Any], Awaitable[dict[str, Any]]], *, reads: bool = False) -> dict[str, Any]:
+    async def _repeat(
+        self, call: Callable[[Any], Awaitable[dict[str, Any]]], *, repeatable: bool = False
+    ) -> dict[str, Any]:
         refusal: DataLayerError | None = None
-        may_be_lost = reads
+        may_be_lost = repeatable
         async for attempt in _attempts():
             client = await self._connected()
             try:

@@ -72,7 +72,7 @@ async def test_a_long_text_whose_answer_was_lost_stays(database_url: str, tmp_pa
     written = step(new_id(), texts[0])
     await layer.create_step(written)
     with faulty(dynamo(layer).table) as client:
-        client.lose_answers("transact_write_items")
+        client.lose_answers("transact_write_items", times=2)
         with pytest.raises(datalayer.StorageUnavailable):
             await layer.update_step({**written, "output": texts[1]})
         assert (await only_step(layer, written["threadId"]))["output"] == texts[1]
@@ -263,18 +263,37 @@ async def test_writes_that_are_refused_for_now_are_stored_in_order(
     assert (await only_step(layer, written["threadId"]))["output"] == "state 19"
 
 
-async def test_a_write_whose_answer_is_lost_is_stored_once(layer: ChainlitLayer) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_write_whose_answer_is_lost_is_stored_once(layer: ChainlitLayer, times: int) -> None:
+    """The call is repeated once, and then the write."""
     owner = await user_id(layer, "alice")
     with datalayer.acting_as("alice"), faulty(dynamo(layer).table) as client:
-        client.lose_answers("transact_write_items")
+        client.lose_answers("transact_write_items", times)
         thread_id = await thread(layer, owner)
         written = step(thread_id)
-        client.lose_answers("transact_write_items")
+        client.lose_answers("transact_write_items", times)
         await layer.create_step(written)
-        client.lose_answers("transact_write_items")
+        client.lose_answers("transact_write_items", times)
         await layer.upsert_feedback(vote(written["id"], 1))
     assert (await only_step(layer, thread_id))["feedback"]["value"] == 1
     assert await kinds(dynamo(layer).table) == {"USER": 1, "THREAD": 1, "STEP": 1, "VOTE": 1, "CHANGE": 1}
+
+
+async def test_what_was_deleted_is_counted_although_an_answer_is_lost(layer: ChainlitLayer) -> None:
+    owner, ids = await user_id(layer, "alice"), [new_id() for _ in range(2)]
+    steps = [[step(one, createdAt=f"2026-01-01T00:00:{number:02}Z") for number in range(28)] for one in ids]
+    with datalayer.acting_as("alice"):
+        for one, own in zip(ids, steps, strict=True):
+            await layer.update_thread(one, user_id=owner)
+            await asyncio.gather(*map(layer.create_step, own))
+        with faulty(dynamo(layer).table) as client:
+            for name in ("transact_write_items", "batch_write_item"):
+                client.lose_answers(name)
+            receipt = await layer.delete_thread_with_receipt(ids[0])
+            assert set(receipt.row_ids["steps"]) == {one["id"] for one in steps[0]}
+            client.lose_answers("transact_write_items")
+            assert await layer.cut_thread(ids[1], steps[1][0]["id"]) == 27
+    assert await kinds(dynamo(layer).table) == {"USER": 1, "THREAD": 1, "STEP": 1, "DELETED": 1}
 
 
 async def test_two_processes_merge_metadata_without_losing_a_key(layer: ChainlitLayer, database_url: str) -> None:
