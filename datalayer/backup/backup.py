@@ -130,6 +130,9 @@ class Backup:
     def _prepare(self) -> None:
         if (self._folder / MANIFEST).exists():
             raise BackupError(f"{self._folder} holds a finished backup; name another folder")
+        if isinstance(self._store, LocalBlobs) and self._folder.resolve().is_relative_to(self._store.folder.resolve()):
+            # There, its files would be files without a row, which `files verify --repair` deletes.
+            raise BackupError(f"{self._folder} is in the folder of the file store; name a folder elsewhere")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = {path.name for path in self._folder.iterdir()}
         if found and UNFINISHED not in found:

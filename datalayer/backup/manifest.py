@@ -91,7 +91,7 @@ def read_header(folder: Path) -> BackupHeader:
             if unfinished
             else f"{folder} is not a backup: it has no {MANIFEST}"
         )
-    with (folder / MANIFEST).open(encoding="utf-8") as manifest:
+    with (folder / MANIFEST).open("rb") as manifest:
         written = _parsed(manifest.readline(), folder)
     if written.get("format") != FORMAT:
         raise BackupError(f"the backup in {folder} has the format {written.get('format')}; this version reads 1")
@@ -107,7 +107,7 @@ def read_files(folder: Path) -> Iterator[BackupFile]:
     Raises:
         BackupError: a line is damaged.
     """
-    with (folder / MANIFEST).open(encoding="utf-8") as manifest:
+    with (folder / MANIFEST).open("rb") as manifest:
         manifest.readline()
         for line in manifest:
             try:
@@ -117,6 +117,16 @@ def read_files(folder: Path) -> Iterator[BackupFile]:
             if not is_key(file.key):
                 raise _damaged(folder)
             yield file
+
+
+def check_lines(folder: Path, header: BackupHeader) -> None:
+    """Require a readable line for each file of the header: a manifest that was cut short would lose files silently.
+
+    Raises:
+        BackupError: the manifest is damaged.
+    """
+    if sum(1 for _ in read_files(folder)) != header.files:
+        raise _damaged(folder)
 
 
 def measure(file: Path) -> tuple[int, str]:
@@ -154,7 +164,7 @@ def _line(values: dict[str, Any]) -> str:
     return json.dumps({key: value for key, value in values.items() if value is not None}, ensure_ascii=False) + "\n"
 
 
-def _parsed(line: str, folder: Path) -> dict[str, Any]:
+def _parsed(line: bytes, folder: Path) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except ValueError:
@@ -165,4 +175,4 @@ def _parsed(line: str, folder: Path) -> dict[str, Any]:
 
 
 def _damaged(folder: Path) -> BackupError:
-    return BackupError(f"the manifest {folder / MANIFEST} is damaged")
+    return BackupError(f"the manifest {folder / MANIFEST} is damaged; nothing was restored")

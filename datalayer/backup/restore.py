@@ -21,6 +21,7 @@ from datalayer.backup.manifest import (
     SQLITE_COPY,
     BackupFile,
     BackupHeader,
+    check_lines,
     logs_of,
     measure,
     read_files,
@@ -104,6 +105,7 @@ class Restoration:
                     raise BackupError(
                         f"the backup is of {header.engine}, and DATABASE_URL is of {database.dialect.name}"
                     )
+                await asyncio.to_thread(check_lines, self._folder, header)
                 await self._check_store()
                 if self._file is not None:
                     await self._with_file(header, self._file)

@@ -265,7 +265,12 @@ async def test_damage_is_found_and_a_used_place_is_refused(
     folder = tmp_path / "backup"
     _, key = await talk(layer, "alice")
     assert (await back_up(layer, database_url, folder)).is_finished
-    for used, words in ((folder, "holds a finished backup"), (tmp_path, "is not empty, and holds no backup")):
+    refused = {
+        folder: "holds a finished backup",
+        tmp_path: "is not empty, and holds no backup",
+        layer.blobs.folder / "backup": "is in the folder of the file store",  # type: ignore[attr-defined]
+    }
+    for used, words in refused.items():
         with pytest.raises(BackupError, match=words):
             await Backup(database_url, layer.blobs, used).run()
     with pytest.raises(BackupError, match=f"is not a backup: it has no {MANIFEST}"):
@@ -297,7 +302,15 @@ async def test_damage_is_found_and_a_used_place_is_refused(
             with pytest.raises(BackupError, match=f"{used} exists; a backup is restored into an empty place only"):
                 await place.restore(folder)
             used.unlink()
-    lines = (folder / MANIFEST).read_text().splitlines()
+    manifest = (folder / MANIFEST).read_bytes()
+    # Cut within a line, cut after the first line, and not even text.
+    for damaged in (manifest[:-20], manifest[: manifest.index(b"\n") + 1], b"\xe9" + manifest, b""):
+        (folder / MANIFEST).write_bytes(damaged)
+        with pytest.raises(BackupError, match=r"the manifest .* is damaged; nothing was restored"):
+            await place.restore(folder)
+        assert [blob async for blob in place.blobs.list()] == []
+    (folder / MANIFEST).write_bytes(manifest)
+    lines = manifest.decode().splitlines()
     assert json.loads(lines[1]) == {
         **json.loads(lines[1]),
         "key": key,
