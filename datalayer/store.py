@@ -143,9 +143,7 @@ class DataStore(BaseStore):
     async def close(self, deadline_seconds: float = 4.0) -> None:
         """Store the queued writes and uploads until the deadline, spool the rest, and close all connections."""
         ends = time.monotonic() + deadline_seconds
-        await self.search_indexer.stop()
-        await self.answer_follower.stop()
-        await self.file_deleter.stop()
+        await asyncio.gather(self.search_indexer.stop(), self.answer_follower.stop(), self.file_deleter.stop())
         await self._uploads.close(deadline_seconds / 2)
         spooled, lost = await self._writer.close(max(ends - time.monotonic(), deadline_seconds / 4), self._rescue)
         self._report_unstored(spooled, lost)

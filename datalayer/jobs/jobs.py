@@ -4,6 +4,8 @@ A user sees, cancels and retries the own jobs; the system all; a visitor none. E
 jobs; those that call `run_jobs` run the kinds that they have registered.
 """
 
+import asyncio
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -21,9 +23,13 @@ from datalayer.records.jobs import Job, JobPage, JobState
 from datalayer.store import DataStore
 from datalayer.writes.repeats import repeatable
 
+logger = logging.getLogger(__name__)
+
 MOST_JOBS = 500
 _FORGOTTEN_AT_ONCE = 500
 _STOP_SECONDS = 2.0
+_CHECKPOINT_SECONDS = 5.0
+"""How long DBOS may take to close, which needs a second and an answer of the database."""
 
 
 class Jobs(DataStore):
@@ -84,11 +90,21 @@ class Jobs(DataStore):
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.stop(seconds)
-            await self._checkpoints.close()
+            await self._close_checkpoints()
 
     async def close(self, deadline_seconds: float = 4.0) -> None:
         await self.stop_jobs(min(_STOP_SECONDS, deadline_seconds / 2))
         await super().close(deadline_seconds)
+
+    async def _close_checkpoints(self) -> None:
+        """Close the store of the steps, for a few seconds at most: what follows keeps the queued writes."""
+        # Not cancelled: its threads would go on all the same.
+        closing = asyncio.create_task(self._checkpoints.close(), name="close-checkpoints")
+        await asyncio.wait([closing], timeout=_CHECKPOINT_SECONDS)
+        if not closing.done():
+            logger.warning("the store of the steps of jobs was not closed within %s seconds", _CHECKPOINT_SECONDS)
+        elif (error := closing.exception()) is not None:
+            logger.error("the store of the steps of jobs was not closed", exc_info=error)
 
     async def start_job(
         self,

@@ -282,12 +282,15 @@ class Runner:
         run.task = loop.create_task(self._run(run), name=f"job-{job.kind}", context=contextvars.Context())
 
     async def _run(self, run: Run) -> None:
-        job = run.job
+        job, is_done = run.job, False
         try:
-            state, result, error = await self._outcome(run)
-            run.is_ending = True
-            is_kept = await self._end(run, state, result, error)
-            await run.end_steps(is_done=is_kept and state == "done")
+            try:
+                state, result, error = await self._outcome(run)
+                run.is_ending = True
+                is_done = await self._end(run, state, result, error) and state == "done"
+            finally:
+                # Also if the end was not stored, or `stop` did not wait for it: a thread of DBOS waits for steps.
+                await run.end_steps(is_done=is_done)
         except DataLayerError as error:
             # Its row says that it runs here, until a heartbeat finds that it does not.
             logger.error("the end of job %s was not stored: %s", job.id, error, extra={"job_id": job.id})

@@ -17,7 +17,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import datalayer
-from datalayer import create_data_layer
+from datalayer import JobContext, create_data_layer
 from datalayer.chainlit_dicts import step_of
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_now
@@ -32,7 +32,9 @@ from datalayer.writes.replay import replay
 from datalayer.writes.spool import KINDS, Spool
 from datalayer.writes.steps import coalesced
 from tests.support import program
+from tests.support.faulty_network import FaultyNetwork
 from tests.support.patience import PATIENCE_SECONDS, until
+from tests.support.pgbouncer import through
 from tests.support.postgres import Databases
 from tests.support.records import listed, new_id, step, thread, user_id, vote
 
@@ -72,6 +74,41 @@ async def test_writes_left_at_close_are_stored_at_the_next_start(
     assert not spool.exists()
     assert (tmp_path / "spool.refused.jsonl").read_text() == '{"kind": "step", "cut sh\n'
     await again.close()
+
+
+async def test_writes_are_spooled_although_the_steps_of_jobs_cannot_be_closed(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = urlsplit(database_url)
+    if parts.port is None:
+        pytest.skip("a file gives an answer")
+    monkeypatch.setattr(datalayer.jobs.jobs, "_CHECKPOINT_SECONDS", 0.5)
+    has_made_a_step = asyncio.Event()
+
+    async def work(context: JobContext) -> None:
+        await context.step("first", nothing)
+        has_made_a_step.set()
+        await asyncio.Event().wait()
+
+    async def nothing() -> None: ...
+
+    async with FaultyNetwork(parts.port) as network:
+        layer = create_data_layer(through(database_url, network.port), spool=tmp_path / "spool.jsonl")
+        await layer.migrate()
+        layer.register_job("works", work)
+        layer.run_jobs()
+        await layer.start_job("works")
+        await has_made_a_step.wait()
+        network.fall_silent()
+        late = asyncio.create_task(layer.create_step(step(new_id())))
+        await until(lambda: layer.queued_writes)
+        await asyncio.wait_for(layer.close(0.3), PATIENCE_SECONDS)
+        with pytest.raises(datalayer.StorageUnavailable, match="kept in the spool file"):
+            await late
+        network.speak()
+        await until(lambda: not any(one.get_name() == "close-checkpoints" for one in asyncio.all_tasks()))
+        # A thread that goes on waiting for the next step would also keep a command from ending.
+        await until(lambda: not any("dbos-executor" in one.name for one in threading.enumerate()))
 
 
 async def test_every_kind_of_write_is_spooled_and_stored_at_the_next_start(database_url: str, tmp_path: Path) -> None:
