@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import functools
 import gc
 import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,11 +20,13 @@ from datalayer.background import answer_follower, search_indexer
 from datalayer.writes import queue
 from tests import chainlit_root
 from tests.support import missing
+from tests.support.aws_sdk import described_once
 from tests.support.azurite import AzuriteServer, azurite, install
 from tests.support.cheap_calibration import calibrate_cheaply
 from tests.support.compiled_statements import shared_compiled_statements
 from tests.support.forks import OBJECTS_BETWEEN_COLLECTIONS
 from tests.support.in_memory import folder_in_memory
+from tests.support.migrated import migrate
 from tests.support.model_server import ModelServer
 from tests.support.npm import NpmMissing
 from tests.support.one_engine import one_engine_each
@@ -239,7 +239,7 @@ def migrated_postgres(postgres: Databases) -> Iterator[str]:
     """The URL of the migrated database, which is the template for the databases of the tests."""
     url = postgres.create()
     # A pooler would keep a connection to it, and a database in use cannot be copied.
-    _migrate(postgres.direct(url))
+    migrate(postgres.direct(url))
     yield url
     postgres.drop(url)
 
@@ -248,7 +248,7 @@ def migrated_postgres(postgres: Databases) -> Iterator[str]:
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The migrated file, which is the template for the databases of the tests."""
     path = tmp_path_factory.mktemp("template") / "migrated.db"
-    _migrate(f"sqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     return path
 
 
@@ -318,12 +318,8 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite
 
 @pytest.fixture(scope="session")
 def s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """S3. The SDK's descriptions of all services are read once, instead of 40 ms for each client."""
-    from botocore.loaders import JSONFileLoader  # noqa: PLC0415  slow, and few tests need it
-
-    load = functools.cache(JSONFileLoader().load_file)
-    with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3")) as server:
-        patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: load(path))
+    """S3."""
+    with described_once(), s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 
@@ -395,14 +391,3 @@ def chat(shared_server: SharedServer) -> Iterator[Chat]:
     yield chat
     # pytest shows this if the test fails.
     print(f"--- log of the shared server since the test began\n{chat.log}\n---")
-
-
-def _migrate(url: str) -> None:
-    async def migrate() -> None:
-        layer = datalayer.create_data_layer(url)
-        await layer.migrate()
-        await layer.close()
-
-    # In a thread, because the first test to need it may be running in a loop already.
-    with ThreadPoolExecutor(1) as threads:
-        threads.submit(lambda: asyncio.run(migrate())).result()

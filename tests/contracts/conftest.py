@@ -11,6 +11,7 @@ from datalayer.blobs import BlobOptions
 from datalayer.chainlit_layer import ChainlitLayer
 from tests.support import missing
 from tests.support.blob_places import FolderPlace, Place, azure_blob_place, data_lake_place, s3_place
+from tests.support.migrated import migrate
 from tests.support.postgres import Cluster, Databases, wheel_binaries
 
 
@@ -43,12 +44,21 @@ def pgvector_server() -> Iterator[Databases]:
         databases.close()
 
 
-@pytest.fixture
-async def pgvector_layer(pgvector_server: Databases, tmp_path: Path) -> AsyncIterator[ChainlitLayer]:
-    """A data layer on a server with pgvector."""
+@pytest.fixture(scope="session")
+def migrated_pgvector(pgvector_server: Databases) -> str:
+    """The URL of the migrated database, which is the template for those of the tests."""
     url = pgvector_server.create()
+    migrate(url)
+    return url
+
+
+@pytest.fixture
+async def pgvector_layer(
+    pgvector_server: Databases, migrated_pgvector: str, tmp_path: Path
+) -> AsyncIterator[ChainlitLayer]:
+    """A data layer on a server with pgvector."""
+    url = pgvector_server.create(migrated_pgvector)
     layer = datalayer.create_data_layer(url, f"file://{tmp_path / 'blobs'}")
-    await layer.migrate()
     yield layer
     await layer.close()
     pgvector_server.drop(url)

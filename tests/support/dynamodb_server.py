@@ -4,7 +4,6 @@ It handles one request at a time: with several threads, as moto's own command st
 of a transaction that is not stored yet, and it has no error for two transactions that meet.
 """
 
-import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.aws_sdk import described_once
 from tests.support.kept_process import KeptProcess, free_port
 
 REGION = "eu-central-1"
@@ -26,7 +26,7 @@ def dynamodb_server(directory: Path) -> Iterator[str]:
 
     That variable is such as `dynamodb://prefix?region=eu-central-1`; the tests make and drop tables with this prefix.
     """
-    with _described_once():
+    with described_once():
         if url := os.environ.get("TEST_DYNAMODB_URL"):
             yield url.partition("?")[2]
             return
@@ -45,17 +45,6 @@ def dynamodb_server(directory: Path) -> Iterator[str]:
 def table_prefix() -> str:
     """The beginning of the names of the tables that the tests make."""
     return os.environ.get("TEST_DYNAMODB_URL", "dynamodb://test").removeprefix("dynamodb://").partition("?")[0]
-
-
-@contextmanager
-def _described_once() -> Iterator[None]:
-    """The SDK's descriptions of services are read once, instead of 40 ms for each client."""
-    from botocore.loaders import JSONFileLoader  # noqa: PLC0415  slow, and few tests need it
-
-    load = functools.cache(JSONFileLoader().load_file)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: load(path))
-        yield
 
 
 def _values_by_their_names(get_value: Callable[..., Any]) -> Callable[..., Any]:
