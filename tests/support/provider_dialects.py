@@ -34,6 +34,7 @@ class Dialects:
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/v1/completions", self._completions)
         router.add_post("/v1/responses", self._responses)
+        router.add_post("/v1/responses/{id}/cancel", self._cancelled)
         router.add_post("/v1/messages", self._messages)
         router.add_post("/v1/messages/count_tokens", self._count_tokens)
         router.add_post("/v1beta/models/{call}", self._gemini)
@@ -61,6 +62,11 @@ class Dialects:
         if (body.get("stream_options") or {}).get("include_usage"):
             events.append({**_completion(body, "", None), "choices": [], "usage": usage})
         return await _stream(request, [*events, "[DONE]"])
+
+    async def _cancelled(self, request: web.Request) -> web.Response:
+        await self._record(request)
+        found = {"id": request.match_info["id"], "object": "response", "model": "echo", "status": "cancelled"}
+        return web.json_response({**found, "background": True, "output": [], "usage": None})
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         recorded = await self._record(request)

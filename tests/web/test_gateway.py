@@ -308,6 +308,10 @@ async def test_an_answer_that_is_read_again_uses_no_tokens(rig: Rig) -> None:
     await rig.client.get(rig.url("openai", "models"), headers={"x-api-key": rig.secret})
     call = await rig.call()
     assert (call.kind, call.prompt_tokens, call.total_cost) == ("other", None, None)
+    # To cancel an answer in the background names no model; its answer does.
+    await rig.post("responses/resp_1/cancel", {})
+    cancelled = (await rig.calls(2))[-1]
+    assert (cancelled.kind, cancelled.model, cancelled.prompt_tokens) == ("other", "echo", None)
 
 
 async def test_a_call_appears_among_the_usage_with_tags_and_cost(rig: Rig, browser_of: Browser) -> None:

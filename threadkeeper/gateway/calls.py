@@ -280,8 +280,11 @@ class CallBook:
             await call.copy.finish()
         answer = None if call.copy is None else call.copy.answer
         reason = None if answer is None or not answer.reason else answer.reason[:_LONGEST_NAME]
+        named = None if answer is None else answer.model
         row = replace(
             call.row,
+            # Requests about an earlier one, such as to cancel it, name no model.
+            model=named if named and call.row.model == UNKNOWN_MODEL else call.row.model,
             responded_at=later(call.row.requested_at, seconds),
             status_code=call.status,
             finish_reason=STOPPED if call.stopped else reason,
@@ -289,7 +292,7 @@ class CallBook:
             error_message=self._settings.redact(call.error_message) if call.error_message else None,
             seconds=seconds,
             first_token_seconds=None if call.first is None else call.first - call.began,
-            answered_by=None if answer is None else self._answered_by(call, call.row, answer.model),
+            answered_by=None if answer is None else self._answered_by(call, call.row, named),
             response_characters=0 if answer is None else len(answer.text),
         )
         if call.copy is None or answer is None:
