@@ -205,6 +205,10 @@ async def test_a_key_may_be_for_some_models_and_some_tokens_only(rig: Rig) -> No
     assert (await client.chat.completions.create(**chat())).choices
     with pytest.raises(openai.PermissionDeniedError, match="echo"):
         await client.chat.completions.create(**chat("gpt-x"))
+    for names in ('"model": "gpt-x", "model": "echo"', '"model": "echo", "Model": "gpt-x"'):
+        body = f'{{{names}, "messages": [{{"role": "user", "content": "two models"}}]}}'
+        with pytest.raises(openai.PermissionDeniedError, match=r"none named, or several"):
+            await client.post("/chat/completions", cast_to=object, content=body.encode())
     with pytest.raises(openai.RateLimitError, match="tokens a minute"):
         for _ in range(3):
             await client.chat.completions.create(model="echo", messages=[{"role": "user", "content": "word " * 3_000}])

@@ -211,3 +211,15 @@ def as_json(body: bytes) -> Any:
         return json.loads(body) if body.strip() else None
     except (ValueError, RecursionError):
         return None
+
+
+def names_of(body: bytes) -> list[str]:
+    """The names of the members of a JSON object, also those that are there several times."""
+    names: list[str] = []
+
+    def keep(members: list[tuple[str, Any]]) -> None:
+        # The outermost object comes last.
+        names[:] = [name for name, _ in members]
+
+    json.loads(body, object_pairs_hook=keep)
+    return names

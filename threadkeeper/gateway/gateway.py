@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from threadkeeper.gateway.addresses import address_of
 from threadkeeper.gateway.bodies import MEGABYTE, CallerLeft, RequestBody, as_body
 from threadkeeper.gateway.calls import CallBook, GatewayCall, GatewayStore, OnEnd, new_call
 from threadkeeper.gateway.changes import NO_CHANGES, Changes
-from threadkeeper.gateway.copies import as_json, decoded, is_long
+from threadkeeper.gateway.copies import as_json, decoded, is_long, names_of
 from threadkeeper.gateway.endpoints import Endpoint, dialect_of
 from threadkeeper.gateway.exchange import Exchange, Sending
 from threadkeeper.gateway.headers import KEYS, caller_library, caller_system, request_headers
@@ -164,7 +164,7 @@ class Gateway:
         passes_key = place.provider.passes_key
         target, endpoint = address_of(place.base_url, path, query, request.method, headers, passes_key=passes_key)
         upload = RequestBody(request.receive, headers, self.most_bytes)
-        body, question, value = await _read(upload, headers, endpoint, target)
+        body, question, value = await _read(upload, headers, endpoint, target, is_bounded=bool(key.models))
         self._check_model(key, question, endpoint, request.method)
         return Asked(request, headers, key, place, target, endpoint, upload, body, question, value)
 
@@ -245,7 +245,7 @@ class Gateway:
         if not key.models or question.model in key.models:
             return
         if question.model or endpoint.kind != "other" or method != "GET":
-            sentence = f"The key {key.prefix}… may not use the model {question.model or '(none named)'}."
+            sentence = f"The key {key.prefix}… may not use the model {question.model or '(none named, or several)'}."
             raise Refused(403, "model_not_allowed", f"{sentence} It may use {', '.join(key.models)}.")
 
     async def _take_tokens(self, key: ApiKey, question: Question) -> None:
@@ -283,9 +283,9 @@ def _keys_of_caller(headers: dict[str, str], target: Target) -> Iterator[str]:
 
 
 async def _read(
-    upload: RequestBody, headers: dict[str, str], endpoint: Endpoint, target: Target
+    upload: RequestBody, headers: dict[str, str], endpoint: Endpoint, target: Target, *, is_bounded: bool
 ) -> tuple[bytes | None, Question, Any]:
-    """The body if it is JSON, the question in it, and its value."""
+    """The body if it is JSON, the question in it, and its value. `is_bounded`: whether the key allows some models."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if upload.is_empty:
         upload.is_complete.set()
@@ -293,17 +293,25 @@ async def _read(
     if kind.endswith(("/json", "+json")) or not kind:
         body = await upload.whole()
         encoding = headers.get("content-encoding", "")
-        reading = partial(_question_in, body, encoding, endpoint, target)
+        reading = partial(_question_in, body, encoding, endpoint, target, is_bounded=is_bounded)
         question, value = await asyncio.to_thread(reading) if is_long(body, encoding) else reading()
         return body, question, value
     await upload.begin()
     return None, question_of_form(endpoint, upload.beginning), None
 
 
-def _question_in(body: bytes, encoding: str, endpoint: Endpoint, target: Target) -> tuple[Question, Any]:
+def _question_in(
+    body: bytes, encoding: str, endpoint: Endpoint, target: Target, *, is_bounded: bool
+) -> tuple[Question, Any]:
     plain = decoded(body, encoding)
     value = as_json(plain) if plain is not None else None
-    return question_of(endpoint, value, path=target.path), value
+    question = question_of(endpoint, value, path=target.path)
+    if is_bounded and endpoint.model is None and plain is not None and isinstance(value, dict):
+        # Which of several the provider reads, is not known. Some providers read names in any case.
+        named = [name for name in names_of(plain) if name.lower() == "model"]
+        if len(named) > 1:
+            question = replace(question, model=None)
+    return question, value
 
 
 def _parts(request: Request) -> tuple[str, str, str]:
