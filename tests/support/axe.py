@@ -11,9 +11,14 @@ from tests.support.npm import installed
 VERSION = "4.14.1"
 _SCRIPT = Path("node_modules/axe-core/axe.min.js")
 _SERIOUS = ("serious", "critical")
+# axe-core does not judge the contrast of text on a gradient, as all tables have that can be scrolled sideways.
 _RUN = """async (rules) => {
   const only = rules.length ? { runOnly: { type: "rule", values: rules } } : {}
+  const plain = new CSSStyleSheet()
+  plain.replaceSync("* { background-image: none !important }")
+  document.adoptedStyleSheets.push(plain)
   const found = await axe.run(document, { ...only, resultTypes: ["violations"] })
+  document.adoptedStyleSheets.pop()
   const node = ({ html, any }) => ({ html, said: any.map((one) => one.message) })
   return found.violations.map(({ id, impact, help, nodes }) => ({ id, impact, help, nodes: nodes.map(node) }))
 }"""
