@@ -404,9 +404,15 @@ async def reader(request: pytest.FixtureRequest, postgres_url: str) -> AsyncIter
     """A layer with two reading connections; the parameter is its `pool_timeout`."""
     layer = datalayer.create_data_layer(postgres_url, pool_size=2, pool_timeout=request.param)
     yield layer
-    in_use = layer.database.in_use
-    await layer.close()
-    assert in_use == 0
+
+    async def is_none_in_use() -> bool:
+        # What was written is indexed in the background.
+        return layer.database.in_use == 0
+
+    try:
+        await until(is_none_in_use)
+    finally:
+        await layer.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any, cast
 import httpx
 import pytest
 import requests
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, openapi
@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from starlette.types import Receive, Scope, Send
 
 from datalayer import Project, User, acting_as
 from datalayer.chainlit_layer import ChainlitLayer
@@ -50,7 +51,6 @@ from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.report import shown_settings
 from threadkeeper.web.api.routes import api_router
 from threadkeeper.web.auth.keys import KeyGate
-from threadkeeper.web.pages.dependencies import share
 from threadkeeper.web.pages.shell import PageWriter
 
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "6"))
@@ -112,25 +112,30 @@ async def api(
     register_imports(layer, tmp_path)
     with acting_as("ada"):
         _, secret = await layer.create_api_key("a program", KEY_SCOPES)
-    shared = share(
-        layer=layer,
-        pages=PageWriter(THEME),
-        key_gate=KeyGate(layer),
-        ask_thread=ask_thread,
-        review_policy=ReviewPolicy(),
-        knowledge_limits=KNOWLEDGE_LIMITS,
-        knowledge_places=KNOWLEDGE_PLACES,
-        webhook_places=KNOWLEDGE_PLACES,
-        shown_settings=shown_settings,
-        asked_reasons=(),
-        try_assistant=Trial(DemoModel(), offered=OfferedModels(("demo",)), default_prompt="Be brief."),
-        public_url="https://chat.example.com",
+    shared = {
+        "layer": layer,
+        "pages": PageWriter(THEME),
+        "key_gate": KeyGate(layer),
+        "ask_thread": ask_thread,
+        "review_policy": ReviewPolicy(),
+        "knowledge_limits": KNOWLEDGE_LIMITS,
+        "knowledge_places": KNOWLEDGE_PLACES,
+        "webhook_places": KNOWLEDGE_PLACES,
+        "shown_settings": shown_settings,
+        "asked_reasons": (),
+        "try_assistant": Trial(DemoModel(), offered=OfferedModels(("demo",)), default_prompt="Be brief."),
+        "public_url": "https://chat.example.com",
         # Wrong passwords do not slow the test down.
-        accounts=Authenticator(layer, passwords, LoginThrottle(clock=lambda: 0.0, sleep=no_pause)),
-    )
-    app = FastAPI(openapi_url=None, dependencies=[Depends(shared)])
+        "accounts": Authenticator(layer, passwords, LoginThrottle(clock=lambda: 0.0, sleep=no_pause)),
+    }
+    app = FastAPI(openapi_url=None)
     app.include_router(api_router())
-    transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {}).update(shared)
+        await app(scope, receive, send)
+
+    transport = httpx.ASGITransport(with_state, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers={"x-api-key": secret}) as client:
         yield client
 

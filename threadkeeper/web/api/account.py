@@ -149,7 +149,7 @@ async def delete_me(
 async def list_looks(
     _caller: AccountCaller,
     layer: Layer,
-    cursor: Annotated[str | None, Query(max_length=40, description="The `next_cursor` of the page before.")] = None,
+    cursor: Cursor = None,
     limit: Limit = 20,
 ) -> ShownLooks:
     """Who opened, exported or copied threads of the user, newest first."""

@@ -38,7 +38,7 @@ async def read_usage(
     query: Calls,
     by: Annotated[Dimension | Literal["day"], Query(description="What is grouped by.")] = "model",
     order: Annotated[Order, Query(description="Of the groups, except of days.")] = "cost",
-    cursor: Annotated[str | None, Query(max_length=20, description="The `next_cursor` of the page before.")] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MOST_GROUPS, description="The most groups, except of days.")] = 100,
 ) -> UsageReport:
     """The totals of a period, by default the last 30 days: one's own calls, for admins all.
