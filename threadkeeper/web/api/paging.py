@@ -14,7 +14,8 @@ from threadkeeper.web.api.shapes import LARGEST_PAGE
 
 T = TypeVar("T")
 
-Cursor = Annotated[str | None, Query(max_length=8_000, description="The `next_cursor` of the page before.")]
+# Long enough for a name of 255 letters of any language within it.
+Cursor = Annotated[str | None, Query(max_length=2_200, description="The `next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
 IfMatch = Annotated[
     list[Annotated[str, Field(max_length=500)]] | None,
