@@ -6,15 +6,12 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any
 
-from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import escape
 
 from threadkeeper.exporting.messages import Said, Say, moment, said_in
-from threadkeeper.formulas.mathml import drawn
-from threadkeeper.formulas.rules import formula_rules
+from threadkeeper.formulas.renderer import FormulaRenderer, markdown_with
 from threadkeeper.language import cjk
 
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -46,7 +43,7 @@ _HEAD = f"""<!DOCTYPE html>
 FOOT = "</body>\n</html>\n"
 
 
-class _Renderer(RendererHTML):
+class _Renderer(FormulaRenderer):
     def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         token = tokens[idx]
         if not str(token.attrGet("href") or "").lower().startswith(_LINKS):
@@ -62,31 +59,8 @@ class _Renderer(RendererHTML):
             return str(escape(words))
         return f'<a href="{escape(source)}" rel="noopener noreferrer nofollow">{escape(words or source)}</a>'
 
-    def math_inline(
-        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
-    ) -> str:
-        return drawn(tokens[idx].content, env, is_block=False)
 
-    def math_displayed(
-        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
-    ) -> str:
-        return drawn(tokens[idx].content, env, is_block=True)
-
-    def math_block(
-        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
-    ) -> str:
-        return f"<div>{drawn(tokens[idx].content.strip(), env, is_block=True)}</div>\n"
-
-
-def _made() -> MarkdownIt:
-    # As on the pages: line breaks stay, formulas are drawn, and bold letters may stand beside Chinese ones.
-    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "xhtmlOut": False}, renderer_cls=_Renderer)
-    formula_rules(markdown)
-    cjk.emphasis_beside_letters(markdown)
-    return markdown.enable(["table", "strikethrough"])
-
-
-_MARKDOWN = _made()
+_MARKDOWN = markdown_with(_Renderer, cjk.emphasis_beside_letters)
 
 
 def head(say: Say, language: str) -> str:

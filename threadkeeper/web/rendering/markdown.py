@@ -13,13 +13,11 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml, unescapeAll
-from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
 
-from threadkeeper.formulas.mathml import drawn
-from threadkeeper.formulas.rules import formula_rules
+from threadkeeper.formulas.renderer import FormulaRenderer, markdown_with
 from threadkeeper.language import cjk
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.rendering.highlight import ColourTime, code_block
@@ -35,7 +33,9 @@ _LINKS = ("http://", "https://", "mailto:", "/", "#")
 _OURS = re.compile(r"/files/[0-9a-fA-F-]{36}/[0-9a-fA-F-]{36}/[^/?#\\]+")
 
 
-class _Renderer(RendererHTML):
+class _Renderer(FormulaRenderer):
+    block = '<div class="formula">'
+
     def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         token = tokens[idx]
         if not str(token.attrGet("href") or "").lower().startswith(_LINKS):
@@ -67,33 +67,10 @@ class _Renderer(RendererHTML):
 
     td_open = th_open
 
-    def math_inline(
-        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
-    ) -> str:
-        return drawn(tokens[idx].content, env, is_block=False)
-
-    def math_displayed(
-        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
-    ) -> str:
-        return drawn(tokens[idx].content, env, is_block=True)
-
-    def math_block(
-        self, tokens: Sequence[Token], idx: int, _options: OptionsDict, env: MutableMapping[str, Any]
-    ) -> str:
-        return f'<div class="formula">{drawn(tokens[idx].content.strip(), env, is_block=True)}</div>\n'
-
-
-def _made() -> MarkdownIt:
-    options = {"html": False, "breaks": True, "xhtmlOut": False}
-    markdown = MarkdownIt("commonmark", options, renderer_cls=_Renderer)
-    formula_rules(markdown)
-    cjk.emphasis_beside_letters(markdown)
-    return markdown.enable(["table", "strikethrough"])
-
 
 def _with_bare_links() -> MarkdownIt:
     """As in the chat's page: a bare URL becomes a link only with its scheme."""
-    markdown = _made()
+    markdown = markdown_with(_Renderer, cjk.emphasis_beside_letters)
     finder = cjk.LinkFinder(options={"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
     for scheme in ("//", "ftp:"):
         finder.add(scheme, None)
@@ -102,7 +79,7 @@ def _with_bare_links() -> MarkdownIt:
     return markdown.enable("linkify")
 
 
-_MARKDOWN = _made()
+_MARKDOWN = markdown_with(_Renderer, cjk.emphasis_beside_letters)
 _WITH_BARE_LINKS = _with_bare_links()
 
 
