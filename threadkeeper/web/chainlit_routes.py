@@ -27,6 +27,7 @@ from threadkeeper.language.negotiation import known_language, language_for
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import person_at
 from threadkeeper.web.auth.roles import is_admin, may_review
+from threadkeeper.web.etags import is_known
 
 CurrentUser = Annotated[Any, Depends(get_current_user)]
 PageLanguage = Annotated[str | None, Query(pattern=chainlit.server._language_pattern)]
@@ -154,7 +155,7 @@ async def read_page_file(request: Request, filename: str) -> Response:
     tag = f'"{Path(chainlit.server.build_dir).name}{"-gzip" if packs else ""}"'
     # Another version of the page can have another file of this name, so browsers are to ask whether theirs is right.
     headers = {"Cache-Control": "no-cache", "ETag": tag, "Vary": "Accept-Encoding"}
-    if tag in [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]:
+    if is_known(request.headers, tag):
         return Response(status_code=304, headers=headers)
     if packs:
         packed = await asyncio.to_thread(_compressed, str(answer.path))

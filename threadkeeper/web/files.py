@@ -24,6 +24,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import person_at
 from threadkeeper.web.auth.roles import may_review
+from threadkeeper.web.etags import is_known
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def files_router(layer: ChainlitLayer, *, redirect_seconds: int | None = None) -
             element, nothing = await opened(0, 0)
             await nothing.close()
             headers = _headers(element)
-            if _is_known(asked, headers):
+            if is_known(asked, headers.get("ETag")):
                 return NotModifiedResponse(Headers(headers))
             if is_head:
                 return Response(headers=headers | {"Content-Length": str(nothing.size)})
@@ -155,12 +156,6 @@ def _asked_range(asked: Headers) -> tuple[int, int | None] | None:
         return -int(suffix), None
     start, end = int(first), None if last is None else int(last) + 1
     return None if end is not None and end <= start else (start, end)
-
-
-def _is_known(asked: Headers, headers: dict[str, str]) -> bool:
-    """Whether the browser already has this content."""
-    tags = [tag.strip().removeprefix("W/") for tag in asked.get("if-none-match", "").split(",")]
-    return headers.get("ETag") in tags
 
 
 def _is_still(asked: Headers, headers: dict[str, str]) -> bool:
