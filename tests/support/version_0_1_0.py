@@ -40,7 +40,9 @@ class OldVersion:
 async def version_0_1_0(url: str, folder: Path) -> AsyncIterator[OldVersion]:
     """The library of 0.1.0 on the database of this URL."""
     with tarfile.open(_ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+        # Debian 12 has Python 3.11.2, where `extractall` takes no filter.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(Path(__file__).resolve()), url),
         stdin=asyncio.subprocess.PIPE,
