@@ -66,9 +66,9 @@ async def test_the_next_start_stores_what_a_stop_could_not_store(start_server: S
     async with ChatClient(server.base_url, NAME, PASSWORD) as client:
         await client.ask("The first question")
         async with blocked_writes(server):
-            client.events.clear()
+            seen = len(client.events)
             await client.send("The last question")
-            await client.event("task_start")
+            await client.event("task_start", seen=seen)
             assert await server.stop() == 0
             await client.until(lambda: is_disconnected(client))
     spool = spool_of(server)

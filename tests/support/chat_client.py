@@ -191,10 +191,10 @@ class ChatClient:
         """The usage lines under the answers, in the order in which they arrived."""
         return [data["label"] for event, data in self.events if event == "action" and data["name"] == "usage"]
 
-    async def event(self, name: str) -> Any:
-        """Wait for an event with this name. Returns the data of the first."""
-        await self.until(lambda: any(event == name for event, _ in self.events))
-        return next(data for event, data in self.events if event == name)
+    async def event(self, name: str, *, seen: int = 0) -> Any:
+        """Wait for an event with this name behind the first `seen` ones. Returns the data of the first."""
+        await self.until(lambda: any(event == name for event, _ in self.events[seen:]))
+        return next(data for event, data in self.events[seen:] if event == name)
 
     async def until(
         self, condition: Callable[[], object], seconds: float = PATIENCE_SECONDS, *, what: str = "it"
