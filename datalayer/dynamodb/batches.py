@@ -10,19 +10,22 @@ from collections.abc import Sequence
 
 from datalayer.dynamodb.actions import MOST_INSIDE, Action, put
 from datalayer.dynamodb.changes import (
+    METADATA,
     BatchWrite,
     StepChange,
     Stored,
     ThreadChange,
     favorite_entry,
     is_favorite,
+    merged,
     read,
     step_action,
     thread_actions,
 )
 from datalayer.dynamodb.client import Table
-from datalayer.dynamodb.items import Item, text_of
-from datalayer.dynamodb.long_texts import SHORTEST, LongTexts, Upload
+from datalayer.dynamodb.items import Item, size_of, text_of
+from datalayer.dynamodb.keys import POINTER
+from datalayer.dynamodb.long_texts import LONGEST, SHORTEST, LongTexts, Upload
 from datalayer.dynamodb.recent import Recent
 from datalayer.dynamodb.refusals import ConditionFailed
 from datalayer.errors import Forbidden, InvalidRecord, NotFound, StorageUnavailable
@@ -51,12 +54,12 @@ class Batches:
             NotFound: the thread does not exist, and the first write does not create it.
             InvalidRecord: the thread would belong to a user who does not exist, or a record is too large.
         """
-        batch = _Batch(thread_id, writes, Upload(self._long_texts, thread_id))
+        batch = _Batch(thread_id, writes, self._long_texts)
         try:
             is_stored = await self._insist(batch)
         except BaseException:
             # A transaction without an answer may have been carried out, and then its items name the long texts.
-            await batch.upload.end(stored=None if batch.is_sent else False)
+            await batch.upload.end(stored=False)
             raise
         await batch.upload.end(stored=is_stored)
 
@@ -64,8 +67,9 @@ class Batches:
         """Whether the batch was stored; False if it was dropped."""
         thread, thread_id = batch.thread, batch.thread_id
         stored: Stored | None = None
-        # The entries of favourites in the index are under the owner. Many keys are merged here, and not by DynamoDB.
-        if (batch.favorites(None) and thread.owner is None) or len(thread.metadata) > MOST_INSIDE:
+        # The entries of favourites in the index are under the owner. Many and long keys are merged here, and not by
+        # DynamoDB.
+        if (batch.favorites(None) and thread.owner is None) or batch.merges:
             stored = await read(self._table, thread_id, list(batch.steps))
         for _ in range(_ATTEMPTS):
             if stored is not None and not batch.can_be_stored(stored):
@@ -74,21 +78,22 @@ class Batches:
                 return False
             exists = self._recent.exists(thread_id) or not batch.begins if stored is None else stored.thread is not None
             actions = await batch.actions(stored, exists=exists)
-            batch.is_sent = True
+            batch.upload.is_sent = True
             try:
                 await self._table.transact(actions)
             except ConditionFailed as failed:
-                batch.is_sent = False
+                batch.upload.is_sent = False
                 # The first action is that of the thread, whose owner counts first.
                 if batch.of_user in failed.at and 0 not in failed.at:
                     raise InvalidRecord(f"the user {thread.user_id!r} does not exist") from None
             except InvalidRecord:
-                batch.is_sent = False
+                batch.upload.is_sent = False
                 # Attributes that are not long each may be so together.
-                if not batch.steps or batch.upload.most == SHORTEST:
+                if not (batch.steps or thread.metadata) or batch.upload.most == SHORTEST:
                     raise
                 batch.upload.most = SHORTEST
-                continue
+                if not thread.metadata:
+                    continue
             else:
                 self._recent.note(thread_id, thread.owner)
                 return True
@@ -99,14 +104,12 @@ class Batches:
 class _Batch:
     """The changes of a batch."""
 
-    def __init__(self, thread_id: str, writes: Sequence[BatchWrite], upload: Upload) -> None:
-        self.thread_id, self.upload = thread_id, upload
+    def __init__(self, thread_id: str, writes: Sequence[BatchWrite], texts: LongTexts) -> None:
+        self.thread_id, self._texts, self.upload = thread_id, texts, Upload(texts, thread_id)
         self.thread = ThreadChange(actor_of(writes[0]))
         self.steps: dict[str, StepChange] = {}
         self.of_user: int | None = None
         """The place of the action that checks the new owner."""
-        self.is_sent = False
-        """Whether a transaction was sent that was not refused."""
         for write in writes:
             self.thread.add(write)
             if isinstance(write, StepWrite):
@@ -116,6 +119,9 @@ class _Batch:
 
         self.begins = isinstance(writes[0], ThreadWrite) or writes[0].opens
         """Whether the first write creates the thread if it does not exist."""
+        given = self.thread.metadata_attributes
+        self.merges = len(given) > MOST_INSIDE or (bool(given) and size_of(merged(None, given)) > LONGEST)
+        """Whether the metadata are merged here: they are too many or too long to be changed key by key."""
 
     def can_be_stored(self, stored: Stored) -> bool:
         """False if the thread was deleted.
@@ -143,7 +149,8 @@ class _Batch:
 
     async def actions(self, stored: Stored | None, *, exists: bool) -> list[Action]:
         """The actions of the transaction, if this is stored; None stands for the guess."""
-        actions = thread_actions(self.thread_id, self.thread, stored, exists=exists)
+        metadata = await self._whole_metadata(stored, exists=exists)
+        actions = thread_actions(self.thread_id, self.thread, stored, exists=exists, metadata=metadata)
         self.of_user = len(actions) - 1 if self.thread.user_id is not None else None
         for step_id, change in self.steps.items():
             item = _step(stored, step_id)
@@ -156,6 +163,24 @@ class _Batch:
             for step_id, moment in self.favorites(stored).items():
                 actions.append(put(favorite_entry(self.thread_id, step_id, owner, moment)))
         return actions
+
+    async def _whole_metadata(self, stored: Stored | None, *, exists: bool) -> Item | None:
+        """The attributes with the metadata of the thread after this batch; None if they are changed key by key."""
+        given = self.thread.metadata_attributes
+        if not exists:
+            return await self.upload.shortened(self.thread_id, {METADATA: merged(None, given)})
+        item = stored.thread if stored is not None else None
+        if item is None or not given:
+            return None
+        older = item.get(POINTER + METADATA)
+        # A key in the item is over that in the file, which must be known only to remove one.
+        removes_long = older is not None and None in given.values()
+        if not (removes_long or self.merges or self.upload.most != LONGEST):
+            return None
+        if older is not None:
+            item = await self._texts.whole(item)
+            self.upload.replaces([older["S"]])
+        return await self.upload.shortened(self.thread_id, {METADATA: merged(item.get(METADATA), given)})
 
 
 def _step(stored: Stored | None, step_id: str) -> Item | None:

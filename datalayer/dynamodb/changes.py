@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datalayer.dynamodb import keys
-from datalayer.dynamodb.actions import MOST_INSIDE, Action, check, update
+from datalayer.dynamodb.actions import Action, check, update
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import step_attributes
 from datalayer.dynamodb.items import Attribute, Item, escaped, text_of, to_attribute
@@ -13,6 +13,7 @@ from datalayer.dynamodb.keys import POINTER
 from datalayer.ownership import Actor, owner_condition
 from datalayer.records.writes import StepWrite, ThreadWrite
 
+METADATA = "metadata"
 UPDATED = "tk:updatedAt"
 """The time of the last update of a step. A creation that finds one arrives late."""
 _DEFAULTS = {"name": "", "type": "undefined"}
@@ -92,6 +93,11 @@ class ThreadChange:
         self.metadata |= thread.metadata or {}
 
     @property
+    def metadata_attributes(self) -> dict[str, Attribute | None]:
+        """The changes of the metadata by the names under which keys are stored."""
+        return {escaped(name): None if one is None else to_attribute(one) for name, one in self.metadata.items()}
+
+    @property
     def owner(self) -> str | None:
         """The owner of the thread after a change of owner, or if it is created."""
         return self.user_id or (self.actor if isinstance(self.actor, str) else None)
@@ -122,10 +128,15 @@ async def read(table: Table, thread_id: str, step_ids: Collection[str] = (), oth
     return Stored(by_key.get(keys.THREAD), by_key.get(keys.DELETED), steps, rest)
 
 
-def thread_actions(thread_id: str, change: ThreadChange, stored: Stored | None, *, exists: bool) -> list[Action]:
+def thread_actions(
+    thread_id: str, change: ThreadChange, stored: Stored | None, *, exists: bool, metadata: Item | None = None
+) -> list[Action]:
     """The actions of a transaction that create or change a thread, or only check its owner.
 
     The last one checks that the user exists, if the owner changes.
+
+    Args:
+        metadata: the attributes with the whole metadata after the change; None: they are changed key by key.
     """
     key = keys.thread_key(thread_id)
     sets: Item = {}
@@ -137,7 +148,7 @@ def thread_actions(thread_id: str, change: ThreadChange, stored: Stored | None, 
     if owner is not None:
         sets |= {name: {"S": owner} for name in ("userId", "userIdentifier")}
         sets["UserThreadPK"] = {"S": keys.of_user(owner)}
-    actions = (_changed if exists else _created)(key, change, stored, sets)
+    actions = _changed(key, change, stored, sets, metadata) if exists else _created(key, change, sets, metadata)
     if not exists:
         actions.append(check(keys.deleted_key(thread_id), "attribute_not_exists(PK)"))
     if change.user_id is not None:
@@ -145,20 +156,19 @@ def thread_actions(thread_id: str, change: ThreadChange, stored: Stored | None, 
     return actions
 
 
-def _created(key: Item, change: ThreadChange, _stored: Stored | None, sets: Item) -> list[Action]:
-    kept = {name: value for name, value in change.metadata.items() if value is not None}
+def _created(key: Item, change: ThreadChange, sets: Item, metadata: Item | None) -> list[Action]:
     sets |= {
         "id": {"S": keys.thread_of(key)},
         "createdAt": {"S": change.created_at},
         "UserThreadSK": {"S": f"TS#{change.activity or change.created_at}"},
-        "metadata": to_attribute(kept),
+        **(metadata or {METADATA: merged(None, change.metadata_attributes)}),
     }
     # Chainlit's own layer needs the attribute, even without a name.
     sets.setdefault("name", {"NULL": True})
     return [update(key, sets=sets, condition="attribute_not_exists(PK)")]
 
 
-def _changed(key: Item, change: ThreadChange, stored: Stored | None, sets: Item) -> list[Action]:
+def _changed(key: Item, change: ThreadChange, stored: Stored | None, sets: Item, metadata: Item | None) -> list[Action]:
     condition, values = owner_condition(change.actor)
     values = dict(values)
     item = stored.thread if stored is not None else None
@@ -167,23 +177,33 @@ def _changed(key: Item, change: ThreadChange, stored: Stored | None, sets: Item)
     ):
         sets["UserThreadSK"] = values[":activity"] = {"S": f"TS#{change.activity}"}
         condition += " AND (attribute_not_exists(UserThreadSK) OR UserThreadSK <= :activity)"
-    inside: dict[str, Attribute | None] = {
-        escaped(name): None if one is None else to_attribute(one) for name, one in change.metadata.items()
-    }
-    if inside and item is not None and "M" not in item.get("metadata", {}):
-        sets["metadata"], inside = merged(None, inside), {}
-        condition += " AND NOT attribute_type(metadata, :map)"
-        values[":map"] = {"S": "M"}
-    elif item is not None and len(inside) > MOST_INSIDE:
-        sets["metadata"], inside = merged(item["metadata"], inside), {}
-        condition += " AND metadata = :older"
-        values[":older"] = item["metadata"]
+    inside, removes, names = change.metadata_attributes, [], {}
+    if item is not None and inside and metadata is None and "M" not in item.get(METADATA, {}):
+        metadata = {METADATA: merged(None, inside)}
+    if item is not None and metadata is not None:
+        sets, inside = sets | metadata, {}
+        if POINTER + METADATA not in metadata:
+            removes.append(POINTER + METADATA)
+        if "M" in item.get(METADATA, {}):
+            condition += " AND metadata = :older"
+            values[":older"] = item[METADATA]
+        else:
+            condition += " AND NOT attribute_type(metadata, :map)"
+            values[":map"] = {"S": "M"}
     elif inside:
         condition += " AND attribute_type(metadata, :map)"
         values[":map"] = {"S": "M"}
+    if metadata is not None or None in inside.values():
+        # A key that is removed may be among the long ones, in the blob store.
+        names["#long"] = POINTER + METADATA
+        if older := (item or {}).get(POINTER + METADATA):
+            condition, values[":long"] = f"{condition} AND #long = :long", older
+        else:
+            condition += " AND attribute_not_exists(#long)"
     if not sets and not inside:
         return [check(key, condition, values)]
-    return [update(key, sets=sets, condition=condition, values=values, inside={"metadata": inside} if inside else None)]
+    inner = {METADATA: inside} if inside else None
+    return [update(key, sets=sets, removes=removes, inside=inner, condition=condition, values=values, names=names)]
 
 
 def merged(stored: Attribute | None, changes: Mapping[str, Attribute | None]) -> Attribute:

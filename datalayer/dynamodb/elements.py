@@ -8,6 +8,8 @@ from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import element_attributes, owner_of
 from datalayer.dynamodb.file_outbox import queued
 from datalayer.dynamodb.items import Attribute, Item, text_of
+from datalayer.dynamodb.keys import POINTER
+from datalayer.dynamodb.long_texts import SHORTEST, LongTexts, Upload
 from datalayer.dynamodb.recent import Recent
 from datalayer.dynamodb.refusals import ConditionFailed
 from datalayer.errors import InvalidRecord, StorageUnavailable
@@ -21,8 +23,8 @@ _ATTEMPTS = 4
 class Elements:
     """Stores and deletes elements in one table."""
 
-    def __init__(self, table: Table, recent: Recent) -> None:
-        self._table, self._recent = table, recent
+    def __init__(self, table: Table, long_texts: LongTexts, recent: Recent) -> None:
+        self._table, self._long_texts, self._recent = table, long_texts, recent
 
     async def store(self, write: ElementWrite) -> Removed | None:
         """Store the given fields of an element, create its thread if it does not exist, and queue a replaced file.
@@ -31,12 +33,22 @@ class Elements:
 
         Raises:
             Forbidden: the thread belongs to someone else.
-            InvalidRecord: the element has no thread.
+            InvalidRecord: the element has no thread, or is too large.
         """
+        thread_id = _thread_of(write.element.thread_id)
+        upload = Upload(self._long_texts, thread_id)
+        try:
+            removed = await self._store(write, thread_id, upload)
+        except BaseException:
+            await upload.end(stored=False)
+            raise
+        await upload.end(stored=removed is not None)
+        return removed
+
+    async def _store(self, write: ElementWrite, thread_id: str, upload: Upload) -> Removed | None:
         element, actor = write.element, actor_of(write)
-        thread_id = _thread_of(element.thread_id)
         key = keys.element_key(thread_id, element.id)
-        given = element_attributes(element)
+        whole = element_attributes(element)
         change = ThreadChange(actor, opens=True, created_at=write.moment, activity=write.moment)
         for _ in range(_ATTEMPTS):
             stored = await read(self._table, thread_id, others=[key])
@@ -46,7 +58,11 @@ class Elements:
             if stored.thread is not None:
                 demand_write(actor, owner_of(stored.thread), "the thread")
             actions = thread_actions(thread_id, change, stored, exists=stored.thread is not None)
-            older = text_of(stored.others[0], "objectKey") if stored.others else None
+            given = await upload.shortened(element.id, whole)
+            pointers = [POINTER + name for name in whole if POINTER + name not in given]
+            there = stored.others[0] if stored.others else {}
+            upload.replaces([there[POINTER + name]["S"] for name in whole if POINTER + name in there])
+            older = text_of(there, "objectKey")
             replaced = older if element.object_key is not None and older not in (None, element.object_key) else None
             if element.object_key is not None:
                 # The file has an item now.
@@ -60,21 +76,31 @@ class Elements:
                 update(
                     key,
                     sets={**given, "id": {"S": element.id}, "threadId": {"S": thread_id}},
+                    removes=pointers,
                     defaults={name: one for name, one in defaults.items() if name not in given},
                     condition=condition,
                     values=values,
                 )
             )
+            upload.is_sent = True
             try:
                 await self._table.transact(actions)
             except ConditionFailed:
+                upload.is_sent = False
+                continue
+            except InvalidRecord:
+                upload.is_sent = False
+                # Attributes that are not long each may be so together.
+                if upload.most == SHORTEST:
+                    raise
+                upload.most = SHORTEST
                 continue
             self._recent.note(thread_id, change.owner)
             return Removed(0, (replaced,) if replaced is not None else ())
         raise StorageUnavailable("the element is being changed by too many others")
 
     async def delete(self, thread_id: str | None, write: ElementDeletion) -> Removed:
-        """Delete an element and queue its file. An unknown element is not an error.
+        """Delete an element and queue its file and long texts. An unknown element is not an error.
 
         Raises:
             Forbidden: the thread belongs to someone else.
@@ -90,13 +116,13 @@ class Elements:
             actions = [check(keys.thread_key(thread_id), condition, values)]
             older = text_of(stored.others[0], "objectKey")
             actions.append(delete(key, *_has_file(older)))
-            if older is not None:
-                actions.append(queued(thread_id, older, utc_now()))
+            files = keys.files_of(stored.others[0])
+            actions += [queued(thread_id, one, utc_now()) for one in files]
             try:
                 await self._table.transact(actions)
             except ConditionFailed:
                 continue
-            return Removed(1, (older,) if older is not None else ())
+            return Removed(1, tuple(files))
         raise StorageUnavailable("the element is being changed by too many others")
 
     async def announce(self, write: FileAnnouncement) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datalayer.background.file_deleter import DeletedFiles
 from datalayer.background.task import BackgroundTask
 from datalayer.blobs import BlobStore
-from datalayer.blobs.text_keys import step_of
+from datalayer.blobs.text_keys import record_of
 from datalayer.cleaning import utc_now
 from datalayer.concurrency import for_each
 from datalayer.dynamodb import keys
@@ -133,15 +133,23 @@ class FileOutbox(BackgroundTask):
             self._begin_in(FIRST_PAUSE_SECONDS)
 
     async def _named(self, object_keys: Collection[str], thread_id: str | None) -> set[str]:
-        """Those of these keys that an element or a step of the thread names."""
-        texts = {one: step_id for one in object_keys if (step_id := step_of(one)) is not None}
+        """Those of these keys that an item of the thread names: an element its file, each kind its long texts."""
+        texts = {one: record_id for one in object_keys if (record_id := record_of(one)) is not None}
         named: set[str] = set()
         if len(texts) < len(object_keys):
             elements = await self._table.query(keys.partition(thread_id or keys.NOWHERE), keys.ELEMENT)
             named |= {key for one in elements if (key := text_of(one, "objectKey")) is not None}
         if texts and thread_id is not None:
-            steps = await self._table.get_many([keys.step_key(thread_id, one) for one in set(texts.values())])
-            named |= {key for one in steps for key in keys.texts_of(one)}
+            places = [of(thread_id, one) for one in set(texts.values()) for of in (keys.step_key, keys.element_key)]
+            items = await self._table.get_many([*places, keys.thread_key(thread_id)])
+            named |= {key for one in items for key in keys.texts_of(one)}
+            # The records of the changes of votes are read only if nothing else names a text.
+            left = {record_id for key, record_id in texts.items() if key not in named}
+            beginnings = [f"{keys.CHANGE}{one}#" for one in left]
+            for some in await asyncio.gather(
+                *(self._table.query(keys.partition(thread_id), one) for one in beginnings)
+            ):
+                named |= {key for one in some for key in keys.texts_of(one)}
         return named.intersection(object_keys)
 
     async def _forget(self, object_keys: Sequence[str], thread_id: str | None) -> None:

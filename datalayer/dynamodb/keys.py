@@ -12,7 +12,7 @@
 | `THREAD#{id}` | `DELETED` | the thread was deleted; in the index until nothing is left of it |
 """
 
-from datalayer.dynamodb.items import OURS, Item
+from datalayer.dynamodb.items import OURS, Item, text_of
 from datalayer.errors import InvalidRecord
 
 INDEX = "UserThread"
@@ -24,6 +24,7 @@ _MOST_KEY_BYTES = 1024
 
 VOTE, FAVORITE, CHANGE, FILE, DELETED = "VOTE#", "FAVORITE#", "CHANGE#", "FILE#", "DELETED"
 STEP, ELEMENT, THREAD = "STEP#", "ELEMENT#", "THREAD"
+FEEDBACK = "feedback"
 POINTER = f"{OURS}long:"
 """Begins the name of an attribute with the key of a long text in the blob store."""
 
@@ -103,9 +104,15 @@ def thread_of(item: Item) -> str:
     return str(item["PK"]["S"]).removeprefix("THREAD#")
 
 
-def texts_of(step: Item) -> list[str]:
-    """The keys of the long texts of a step in the blob store."""
-    return [str(one["S"]) for name, one in step.items() if name.startswith(POINTER)]
+def texts_of(item: Item) -> list[str]:
+    """The keys of the long texts of an item in the blob store."""
+    return [str(one["S"]) for name, one in item.items() if name.startswith(POINTER)]
+
+
+def files_of(item: Item) -> list[str]:
+    """The keys of the file and of the long texts of an item in the blob store."""
+    object_key = text_of(item, "objectKey")
+    return [*([object_key] if object_key else ()), *texts_of(item)]
 
 
 def vote_id(thread_id: str, step_id: str) -> str:

@@ -93,8 +93,8 @@ class DynamoLayer(ChainlitWrites):
             self.table,
             batches=Batches(self.table, texts, recent),
             users=self._users,
-            votes=Votes(self.table, recent),
-            elements=Elements(self.table, recent),
+            votes=Votes(self.table, texts, self.file_deleter, recent),
+            elements=Elements(self.table, texts, recent),
             removal=self._removal,
         )
         self._writer = Lanes(writes.apply, joins, patience_seconds=patience_seconds)
@@ -223,7 +223,7 @@ class DynamoLayer(ChainlitWrites):
             return None
         await self._writer.settled(known)
         found = await self._threads.head(known, acting_user.get())
-        return thread_dict(found) if found else None
+        return thread_dict((await self._threads.completed([found]))[0]) if found else None
 
     async def list_threads(self, pagination: Pagination, filters: ThreadFilter) -> PaginatedResponse[ThreadDict]:
         """A page of the user's threads, last activity first, without steps; `createdAt` is the last activity, by which
@@ -243,14 +243,14 @@ class DynamoLayer(ChainlitWrites):
             vote=None if filters.feedback is None else int(filters.feedback),
             words=filters.search,
         )
-        found = page.threads
+        found, whole = page.threads, await self._threads.completed(page.threads)
         return PaginatedResponse(
             pageInfo=PageInfo(
                 hasNextPage=page.has_next,
                 startCursor=cursor_of(found[0]) if found else None,
                 endCursor=cursor_of(found[-1]) if found else None,
             ),
-            data=[cast(ThreadDict, listed_thread_dict_of(thread_record(one))) for one in found],
+            data=[cast(ThreadDict, listed_thread_dict_of(thread_record(one))) for one in whole],
         )
 
     async def delete_thread_with_receipt(self, thread_id: str) -> Receipt:

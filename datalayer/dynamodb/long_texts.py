@@ -1,8 +1,12 @@
 """Texts that are too long for an item: in the blob store, with their beginning in the item.
 
 An item of DynamoDB has at most 400 KB. So an attribute of more than `LONGEST` bytes goes to the blob store, under a key
-that is never used again, and the item has the key in an attribute of ours. A reader who does not know it, such as
-Chainlit's own layer, shows the beginning of the text.
+that is never used again, and the item has the key in an attribute of ours. Of an object, such as the metadata of a
+thread, only the largest keys go there. A reader who does not know it, such as Chainlit's own layer, shows the beginning
+of the text, and the other keys of the object.
+
+The comment of a vote is a part of the attribute `feedback`. The record of that change of the vote names the same file,
+which therefore stays as long as the record.
 """
 
 import asyncio
@@ -10,6 +14,7 @@ import json
 import logging
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 from cachetools import LRUCache
 
@@ -18,8 +23,9 @@ from datalayer.blobs.text_keys import key_of
 from datalayer.cleaning import utc_in
 from datalayer.dynamodb.file_outbox import FileOutbox
 from datalayer.dynamodb.items import Attribute, Item, from_attribute, size_of, to_attribute
-from datalayer.dynamodb.keys import POINTER, thread_of
+from datalayer.dynamodb.keys import FEEDBACK, POINTER, texts_of, thread_of
 from datalayer.errors import BlobError, BlobNotFound, BlobRefused, DataLayerError, InvalidRecord, StorageUnavailable
+from datalayer.history.elements import STAYS_WITH_VERSION
 from datalayer.history.file_outbox import ABANDONED_AFTER_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -30,6 +36,8 @@ SHORTEST = 1024
 _SHOWN = 2_000
 _MOST_KNOWN = 1_000
 _AT_ONCE = 8
+_IN_THE_ITEM = frozenset({"favorite", "is_shared", STAYS_WITH_VERSION})
+"""Keys of objects that decide who may read a thread, and what is listed and deleted: they are never moved."""
 
 
 class LongTexts:
@@ -60,8 +68,24 @@ class LongTexts:
         missing: list[str] = []
         return await self._completed(item, missing), missing
 
-    async def put(self, thread_id: str, step_id: str, attribute: Attribute, ending: str | None = None) -> str:
-        """Store a text; gives its key.
+    async def whole(self, item: Item) -> Item:
+        """The item with its whole texts, to be changed.
+
+        Raises:
+            InvalidRecord: there is no blob store.
+            StorageUnavailable: the blob store cannot be read now.
+        """
+        if self._blobs is None and texts_of(item):
+            raise InvalidRecord("a record with a text in the blob store cannot be changed without it: pass `blobs`")
+        try:
+            return (await self.complete(item))[0]
+        except BlobRefused:
+            raise
+        except BlobError as error:
+            raise StorageUnavailable(f"a long text cannot be read from the blob store now: {error}") from error
+
+    async def put(self, thread_id: str, record_id: str, attribute: Attribute, ending: str | None = None) -> str:
+        """Store a text of a step, an element, a vote on a step or a thread with this id; gives its key.
 
         Args:
             ending: of the key. By default it is random, so that no key is used again.
@@ -74,7 +98,7 @@ class LongTexts:
             raise InvalidRecord(
                 f"a text of more than {SHORTEST} to {LONGEST} bytes cannot be stored in DynamoDB: pass `blobs`"
             )
-        key = key_of(thread_id, step_id, ending or secrets.token_hex(8))
+        key = key_of(thread_id, record_id, ending or secrets.token_hex(8))
         text = attribute["S"] if "S" in attribute else json.dumps(from_attribute(attribute))
         try:
             await self._blobs.put(key, text.encode(), "text/plain; charset=utf-8")
@@ -85,7 +109,7 @@ class LongTexts:
         return key
 
     async def replaced(self, thread_id: str, changes: dict[tuple[str, str], str | None]) -> None:
-        """Note the keys that the items of steps have now, by step and attribute, and delete those they had before."""
+        """Note the keys that items have now, by record and attribute, and delete those they had before."""
         older = [self._stored.pop(place) for place in changes if place in self._stored]
         self._stored.update({place: key for place, key in changes.items() if key is not None})
         await self.dropped(thread_id, older)
@@ -127,7 +151,8 @@ class LongTexts:
                 logger.error("a long text cannot be read now, and only its beginning is shown: %s", error, extra=ids)
                 continue
             if text is not None:
-                whole[name] = _over(item.get(name), text)
+                complete = _with_comment if name == FEEDBACK else _over
+                whole[name] = complete(item.get(name), text)
             elif missing is not None:
                 missing.append(name)
         return whole
@@ -148,56 +173,95 @@ class LongTexts:
 class Upload:
     """The long texts of one transaction, which may take several attempts."""
 
-    def __init__(self, texts: LongTexts, thread_id: str) -> None:
-        self._texts, self._thread_id = texts, thread_id
+    def __init__(self, texts: LongTexts, thread_id: str, *, drops: bool = True) -> None:
+        """
+        Args:
+            drops: delete the texts that are replaced. Those of votes stay: the record of the change names them.
+        """
+        self._texts, self._thread_id, self._drops = texts, thread_id, drops
         self.most = LONGEST
-        self._keys: dict[tuple[str, str, int], str] = {}
+        self.is_sent = False
+        """Whether a transaction was sent that was not refused."""
+        # With each key its attribute: while that lives, its `id` is of no other.
+        self._keys: dict[tuple[str, str, int], tuple[str, Attribute]] = {}
         self._now: dict[tuple[str, str], str | None] = {}
+        self._older: list[str] = []
 
-    async def shortened(self, step_id: str, given: Item) -> Item:
+    async def shortened(self, record_id: str, given: Item) -> Item:
         """The attributes with long texts replaced by their beginnings and the keys of the whole texts."""
         result: Item = {}
         for name, attribute in given.items():
             result[name] = attribute
-            self._now[step_id, name] = None
+            self._now[record_id, name] = None
             if size_of(attribute) <= self.most:
                 continue
             # Another attempt has the same attribute, and need not store it again.
-            place = (step_id, name, id(attribute))
+            place = (record_id, name, id(attribute))
+            beginning, moved = split(attribute, self.most)
             if place not in self._keys:
-                self._keys[place] = await self._texts.put(self._thread_id, step_id, attribute)
-            self._now[step_id, name] = self._keys[place]
-            result[name] = beginning_of(attribute)
-            result[POINTER + name] = {"S": self._keys[place]}
+                self._keys[place] = await self._texts.put(self._thread_id, record_id, moved), attribute
+            self._now[record_id, name] = self._keys[place][0]
+            result[name] = beginning
+            result[POINTER + name] = {"S": self._keys[place][0]}
         return result
 
-    async def end(self, *, stored: bool | None) -> None:
-        """The transaction was carried out, or was refused; None if nobody knows, because its answer was lost."""
-        if stored is None:
-            self._texts.keep(self._thread_id, list(self._keys.values()))
+    def replaces(self, keys: Sequence[str]) -> None:
+        """The transaction takes the place of these texts, which the items name that it was made for."""
+        self._older = list(keys)
+
+    async def end(self, *, stored: bool) -> None:
+        """The transaction was carried out, or nothing was. If it was sent, and not refused, nobody knows."""
+        keys = [key for key, _ in self._keys.values()]
+        if not stored and self.is_sent:
+            self._texts.keep(self._thread_id, keys)
             return
         in_use = set(self._now.values()) if stored else set()
         if stored:
-            await self._texts.replaced(self._thread_id, self._now)
-        await self._texts.dropped(self._thread_id, [key for key in self._keys.values() if key not in in_use])
+            await self._texts.replaced(self._thread_id, self._now if self._drops else {})
+            keys += self._older
+        await self._texts.dropped(self._thread_id, [key for key in dict.fromkeys(keys) if key not in in_use])
 
 
-def beginning_of(attribute: Attribute) -> Attribute:
-    """What an item has of an attribute whose whole value is in the blob store."""
+def split(attribute: Attribute, most: int) -> tuple[Attribute, Attribute]:
+    """What an item keeps of an attribute of more than `most` bytes, and what of it is in the blob store.
+
+    Of an object these are its small and its large keys, of another value its beginning and the whole value.
+    """
+    if "M" not in attribute:
+        return _beginning_of(attribute), attribute
+    kept, moved, left = dict(attribute["M"]), {}, size_of(attribute)
+    sizes = {name: len(name.encode()) + 1 + size_of(one) for name, one in kept.items() if name not in _IN_THE_ITEM}
+    for name in sorted(sizes, key=lambda one: (-sizes[one], one)):
+        if left <= most:
+            break
+        moved[name] = kept.pop(name)
+        left -= sizes[name]
+    return {"M": kept}, {"M": moved}
+
+
+def _beginning_of(attribute: Attribute) -> Attribute:
     ((kind, value),) = attribute.items()
-    return {kind: value[:_SHOWN] if kind == "S" else {} if kind == "M" else []}
+    return {kind: value[:_SHOWN] if kind == "S" else []}
 
 
 def _over(attribute: Attribute | None, text: str) -> Attribute:
-    """The whole value; keys that were set in an object since, such as the favourite mark, are over those of then.
+    """The whole value; keys of an object in the item, which may have been set since, are over those in the file.
 
     Chainlit's own layer knows nothing of the file: an attribute that it has replaced is not the beginning of the text.
     """
     if attribute is None:
         return {"S": text}
     if "S" in attribute:
-        return {"S": text} if attribute == beginning_of({"S": text}) else attribute
+        return {"S": text} if attribute == _beginning_of({"S": text}) else attribute
     whole = to_attribute(json.loads(text))
-    if "M" in whole and "M" in attribute:
-        return {"M": {**whole["M"], **attribute["M"]}}
-    return whole if attribute == beginning_of(whole) else attribute
+    if "M" in whole:
+        return {"M": {**whole["M"], **attribute["M"]}} if "M" in attribute else attribute
+    return whole if attribute == _beginning_of(whole) else attribute
+
+
+def _with_comment(vote: Attribute | None, comment: str) -> Attribute:
+    """The vote with its whole comment, unless it is another vote by now."""
+    inside: dict[str, Any] = (vote or {}).get("M", {})
+    if inside.get("comment") != _beginning_of({"S": comment}):
+        return vote or {"NULL": True}
+    return {"M": {**inside, "comment": {"S": comment}}}

@@ -83,6 +83,7 @@ class Removal:
                 **keys.in_index(keys.DELETIONS, utc_now()),
                 EXPIRES: {"N": str(int(time.time() + KEPT_SECONDS))},
                 **({} if owner is None else {_OWNER: {"S": owner}}),
+                **{name: one for name, one in stored.thread.items() if name.startswith(keys.POINTER)},
             }
             try:
                 await self._table.transact([delete(keys.thread_key(thread_id), condition, values), put(mark)])
@@ -148,7 +149,7 @@ class Removal:
         for step in steps:
             step_id = _id_of(step)
             going = [one for one in elements if text_of(one, "forId") == step_id and not _stays(one)]
-            named = [*keys.texts_of(step), *(key for one in going if (key := text_of(one, "objectKey")))]
+            named = [*keys.texts_of(step), *(key for one in going for key in keys.files_of(one))]
             # A transaction takes an item once.
             actions += [queued(thread_id, one, utc_now()) for one in dict.fromkeys(named) if one not in files]
             files |= dict.fromkeys(named)
@@ -167,10 +168,12 @@ class Removal:
 
     async def _purge(self, thread_id: str, owner: str | None) -> RemovedThread:
         """Delete all that is left of a thread."""
-        left = [one for one in await self._table.query(keys.partition(thread_id)) if one["SK"]["S"] != keys.DELETED]
-        object_keys = {key for one in left if (key := text_of(one, "objectKey"))} | {
-            key for one in left for key in keys.texts_of(one)
-        }
+        items = await self._table.query(keys.partition(thread_id))
+        left = [one for one in items if one["SK"]["S"] != keys.DELETED]
+        # The mark has the texts of the thread itself.
+        marks = [one for one in items if one["SK"]["S"] == keys.DELETED]
+        texts = sorted(name for one in marks for name in one if name.startswith(keys.POINTER))
+        object_keys = {key for one in items for key in keys.files_of(one)}
         if self._blobs is not None:
             # Also what a crash left without an item.
             object_keys |= {blob.key async for blob in self._blobs.list(thread_id)}
@@ -181,7 +184,9 @@ class Removal:
             [{"PK": one["PK"], "SK": one["SK"]} for one in left if one["SK"]["S"] not in kept]
         )
         mark = keys.deleted_key(thread_id)
-        done = update(mark, sets={}, removes=[_IN_INDEX, "UserThreadSK", _OWNER], condition="attribute_exists(PK)")
+        done = update(
+            mark, sets={}, removes=[_IN_INDEX, "UserThreadSK", _OWNER, *texts], condition="attribute_exists(PK)"
+        )
         # An old mark may have expired.
         with suppress(ConditionFailed):
             await self._table.transact([done])

@@ -53,8 +53,12 @@ class Threads:
     def __init__(self, table: Table, long_texts: LongTexts, recent: Recent) -> None:
         self._table, self._long_texts, self._recent = table, long_texts, recent
 
+    async def completed(self, items: list[Item]) -> list[Item]:
+        """The items with their long texts."""
+        return await self._long_texts.completed(items)
+
     async def head(self, thread_id: str, actor: Actor) -> Item | None:
-        """The item of a thread, or None if the actor may not read it."""
+        """The item of a thread, without its long texts, or None if the actor may not read it."""
         item = await self._table.get(keys.thread_key(thread_id))
         return item if item is not None and _is_readable(item, actor) else None
 
@@ -68,14 +72,17 @@ class Threads:
         elements = sorted((one for one in items if _begins(one, keys.ELEMENT)), key=_in_order)
         self._recent.note(thread_id, None)
         self._recent.note_steps(thread_id, [_id_of(one, keys.STEP) for one in steps])
-        return Whole(thread, await self._long_texts.completed(steps), elements)
+        thread, *rest = await self.completed([thread, *steps, *elements])
+        return Whole(thread, rest[: len(steps)], rest[len(steps) :])
 
     async def element(self, thread_id: str, element_id: str, actor: Actor) -> Item | None:
         """The item of an element, or None if the actor may not read it."""
         found = await self._table.get_many([keys.thread_key(thread_id), keys.element_key(thread_id, element_id)])
         thread = next((one for one in found if one["SK"]["S"] == keys.THREAD), None)
         element = next((one for one in found if one is not thread), None)
-        return element if thread is not None and _is_readable(thread, actor) else None
+        if element is None or thread is None or not _is_readable(thread, actor):
+            return None
+        return (await self.completed([element]))[0]
 
     async def thread_of(self, step_id: str) -> str | None:
         """The thread of a step, or None if it is unknown."""
@@ -99,7 +106,8 @@ class Threads:
     async def page(
         self, user_id: str, actor: Actor, *, first: int, after: str | None, vote: int | None, words: str | None
     ) -> Listed:
-        """A page of the user's threads, latest activity first. The arguments are as in `history.threads.page`.
+        """A page of the user's threads, latest activity first, without their long texts. The arguments are as in
+        `history.threads.page`.
 
         Raises:
             InvalidRecord: `first` is less than 1, or the cursor is not valid.

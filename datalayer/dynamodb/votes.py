@@ -12,39 +12,54 @@ from datalayer.dynamodb.actions import Action, check, delete, put, update
 from datalayer.dynamodb.changes import favorite_entry, read
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import activity_of, owner_of
+from datalayer.dynamodb.file_outbox import FileOutbox
 from datalayer.dynamodb.items import Attribute, Item, text_of, to_attribute
+from datalayer.dynamodb.keys import FEEDBACK, POINTER
+from datalayer.dynamodb.long_texts import SHORTEST, LongTexts, Upload
 from datalayer.dynamodb.recent import Recent
 from datalayer.dynamodb.refusals import ConditionFailed
-from datalayer.errors import NotFound, StorageUnavailable
+from datalayer.errors import InvalidRecord, NotFound, StorageUnavailable
 from datalayer.history.deletion_marks import log_drop
 from datalayer.ownership import Actor, actor_of, demand_write, may_read, owner_condition
 from datalayer.records.writes import FavoriteMark, VoteRemoval, VoteWrite
 
 _ATTEMPTS = 4
+_LONG = POINTER + FEEDBACK
 
 
 class Votes:
     """Casts and withdraws votes, and marks favourites, in one table."""
 
-    def __init__(self, table: Table, recent: Recent) -> None:
-        self._table, self._recent = table, recent
+    def __init__(self, table: Table, long_texts: LongTexts, outbox: FileOutbox, recent: Recent) -> None:
+        self._table, self._long_texts, self._outbox, self._recent = table, long_texts, outbox, recent
 
     async def cast(self, thread_id: str | None, write: VoteWrite) -> str:
         """Store or change the vote on a step; gives its id.
 
         Raises:
             NotFound: the step does not exist for the actor.
+            InvalidRecord: the vote is too large.
         """
-        step_id, value = write.vote.for_id, write.vote.value
         if thread_id is None:
-            raise NotFound(f"the step {step_id} does not exist")
+            raise NotFound(f"the step {write.vote.for_id} does not exist")
+        upload = Upload(self._long_texts, thread_id, drops=False)
+        try:
+            vote = await self._cast(thread_id, write, upload)
+        except BaseException:
+            await upload.end(stored=False)
+            raise
+        await upload.end(stored=True)
+        return vote
+
+    async def _cast(self, thread_id: str, write: VoteWrite, upload: Upload) -> str:
+        step_id, value = write.vote.for_id, write.vote.value
+        whole: Item = {} if write.vote.comment is None else {"comment": {"S": write.vote.comment}}
         for _ in range(_ATTEMPTS):
-            thread, _step = await self._readable(thread_id, step_id, actor_of(write))
+            thread, step = await self._readable(thread_id, step_id, actor_of(write))
             vote = keys.vote_id(thread_id, step_id)
-            stored = {
-                **{"id": vote, "forId": step_id, "threadId": thread_id, "value": value},
-                **({} if write.vote.comment is None else {"comment": write.vote.comment}),
-            }
+            stored = {"id": vote, "forId": step_id, "threadId": thread_id, "value": value}
+            comment = await upload.shortened(step_id, whole)
+            long = comment.get(f"{POINTER}comment")
             voter = text_of(thread, "userId")
             entry = {**keys.vote_key(thread_id, step_id, value), "forId": {"S": step_id}}
             if voter is not None:
@@ -52,19 +67,33 @@ class Votes:
             actions = [
                 update(
                     keys.step_key(thread_id, step_id),
-                    sets={"feedback": to_attribute(stored)},
+                    sets={
+                        FEEDBACK: {"M": {**to_attribute(stored)["M"], **_shown(comment)}},
+                        **({_LONG: long} if long else {}),
+                    },
+                    removes=[] if long else [_LONG],
                     condition="attribute_exists(PK)",
                 ),
                 put(entry),
                 delete(keys.vote_key(thread_id, step_id, 1 - value)),
-                _change(thread_id, step_id, write.moment, voter=voter, value=value, comment=write.vote.comment),
+                _change(thread_id, step_id, write.moment, voter=voter, value=value, comment=comment),
                 _same_owner(thread_id, thread),
             ]
+            upload.is_sent = True
             try:
                 await self._table.transact(actions)
             except ConditionFailed:
+                upload.is_sent = False
+                continue
+            except InvalidRecord:
+                upload.is_sent = False
+                # The step may leave little room.
+                if not whole or upload.most == SHORTEST:
+                    raise
+                upload.most = SHORTEST
                 continue
             self._recent.note(thread_id, voter)
+            await self._without_text(thread_id, step)
             return vote
         raise StorageUnavailable("the step is being changed by too many others")
 
@@ -88,11 +117,11 @@ class Votes:
                 update(
                     keys.step_key(thread_id, step_id),
                     sets={},
-                    removes=["feedback"],
+                    removes=[FEEDBACK, _LONG],
                     condition="attribute_exists(feedback)",
                 ),
                 *(delete(keys.vote_key(thread_id, step_id, value)) for value in (0, 1)),
-                _change(thread_id, step_id, write.moment, voter=text_of(thread, "userId"), value=None, comment=None),
+                _change(thread_id, step_id, write.moment, voter=text_of(thread, "userId"), value=None, comment={}),
                 _same_owner(thread_id, thread),
             ]
             try:
@@ -100,6 +129,7 @@ class Votes:
             except ConditionFailed:
                 continue
             self._recent.note(thread_id, owner_of(thread))
+            await self._without_text(thread_id, step)
             return True
         raise StorageUnavailable("the step is being changed by too many others")
 
@@ -130,12 +160,22 @@ class Votes:
             return
         raise StorageUnavailable("the step is being changed by too many others")
 
+    async def _without_text(self, thread_id: str, step: Item) -> None:
+        """Delete the comment of the vote that was replaced, unless a record of its change names the text."""
+        if older := text_of(step, _LONG):
+            await self._outbox.delete([older], thread_id)
+
     async def _readable(self, thread_id: str, step_id: str, actor: Actor) -> tuple[Item, Item]:
         stored = await read(self._table, thread_id, [step_id])
         step = stored.steps.get(step_id)
         if stored.thread is None or step is None or not may_read(actor, owner_of(stored.thread)):
             raise NotFound(f"the step {step_id} does not exist")
         return stored.thread, step
+
+
+def _shown(comment: Item) -> Item:
+    """A comment in the attribute of the vote, which has no place for keys of ours."""
+    return {name: one for name, one in comment.items() if not name.startswith(POINTER)}
 
 
 def entries_of_step(thread_id: str, step_id: str) -> list[Item]:
@@ -171,10 +211,10 @@ def _same_owner(thread_id: str, thread: Item) -> Action:
 
 
 def _change(
-    thread_id: str, step_id: str, moment: str, *, voter: str | None, value: int | None, comment: str | None
+    thread_id: str, step_id: str, moment: str, *, voter: str | None, value: int | None, comment: Item
 ) -> Action:
-    # A write that is applied again stores the same item.
-    change = {"forId": step_id, "userId": voter, "value": value, "comment": comment, "changedAt": moment}
-    kept: dict[str, Any] = {name: to_attribute(one) for name, one in change.items() if one is not None}
+    # A write that is applied again stores the same item, but for the key of a long comment.
+    change = {"forId": step_id, "userId": voter, "value": value, "changedAt": moment}
+    kept: dict[str, Any] = {name: to_attribute(one) for name, one in change.items() if one is not None} | comment
     number = hashed_id(f"{moment} {value}")[:8]
     return put({**keys.key(keys.partition(thread_id), f"{keys.CHANGE}{step_id}#{moment}#{number}"), **kept})

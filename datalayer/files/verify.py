@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from datalayer.blobs import BlobStore, ListedBlob
 from datalayer.blobs.base import is_plain_key
-from datalayer.blobs.text_keys import step_of
+from datalayer.blobs.text_keys import record_of
 from datalayer.cleaning import utc_now
 from datalayer.concurrency import for_each
 from datalayer.database import Database
@@ -256,7 +256,7 @@ class FileCheck:
         old = [
             blob
             for blob in batch
-            if blob.modified < self._young and is_plain_key(blob.key) and step_of(blob.key) is None
+            if blob.modified < self._young and is_plain_key(blob.key) and record_of(blob.key) is None
         ]
         for blob in await self._without_row(old):
             # Checked again just before the deletion, because the file may have got a row in the meantime.

@@ -1,21 +1,14 @@
 """Rows of the SQL tables to items of the table: the reverse of `item_rows`."""
 
-import json
 from datetime import datetime
-from hashlib import sha256
-from typing import Any
 
-from datalayer.blobs.text_keys import key_of
 from datalayer.cleaning import hashed_id
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.changes import UPDATED, favorite_entry
 from datalayer.dynamodb.dicts import element_attributes, step_attributes
 from datalayer.dynamodb.file_outbox import queued
-from datalayer.dynamodb.items import Attribute, Item, attributes_of, from_attribute, size_of, to_attribute
-from datalayer.dynamodb.keys import POINTER
-from datalayer.dynamodb.long_texts import LONGEST, SHORTEST, beginning_of
+from datalayer.dynamodb.items import Item, attributes_of, to_attribute
 from datalayer.dynamodb.tables import EXPIRES
-from datalayer.errors import InvalidRecord
 from datalayer.history.deletion_marks import KEPT_SECONDS
 from datalayer.records.chat import Element, Step
 from datalayer.schema.chat import elements, steps
@@ -33,10 +26,6 @@ from datalayer.transfer.item_rows import (
     VOTE_ID,
     Row,
 )
-
-_LARGEST = 400 * 1024
-# For what `size_of` estimates.
-_ROOM = 4 * 1024
 
 
 def user_item(row: Row) -> Item:
@@ -116,32 +105,6 @@ def entries_of(row: Row, vote: Row | None, owner: str | None, activity: str) -> 
     return found
 
 
-def shortened(item: Item, step_id: str) -> tuple[Item, dict[str, Attribute]]:
-    """The item of a step with its long texts replaced by their beginnings, and those texts by the ends of their keys.
-
-    Raises:
-        InvalidRecord: the item is larger than DynamoDB allows all the same.
-    """
-    for longest in (LONGEST, SHORTEST):
-        result, texts = dict(item), {}
-        for name, attribute in item.items():
-            # What is ours, and the vote, are read without the file store.
-            if size_of(attribute) <= longest or name.startswith("tk:") or name in ("feedback", "id", "threadId"):
-                continue
-            ending = sha256(_text_of(attribute).encode()).hexdigest()[:16]
-            texts[ending] = attribute
-            result[name] = beginning_of(attribute)
-            result[POINTER + name] = {"S": key_of(keys.thread_of(item), step_id, ending)}
-        if not is_too_large(result):
-            return result, texts
-    raise InvalidRecord("it is larger than the 400 KB of an item in DynamoDB")
-
-
-def is_too_large(item: Item) -> bool:
-    """Whether DynamoDB may refuse an item because of its size."""
-    return sum(len(name.encode()) + size_of(one) for name, one in item.items()) > _LARGEST - _ROOM
-
-
 def change_item(row: Row, voter: str | None, owner: str | None) -> Item:
     """The item of a change of a vote, by users with these identifiers."""
     moment, value = row["changedAt"], row["value"]
@@ -184,10 +147,3 @@ def file_item(row: Row) -> Item:
     """The item of a file to delete."""
     item: Item = queued(row["threadId"], row["objectKey"], row["dueAt"])["Put"]["Item"]
     return item
-
-
-def _text_of(attribute: Attribute) -> str:
-    if "S" in attribute:
-        return str(attribute["S"])
-    found: Any = from_attribute(attribute)
-    return json.dumps(found, sort_keys=True)

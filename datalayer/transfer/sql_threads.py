@@ -1,6 +1,6 @@
 """The threads of a DynamoDB table in the SQL database: stored before their contents, which come first in the table."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from cachetools import LRUCache
 
@@ -23,8 +23,21 @@ Found = tuple[str, str | None] | str
 class SqlThreads:
     """Finds and stores threads; the latest are remembered."""
 
-    def __init__(self, table: Table, rows: SqlRows, users: SqlUsers, *, apply: bool, report: TransferReport) -> None:
-        self._table, self._rows, self._users = table, rows, users
+    def __init__(
+        self,
+        table: Table,
+        rows: SqlRows,
+        users: SqlUsers,
+        whole: Callable[[Item], Awaitable[Item]],
+        *,
+        apply: bool,
+        report: TransferReport,
+    ) -> None:
+        """
+        Args:
+            whole: gives an item with its long texts.
+        """
+        self._table, self._rows, self._users, self._whole = table, rows, users, whole
         self._apply, self._report = apply, report
         self._known: LRUCache[str, Found] = LRUCache(_MOST_KNOWN)
 
@@ -42,7 +55,7 @@ class SqlThreads:
         found = await self._table.get_many(asked)
         rows: dict[str, Row] = {}
         for item in [*counted.values(), *(one for one in found if one["SK"]["S"] == keys.THREAD)]:
-            if (row := self._row(item, counted)) is not None:
+            if (row := self._row(await self._whole(item), counted)) is not None:
                 rows[str(item["PK"]["S"])] = row
         for item in found:
             if item["SK"]["S"] == keys.DELETED:

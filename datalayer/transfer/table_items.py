@@ -2,21 +2,18 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from datalayer.dynamodb.client import Table
-from datalayer.dynamodb.items import Item, from_attribute
+from datalayer.dynamodb.items import Item
 from datalayer.errors import InvalidRecord
 from datalayer.transfer.item_rows import name_of
+from datalayer.transfer.long_items import LongItems, Place, place_of
 from datalayer.transfer.report import Counts, TransferReport
-from datalayer.transfer.sameness import alike
 
 AT_ONCE = 100
 
-Place = tuple[str, str]
-"""The key of an item, to compare."""
-Prepare = Callable[[Sequence[Item], Sequence[Item]], Awaitable[None]]
-"""Does what has to come before new items, and items that are replaced, are stored."""
+Prepare = Callable[[Sequence[Item]], Awaitable[None]]
+"""Does what has to come before items that are replaced are stored."""
 
 
 @dataclass
@@ -31,8 +28,8 @@ class Outcome:
 class TableItems:
     """The items of one table; None stands for one that does not exist yet, in a dry run."""
 
-    def __init__(self, table: Table | None, report: TransferReport, *, apply: bool) -> None:
-        self._table, self._report, self._apply = table, report, apply
+    def __init__(self, table: Table | None, report: TransferReport, long: LongItems, *, apply: bool) -> None:
+        self._table, self._report, self._long, self._apply = table, report, long, apply
 
     async def find(self, wanted: Sequence[Item]) -> dict[Place, Item]:
         """The items with the keys of these that exist."""
@@ -51,7 +48,7 @@ class TableItems:
         same_is_older: bool = False,
         prepare: Prepare | None = None,
     ) -> Outcome:
-        """Store the items that the table lacks, and the later states of others.
+        """Store the items that the table lacks, and the later states of others, each after its long texts.
 
         Args:
             moment: the attribute with the time of the last change; without it, an item that differs stays.
@@ -73,7 +70,7 @@ class TableItems:
                 if old is None:
                     new.append(item)
                     outcome.new.add(place_of(item))
-                elif is_same(item, old, ignored):
+                elif await self._long.is_same(item, old, ignored):
                     continue
                 elif moment is not None and _is_later(item, old, moment, same_is_older=same_is_older):
                     later.append(item)
@@ -87,9 +84,11 @@ class TableItems:
             counts.stored += len(new)
             counts.replaced += len(later)
             if self._apply:
+                await self._long.put([*new, *later])
                 if prepare is not None:
-                    await prepare(new, later)
+                    await prepare(later)
                 await self.put([*new, *later], counts, what)
+            self._long.forget(some)
         return outcome
 
     async def put(self, items: Sequence[Item], counts: Counts, what: str) -> None:
@@ -115,22 +114,6 @@ class TableItems:
         """Delete items, if this is no dry run."""
         if self._apply and keys and self._table is not None:
             await self._table.delete_many(keys)
-
-
-def place_of(item: Item) -> Place:
-    """The key of an item, to compare."""
-    return str(item["PK"]["S"]), str(item["SK"]["S"])
-
-
-def is_same(one: Item, other: Item, ignored: Sequence[str] = ()) -> bool:
-    """Whether two items have the same values."""
-    return alike(_values(one, ignored), _values(other, ignored))
-
-
-def _values(item: Item, ignored: Sequence[str]) -> dict[str, Any]:
-    # An attribute without a value, which Chainlit's own layer needs, says the same as none.
-    found = {name: from_attribute(value) for name, value in item.items() if name not in ignored}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _key(item: Item) -> Item:

@@ -11,13 +11,12 @@ from typing import Any
 from sqlalchemy import Table as SqlTable
 
 from datalayer.blobs import BlobStore
-from datalayer.blobs.text_keys import step_of
+from datalayer.blobs.text_keys import record_of
 from datalayer.cleaning import utc_now
 from datalayer.database import Database
 from datalayer.dynamodb import keys
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.items import Item
-from datalayer.dynamodb.keys import POINTER
 from datalayer.dynamodb.long_texts import LongTexts
 from datalayer.dynamodb.tables import EXPIRES
 from datalayer.schema.chat import blob_deletions, deleted_threads, elements, feedback_changes, feedbacks, steps, threads
@@ -29,10 +28,10 @@ from datalayer.transfer.sameness import alike_in
 from datalayer.transfer.sql_rows import MEANWHILE, SqlRows
 from datalayer.transfer.sql_threads import SqlThreads
 from datalayer.transfer.sql_users import SqlUsers
+from datalayer.transfer.whole_items import WholeItems, few_long, is_long
 
 PAGE = 500
 """The most items that are in memory at a time, of 1 MB in all."""
-_LONG_AT_ONCE = 8
 _ELSEWHERE = "whose id exists in another thread (not copied)"
 
 
@@ -64,8 +63,8 @@ class ToSql:
         self._report = report = TransferReport(apply, names)
         self._users = SqlUsers(table, self._rows, apply=apply, report=report)
         self._files = Files(blobs, target_blobs, apply=apply)
-        self._texts = LongTexts(blobs)
-        self._threads = SqlThreads(table, self._rows, self._users, apply=apply, report=report)
+        self._whole = WholeItems(LongTexts(blobs), report).whole
+        self._threads = SqlThreads(table, self._rows, self._users, self._whole, apply=apply, report=report)
         # The last change of the vote on each step of the partition that is being read; changes come before steps.
         self._partition = ""
         self._voted: dict[str, str] = {}
@@ -91,17 +90,15 @@ class ToSql:
         for item in by_kind.get("", ()):
             self._report.fail(self._report.steps, "items of an unknown kind (not copied)", name_of(item))
         await self._users.take(by_kind.get("USER", ()))
-        await self._threads.find([one for one in page if str(one["PK"]["S"]).startswith("THREAD#")])
-        await self._take_changes(by_kind.get(keys.CHANGE, ()))
-        await self._take_elements(by_kind.get(keys.ELEMENT, ()))
-        some: list[Item] = []
-        for item in by_kind.get(keys.STEP, ()):
-            some.append(item)
-            # Long texts are read for a few steps at a time, because nothing bounds their length.
-            if sum(map(_is_long, some)) == _LONG_AT_ONCE:
-                await self._take_steps(some)
-                some = []
-        await self._take_steps(some)
+        of_threads = [one for one in page if str(one["PK"]["S"]).startswith("THREAD#")]
+        for some in few_long(of_threads, lambda one: one["SK"]["S"] == keys.THREAD and is_long(one)):
+            await self._threads.find(some)
+        for some in few_long(by_kind.get(keys.CHANGE, ())):
+            await self._take_changes(some)
+        for some in few_long(by_kind.get(keys.ELEMENT, ())):
+            await self._take_elements(some)
+        for some in few_long(by_kind.get(keys.STEP, ())):
+            await self._take_steps(some)
         await self._take_marks(by_kind.get(keys.DELETED, ()))
         await self._take_files_to_delete(by_kind.get(keys.FILE, ()))
 
@@ -112,7 +109,7 @@ class ToSql:
         rows: list[tuple[Row, str | None]] = []
         for item, thread in self._with_threads(items, counts, "changes of votes"):
             try:
-                row, voter = item_rows.change_row(item)
+                row, voter = item_rows.change_row(await self._whole(item))
             except UNREADABLE as error:
                 self._report.fail(
                     counts, "changes of votes that cannot be read (not copied)", f"{name_of(item)}: {error}"
@@ -137,7 +134,7 @@ class ToSql:
         rows: list[Row] = []
         for item, _ in self._with_threads(items, counts, "elements"):
             try:
-                rows.append(item_rows.element_row(item))
+                rows.append(item_rows.element_row(await self._whole(item)))
             except UNREADABLE as error:
                 self._report.fail(counts, "elements that cannot be read (not copied)", f"{name_of(item)}: {error}")
         rows = await self._without_removed(elements, "forId", rows, counts, "elements of messages")
@@ -154,13 +151,7 @@ class ToSql:
                 votes.found += 1
                 self._report.leave(votes, "votes on a step that does not exist (not copied)", name_of(item))
                 continue
-            self._report.long_texts.found += _is_long(item)
-            whole, missing = await self._texts.complete(item)
-            if missing:
-                what = (
-                    "texts that are missing in the file store (their steps are copied with the beginning of the text)"
-                )
-                self._report.fail(self._report.long_texts, what, name_of(item))
+            whole = await self._whole(item)
             try:
                 rows.append(item_rows.step_row(whole))
             except UNREADABLE as error:
@@ -169,7 +160,7 @@ class ToSql:
             votes.found += "feedback" in item and "M" in item["feedback"]
             try:
                 in_order = str(item["PK"]["S"]) == self._partition
-                vote = item_rows.vote_row(item, self._voted.get(rows[-1]["id"]) if in_order else None)
+                vote = item_rows.vote_row(whole, self._voted.get(rows[-1]["id"]) if in_order else None)
             except UNREADABLE as error:
                 self._report.fail(votes, "votes that cannot be read (not copied)", f"{name_of(item)}: {error}")
                 continue
@@ -271,7 +262,7 @@ class ToSql:
                     counts, "files to delete that cannot be read (not copied)", f"{name_of(item)}: {error}"
                 )
                 continue
-            if step_of(row["objectKey"]) is not None and row["dueAt"] > now:
+            if record_of(row["objectKey"]) is not None and row["dueAt"] > now:
                 # No row will name it, and its step in the table may.
                 self._report.leave(counts, "long texts to delete that may still be used (not copied)", name_of(item))
             else:
@@ -378,10 +369,6 @@ async def to_sql(
         return await transfer.run()
 
     return await compared(run, apply=apply)
-
-
-def _is_long(item: Item) -> bool:
-    return any(name.startswith(POINTER) for name in item)
 
 
 def _ids(rows: Any) -> list[str]:

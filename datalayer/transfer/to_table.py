@@ -20,7 +20,7 @@ from datalayer.dynamodb import keys
 from datalayer.dynamodb.changes import UPDATED
 from datalayer.dynamodb.client import Table
 from datalayer.dynamodb.dicts import BYTE_SIZE, SHA256
-from datalayer.dynamodb.items import Attribute, Item
+from datalayer.dynamodb.items import Item
 from datalayer.dynamodb.long_texts import LongTexts
 from datalayer.dynamodb.tables import EXPIRES
 from datalayer.dynamodb.votes import entries_of_step
@@ -38,9 +38,11 @@ from datalayer.schema.chat import (
 )
 from datalayer.transfer import not_moved, own_files, row_items
 from datalayer.transfer.files import Files
-from datalayer.transfer.item_rows import USER_ID, Row, name_of
+from datalayer.transfer.item_rows import CHANGE_ID, USER_ID, VOTE_ID, Row, name_of
+from datalayer.transfer.long_items import LongItems, Place, is_too_large, place_of
 from datalayer.transfer.report import Counts, TransferReport, compared
-from datalayer.transfer.table_items import Place, TableItems, is_same, place_of
+from datalayer.transfer.sameness import is_same
+from datalayer.transfer.table_items import TableItems
 
 PAGE = 50
 """How many threads are copied at a time."""
@@ -74,9 +76,9 @@ class ToTable:
         """
         self._database, self._apply, self._progressed = database, apply, progressed
         self._report = report = TransferReport(apply, names)
-        self._items = TableItems(table, report, apply=apply)
+        self._long = LongItems(LongTexts(target_blobs or blobs))
+        self._items = TableItems(table, report, self._long, apply=apply)
         self._files = Files(blobs, target_blobs, apply=apply)
-        self._texts = LongTexts(target_blobs or blobs)
         self._names: LRUCache[str, str] = LRUCache(_MOST_KNOWN)
 
     async def run(self) -> TransferReport:
@@ -129,7 +131,7 @@ class ToTable:
                 self._report.leave(counts, "threads that were deleted in the target (not copied)", row["id"])
                 continue
             owned = row | {"userIdentifier": owners.get(row["userId"]) or row["userIdentifier"]}
-            if (item := self._item(row_items.thread_item, owned, counts, "threads")) is not None:
+            if (item := self._short_item(row_items.thread_item(owned), row["id"], counts, "threads")) is not None:
                 items[row["id"]] = item
         await self._take_contents(items)
         # After the contents, so that nobody reads half of a thread.
@@ -153,36 +155,26 @@ class ToTable:
         cast = await self._votes([row["id"] for row in rows])
         items: list[Item] = []
         entries: dict[Place, list[Item]] = {}
-        texts: dict[Place, tuple[Row, dict[str, Attribute]]] = {}
         voted: set[Place] = set()
         for row in rows:
             thread = threads_[row["threadId"]]
             vote = cast.get(row["id"])
-            try:
-                item, long = row_items.shortened(row_items.step_item(row, vote), row["id"])
-            except InvalidRecord as error:
-                self._report.fail(counts, "steps that cannot be stored", f"{row['id']}: {error}")
+            item = self._short_item(row_items.step_item(row, vote), row["id"], counts, "steps")
+            if item is None:
                 continue
             place = place_of(item)
             items.append(item)
-            texts[place] = (row, long)
-            self._report.long_texts.found += len(long)
             if vote is not None:
                 votes.found += 1
                 voted.add(place)
             owner, activity = thread.get("userId", {}).get("S"), thread["UserThreadSK"]["S"].removeprefix("TS#")
             entries[place] = row_items.entries_of(row, vote, owner, activity)
 
-        async def prepare(new: Sequence[Item], later: Sequence[Item]) -> None:
-            for item in (*new, *later):
-                row, long = texts[place_of(item)]
-                for ending, attribute in long.items():
-                    await self._texts.put(row["threadId"], row["id"], attribute, ending)
+        async def prepare(later: Sequence[Item]) -> None:
             # Entries of the earlier states go first: after an interruption, nothing shows that they have to.
             for item in later:
-                row, _ = texts[place_of(item)]
                 wanted = set(map(place_of, entries[place_of(item)]))
-                every = entries_of_step(row["threadId"], row["id"])
+                every = entries_of_step(keys.thread_of(item), item["id"]["S"])
                 await self._items.delete([one for one in every if place_of(one) not in wanted])
 
         outcome = await self._items.store(items, counts, "steps", moment=UPDATED, same_is_older=True, prepare=prepare)
@@ -214,7 +206,7 @@ class ToTable:
         counts.found += len(rows)
         await own_files.give(self._database, rows)
         await self._files.bring(rows, self._report)
-        items = [self._item(row_items.element_item, row, counts, "elements") for row in rows]
+        items = [self._short_item(row_items.element_item(row), row["id"], counts, "elements") for row in rows]
         await self._items.store(
             [one for one in items if one is not None], counts, "elements", ignored=(BYTE_SIZE, SHA256)
         )
@@ -226,8 +218,12 @@ class ToTable:
         items = []
         for row in rows:
             owner = threads_[row["threadId"]].get("userId", {}).get("S")
-            items.append(row_items.change_item(row, voters.get(row["userId"]), owner))
-        await self._items.store(items, counts, "changes of votes")
+            whole = row_items.change_item(row, voters.get(row["userId"]), owner)
+            # The key of a long comment is that of the vote, which has the id of its step.
+            items.append(self._short_item(whole, row["forId"], counts, "changes of votes"))
+        # A change that was made in the table has no ids of SQL there; its place says what it is.
+        short = [one for one in items if one is not None]
+        await self._items.store(short, counts, "changes of votes", ignored=(CHANGE_ID, VOTE_ID))
 
     # What is left of deleted ones
 
@@ -311,11 +307,21 @@ class ToTable:
         """The item of a row, or None if DynamoDB cannot hold it."""
         try:
             item = make(row)
-            if row_items.is_too_large(item):
+            if is_too_large(item):
                 raise InvalidRecord("it is larger than the 400 KB of an item in DynamoDB")
         except InvalidRecord as error:
             self._report.fail(counts, f"{what} that cannot be stored", f"{row['id']}: {error}")
             return None
+        return item
+
+    def _short_item(self, whole: Item, record_id: str, counts: Counts, what: str) -> Item | None:
+        """The item without its long texts, or None if DynamoDB cannot hold it all the same."""
+        try:
+            item, long = self._long.shortened(whole, record_id)
+        except InvalidRecord as error:
+            self._report.fail(counts, f"{what} that cannot be stored", f"{record_id}: {error}")
+            return None
+        self._report.long_texts.found += long
         return item
 
 

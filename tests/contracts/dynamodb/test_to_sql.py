@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 import datalayer
 from datalayer.blobs import open_blob_store
-from datalayer.blobs.text_keys import step_of
+from datalayer.blobs.text_keys import record_of
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import utc_in
 from datalayer.dynamodb import keys
@@ -142,7 +142,7 @@ async def test_a_long_text_whose_step_may_name_it_is_not_deleted_by_sql(
     layer: ChainlitLayer, sql: ChainlitLayer
 ) -> None:
     ids = await of_ours(layer)
-    (text,) = [blob.key async for blob in layer.blobs.list(ids.thread_id) if step_of(blob.key)]
+    (text,) = [blob.key async for blob in layer.blobs.list(ids.thread_id) if record_of(blob.key)]
     await dynamo(layer).file_deleter.queue([text], ids.thread_id, utc_in(3600))
     report = await copied(layer, sql)
     assert (problems(report), report.files_to_delete.left_out, await rows(sql, blob_deletions)) == ({}, 1, [])

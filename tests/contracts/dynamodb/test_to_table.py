@@ -330,10 +330,12 @@ async def test_what_dynamodb_cannot_hold_is_named_and_costs_only_itself(
     layer: ChainlitLayer, sql: ChainlitLayer
 ) -> None:
     ids = await of_sql(sql)
-    large = {str(number): "x" * 1000 for number in range(500)}
+    large = [f"{number} " + "x" * 1000 for number in range(500)]
     owner = await user_id(sql, "alice")
     with datalayer.acting_as("alice"):
-        big = await thread(sql, owner, metadata=large)
+        big = await thread(sql, owner, tags=large)
+        about = {"rows": "x" * 500_000, "short": 1}
+        long = await thread(sql, owner, metadata=about)
         await sql.create_step(step(big))
         temporary = new_id()
         await sql.make_temporary(temporary, 3600)
@@ -359,6 +361,7 @@ async def test_what_dynamodb_cannot_hold_is_named_and_costs_only_itself(
         "votes of others than the owner of the thread": 1,
     }
     assert await layer.get_thread(big) is None
+    assert (await layer.get_thread(long))["metadata"] == about
     assert (await layer.get_thread(ids.thread_id))["steps"][1]["feedback"]["value"] == 0
 
 
