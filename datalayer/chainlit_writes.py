@@ -113,7 +113,7 @@ class ChainlitWrites(ElementFiles, BaseDataLayer):
         await self._write("thread", ThreadWrite(record, utc_now(), *_acting()))
 
     async def replace_thread_name(self, thread_id: str, expected: str | None, name: str) -> bool:
-        """Rename the thread if it still has the expected name; True if it did."""
+        """Rename the thread if it still has the expected name; True if it has the new name then."""
         thread_id, kept = clean_id(thread_id, "thread id"), None if expected is None else clean_text(expected)
         return bool(await self._write("thread name", ThreadRename(thread_id, kept, clean_text(name), *_acting())))
 

@@ -137,7 +137,8 @@ class OwnThreads(DataStore):
         actor, known, removed = acting_user.get(), known_id(answer_id), known_id(removed_id)
         if known is None or removed is None:
             return None
-        now = utc_now()
+        # Made before the queue gets the work: if it is repeated, it stores the same rows of the history.
+        new_id, now, later = str(uuid.uuid4()), utc_now(), utc_now()
 
         async def restore(connection: AsyncConnection) -> Feedback | None:
             row = (await connection.execute(_voted_step(known))).first()
@@ -149,15 +150,13 @@ class OwnThreads(DataStore):
             vote = (await connection.execute(last)).first()
             if vote is None or vote.value is None:
                 return None
-            cast_again = Feedback(
-                str(uuid.uuid4()), row.runId or row.id, vote.value, row.threadId, row.userId, vote.comment
-            )
+            cast_again = Feedback(new_id, row.runId or row.id, vote.value, row.threadId, row.userId, vote.comment)
             dialect = self.database.dialect
             kept = await feedback.upsert(connection, dialect, cast_again, now=now)
             cast_again = replace(cast_again, id=kept)
             if vote.reasons:
                 await feedback.give_reasons(
-                    connection, dialect, cast_again, reasons=vote.reasons, comment=None, now=utc_now()
+                    connection, dialect, cast_again, reasons=vote.reasons, comment=None, now=later
                 )
             return cast_again
 

@@ -108,10 +108,12 @@ class Votes:
             return False
         thread_id, step_id = place
         for _ in range(_ATTEMPTS):
-            stored = await read(self._table, thread_id, [step_id])
+            change = _change_key(thread_id, step_id, write.moment, None)
+            stored = await read(self._table, thread_id, [step_id], others=[change])
             step = stored.steps.get(step_id)
             if stored.thread is None or step is None or "M" not in step.get("feedback", {}):
-                return False
+                # If there is a record of it, the answer to this write was lost, and it is applied again.
+                return bool(stored.others)
             thread, _ = await self._readable(thread_id, step_id, actor_of(write))
             actions = [
                 update(
@@ -216,5 +218,9 @@ def _change(
     # A write that is applied again stores the same item, but for the key of a long comment.
     change = {"forId": step_id, "userId": voter, "value": value, "changedAt": moment}
     kept: dict[str, Any] = {name: to_attribute(one) for name, one in change.items() if one is not None} | comment
+    return put({**_change_key(thread_id, step_id, moment, value), **kept})
+
+
+def _change_key(thread_id: str, step_id: str, moment: str, value: int | None) -> Item:
     number = hashed_id(f"{moment} {value}")[:8]
-    return put({**keys.key(keys.partition(thread_id), f"{keys.CHANGE}{step_id}#{moment}#{number}"), **kept})
+    return keys.key(keys.partition(thread_id), f"{keys.CHANGE}{step_id}#{moment}#{number}")

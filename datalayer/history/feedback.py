@@ -6,17 +6,19 @@ Removing a step removes its votes from `feedbacks`; their history stays in `feed
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import case, delete, insert, select, update
+from sqlalchemy import bindparam, case, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.cleaning import hashed_id
 from datalayer.dialects import Dialect
 from datalayer.records.chat import Feedback
-from datalayer.schema.chat import NAMED_VOTE, NAMELESS_VOTE, feedback_changes, feedbacks
+from datalayer.schema.chat import NAMED_VOTE, NAMELESS_VOTE, Identifier, feedback_changes, feedbacks
 from datalayer.schema.review import review_pending
 from datalayer.schema.rows import columns, given, record_of
 
 _COLUMNS = columns(Feedback, feedbacks)
+WITHDRAWAL = select(feedback_changes.c.id).where(feedback_changes.c.id == bindparam("change_id", type_=Identifier))
+"""The history row with the id `change_id`."""
 
 
 async def upsert(connection: AsyncConnection, dialect: Dialect, feedback: Feedback, *, now: str) -> str:
@@ -54,6 +56,11 @@ async def of_user(connection: AsyncConnection, step_id: str, user_id: str | None
     author = feedbacks.c.userId.is_(None) if user_id is None else feedbacks.c.userId == user_id
     row = (await connection.execute(select(*_COLUMNS).where(feedbacks.c.forId == step_id, author))).mappings().first()
     return record_of(Feedback, feedbacks, row) if row else None
+
+
+async def is_withdrawn(connection: AsyncConnection, feedback_id: str, *, now: str) -> bool:
+    """Whether the vote was withdrawn by the write of this time, which is applied again."""
+    return (await connection.execute(WITHDRAWAL, {"change_id": change_id(feedback_id, now, None)})).first() is not None
 
 
 async def delete_feedback(connection: AsyncConnection, dialect: Dialect, feedback: Feedback, *, now: str) -> None:

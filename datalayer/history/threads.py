@@ -68,9 +68,12 @@ async def touch(
 
 
 async def replace_name(connection: AsyncConnection, thread_id: str, expected: str | None, name: str) -> bool:
-    """Rename the thread if it still has the expected name; True if it did."""
+    """Rename the thread if it still has the expected name; True if it has the new name then.
+
+    It also has it if the answer to this write was lost, and it is applied again.
+    """
     same = threads.c.name.is_(None) if expected is None else threads.c.name == expected
-    statement = update(threads).where(threads.c.id == thread_id, same).values(name=name)
+    statement = update(threads).where(threads.c.id == thread_id, or_(same, threads.c.name == name)).values(name=name)
     return bool((await connection.execute(statement)).rowcount)
 
 

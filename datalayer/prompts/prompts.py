@@ -14,6 +14,7 @@ from datalayer.prompts import rows
 from datalayer.records.chat import User
 from datalayer.records.prompts import Prompt
 from datalayer.store import DataStore
+from datalayer.writes.repeats import removal
 
 LONGEST_NAME = 40
 LONGEST_TEXT = 20_000
@@ -78,7 +79,7 @@ class Prompts(DataStore):
             user = await users.acting(connection, actor)
             return user is not None and await rows.remove(connection, known, user.id, shared=user.role in _SHARING)
 
-        return bool(await self._writer.submit(delete))
+        return bool(await self._writer.submit(removal(delete)))
 
 
 def clean_prompt(name: str, text: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from datalayer.review import access
 from datalayer.review.base import ReviewStore
 from datalayer.schema.chat import users
 from datalayer.schema.review import thread_marks
+from datalayer.writes.repeats import removal
 
 
 class ThreadMarks(ReviewStore):
@@ -56,7 +57,7 @@ class ThreadMarks(ReviewStore):
             one = thread_marks.c.threadId == known, thread_marks.c.kind == kind
             return bool((await connection.execute(delete(thread_marks).where(*one))).rowcount)
 
-        return bool(await self._mark(known, kind, unmark))
+        return bool(await self._mark(known, kind, removal(unmark)))
 
     async def thread_marks_of(self, thread_id: str) -> tuple[ThreadMark, ...]:
         """The pins and flags on a thread; none if the acting user may not read it."""

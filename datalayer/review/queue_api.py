@@ -10,6 +10,7 @@ from datalayer.errors import InvalidRecord
 from datalayer.records.review import ItemReason, ReviewerProgress, ReviewItem, Sampled
 from datalayer.review import access, queue
 from datalayer.review.base import ReviewStore
+from datalayer.writes.repeats import removal
 
 LONGEST_LOCK_SECONDS = 24 * 3600.0
 MOST_ITEMS = 1_000
@@ -111,7 +112,9 @@ class ReviewQueue(ReviewStore):
     async def release_item(self, step_id: str) -> bool:
         """Unlock an item that the acting reviewer holds (the system: any item); False if it was not locked."""
         known = clean_id(step_id, "step id")
-        return await self._write_as_reviewer(lambda connection, reviewer: queue.release(connection, known, reviewer.id))
+        return await self._write_as_reviewer(
+            removal(lambda connection, reviewer: queue.release(connection, known, reviewer.id))
+        )
 
     async def list_queue(
         self,

@@ -27,6 +27,7 @@ from datalayer.review.retention import Retention
 from datalayer.review.takeover import Takeovers
 from datalayer.review.views import SavedViews
 from datalayer.schema.review import audit_entries
+from datalayer.writes.repeats import removal
 
 OPENED_FOR_SECONDS = 24 * 3600.0
 """How long a reviewer may read a thread's files after opening the thread."""
@@ -132,8 +133,10 @@ class Reviews(ReviewAnswers, ReviewQueue, SavedViews, ThreadMarks, Takeovers, Re
         """Delete the acting reviewer's verdict on an answer; False if there is none. Its history is kept."""
         known, now = clean_id(step_id, "step id"), utc_now()
         return await self._write_as_reviewer(
-            lambda connection, reviewer: review_verdicts.remove(
-                connection, self._dialect, known, reviewer.named[0], now
+            removal(
+                lambda connection, reviewer: review_verdicts.remove(
+                    connection, self._dialect, known, reviewer.named[0], now
+                )
             )
         )
 

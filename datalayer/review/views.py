@@ -12,6 +12,7 @@ from datalayer.review import access
 from datalayer.review.base import ReviewStore
 from datalayer.schema.chat import users
 from datalayer.schema.review import review_views
+from datalayer.writes.repeats import removal
 
 LONGEST_NAME = 200
 LONGEST_QUERY = 8_000
@@ -53,9 +54,11 @@ class SavedViews(ReviewStore):
                 f"a view needs a name of 1 to {LONGEST_NAME} characters and a query of at most {LONGEST_QUERY:,}"
             )
 
+        view_id, now = str(uuid.uuid4()), utc_now()
+
         async def put(connection: AsyncConnection, reviewer: access.Reviewer) -> SavedView:
             owner_id, owner = reviewer.named
-            view = SavedView(str(uuid.uuid4()), cleaned_name, cleaned_query, owner, is_shared, utc_now())
+            view = SavedView(view_id, cleaned_name, cleaned_query, owner, is_shared, now)
             values = {
                 "id": view.id,
                 "ownerId": owner_id,
@@ -72,7 +75,11 @@ class SavedViews(ReviewStore):
                 raise AlreadyExists(f"the view {cleaned_name!r} exists already: choose another name or remove it first")
             return view
 
-        return await self._write_as_reviewer(put)
+        async def is_there(connection: AsyncConnection) -> bool:
+            one = select(review_views.c.id).where(review_views.c.id == view_id)
+            return (await connection.execute(one)).first() is not None
+
+        return await self._write_as_reviewer(put, is_done=is_there)
 
     async def remove_view(self, view_id: str) -> bool:
         """Remove one of the acting reviewer's own views; False if there is none."""
@@ -82,4 +89,4 @@ class SavedViews(ReviewStore):
             own = review_views.c.id == known, review_views.c.ownerId == reviewer.named[0]
             return bool((await connection.execute(delete(review_views).where(*own))).rowcount)
 
-        return await self._write_as_reviewer(remove)
+        return await self._write_as_reviewer(removal(remove))

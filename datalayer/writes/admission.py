@@ -18,7 +18,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from datalayer.errors import NotRunning, StorageUnavailable
 from datalayer.records.chat import Step
 from datalayer.records.usage import LlmCallWrite
-from datalayer.records.writes import ElementWrite, Recorded, StepWrite, ThreadWrite, UserWrite, VoteWrite, ids_of
+from datalayer.records.writes import (
+    ElementWrite,
+    Recorded,
+    Removed,
+    StepWrite,
+    ThreadCut,
+    ThreadWrite,
+    UserWrite,
+    VoteWrite,
+    ids_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +57,8 @@ class QueuedWrite:
     """Whether its caller was cancelled, and `done` is not the caller's any more."""
     is_undecided: bool = False
     """Whether its one statement ran, and its rows did not tell what became of the write."""
+    cut: Removed | None = None
+    """What the last attempt at a cut gave, whose commit may have been carried out although its answer was lost."""
     then: Callable[[], None] | None = None
     """Called when the write is stored or has failed."""
 
@@ -55,6 +67,14 @@ class QueuedWrite:
         if self.done.cancelled():
             self.done, self.is_abandoned = self.done.get_loop().create_future(), True
         return self.done
+
+    def attempted(self, result: Any) -> Any:
+        """The result of an attempt, before its commit. A cut that is applied again finds nothing, and gives what the
+        first attempt cut."""
+        if isinstance(self.operation, ThreadCut):
+            self.cut = result if result.count or self.cut is None else self.cut
+            return self.cut
+        return result
 
     def settle(self, result: Any) -> None:
         """Give the caller the result, or the error if it is one; an error without a caller is logged."""

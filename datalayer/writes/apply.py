@@ -216,7 +216,7 @@ async def _vote(write: VoteWrite, connection: AsyncConnection, dialect: Dialect)
 async def _take_back(write: VoteRemoval, connection: AsyncConnection, dialect: Dialect) -> bool:
     found = await feedback.get(connection, write.vote_id)
     if found is None:
-        return False
+        return await feedback.is_withdrawn(connection, write.vote_id, now=write.moment)
     _, voter = await _voter(connection, found.for_id, actor_of(write))
     if voter != found.user_id:
         raise Forbidden("the vote is someone else's")

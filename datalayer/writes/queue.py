@@ -25,7 +25,7 @@ from datalayer.dialects.lone import UNDECIDED, LoneStatement
 from datalayer.errors import StorageUnavailable, TimedOut
 from datalayer.ownership import Actor, acting_user
 from datalayer.records.usage import LlmCallWrite
-from datalayer.records.writes import OtherWrite, Recorded, StepWrite
+from datalayer.records.writes import OtherWrite, Recorded, StepWrite, ThreadCut
 from datalayer.writes import apply as record_writes
 from datalayer.writes import calls, steps
 from datalayer.writes.admission import Admission, Operation, QueuedWrite, fail, rough_size, runs, threads_before
@@ -319,7 +319,7 @@ class Writer:
         if (result := await self._in_one_statement(run)) is not UNDECIDED:
             return [result]
         only = run[0].operation if len(run) == 1 else None
-        if isinstance(only, OtherWrite):
+        if isinstance(only, OtherWrite) and not isinstance(only, ThreadCut):
             return [await record_writes.apply_alone(self._database, only)]
         results: list[Any] = []
         async with self._database.write() as connection:
@@ -328,6 +328,7 @@ class Writer:
                     results += await self._store_calls(connection, list(some))
                 else:
                     results += [await self._apply(connection, write.operation) for write in some]
+            results[:] = map(QueuedWrite.attempted, run, results)
         return results
 
     async def _store_calls(self, connection: AsyncConnection, run: list[QueuedWrite]) -> list[None]:

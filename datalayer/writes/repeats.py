@@ -4,13 +4,14 @@ The queue runs an operation again if its transaction was committed, but the conn
 """
 
 from collections.abc import Awaitable, Callable, Collection
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.errors import NotFound
 
+P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S")
 _Operation = Callable[[AsyncConnection], Awaitable[T]]
@@ -29,6 +30,18 @@ def deletion(remove: _Operation[T]) -> _Operation[T]:
             return results[-1]
         results.append(result)
         return result
+
+    return operation
+
+
+def removal(remove: Callable[P, Awaitable[bool]]) -> Callable[P, Awaitable[bool]]:
+    """The removal, which gives whether there was something to remove; repeated, it gives that again."""
+    removed = False
+
+    async def operation(*args: P.args, **kwargs: P.kwargs) -> bool:
+        nonlocal removed
+        removed = await remove(*args, **kwargs) or removed
+        return removed
 
     return operation
 

@@ -23,7 +23,7 @@ from datalayer.database import Run
 from datalayer.dialects import Dialect
 from datalayer.dialects.lone import UNDECIDED
 from datalayer.errors import Forbidden, NotFound
-from datalayer.history.feedback import change_id
+from datalayer.history.feedback import WITHDRAWAL, change_id
 from datalayer.ownership import Actor, actor_of, kind_of, writable_by
 from datalayer.records.writes import VoteRemoval, VoteWrite
 from datalayer.schema.chat import (
@@ -78,9 +78,9 @@ def withdraw_vote(dialect: Dialect, write: VoteRemoval) -> SingleWrite:
     values = {"new_id": write.vote_id, "new_moment": write.moment, **acting(actor)}
     values["new_changeId"] = change_id(write.vote_id, write.moment, None)
 
-    def result(rows: Sequence[Any]) -> bool:
+    def result(rows: Sequence[Any]) -> Any:
         if not rows:
-            return False
+            return UNDECIDED
         step_id, is_own, gone = rows[0]
         if is_own is None:
             raise NotFound(f"the step {step_id} does not exist")
@@ -88,7 +88,11 @@ def withdraw_vote(dialect: Dialect, write: VoteRemoval) -> SingleWrite:
             raise Forbidden("the vote is someone else's")
         return gone is not None
 
-    return SingleWrite(_withdraw(type(dialect), kind_of(actor)), values, result)
+    async def is_repeated(run: Run) -> bool:
+        # There is no such vote, or the answer to this write was lost and it is applied again.
+        return bool(await run(WITHDRAWAL, {"change_id": values["new_changeId"]}))
+
+    return SingleWrite(_withdraw(type(dialect), kind_of(actor)), values, result, is_repeated)
 
 
 @cache

@@ -275,8 +275,16 @@ async def test_a_write_whose_answer_is_lost_is_stored_once(layer: ChainlitLayer,
         await layer.create_step(written)
         client.lose_answers("transact_write_items", times)
         await layer.upsert_feedback(vote(written["id"], 1))
-    assert (await only_step(layer, thread_id))["feedback"]["value"] == 1
-    assert await kinds(dynamo(layer).table) == {"USER": 1, "THREAD": 1, "STEP": 1, "VOTE": 1, "CHANGE": 1}
+        assert (await only_step(layer, thread_id))["feedback"]["value"] == 1
+        assert await kinds(dynamo(layer).table) == {"USER": 1, "THREAD": 1, "STEP": 1, "VOTE": 1, "CHANGE": 1}
+        client.lose_answers("update_item", times)
+        assert await layer.replace_thread_name(thread_id, "a thread", "renamed")
+        assert not await layer.replace_thread_name(thread_id, "a thread", "another")
+        cast = (await only_step(layer, thread_id))["feedback"]["id"]
+        client.lose_answers("transact_write_items", times)
+        assert await layer.delete_feedback(cast)
+        assert not await layer.delete_feedback(cast)
+    assert await kinds(dynamo(layer).table) == {"USER": 1, "THREAD": 1, "STEP": 1, "CHANGE": 2}
 
 
 async def test_what_was_deleted_is_counted_although_an_answer_is_lost(layer: ChainlitLayer) -> None:
