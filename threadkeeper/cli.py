@@ -244,7 +244,14 @@ def migrate(
     if plan:
         due = with_accounts(settings, lambda accounts: planned(accounts.database))
         rows = [(change.phase, change.name, change.purpose, change.locks) for change in due]
-        show_table(("Phase", "Change", "Purpose", "Locks"), rows, empty="Nothing is due.")
+        show_table(("Phase", "Change", "Purpose", "Who waits"), rows, empty="Nothing is due.")
+        # On standard error, because a program may read the table.
+        if any(change.phase == "before" for change in due):
+            typer.echo("before: made by the next start or `threadkeeper migrate`; older replicas go on.", err=True)
+        if any(change.phase == "after" for change in due):
+            typer.echo(
+                "after: made by `threadkeeper migrate --after`, when no replica runs an older version.", err=True
+            )
         return
     applied = with_accounts(settings, lambda accounts: Accounts.migrate(accounts, removals=after), new=True)
     for name in applied:

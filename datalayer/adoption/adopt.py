@@ -133,7 +133,7 @@ async def _adopt(connection: AsyncConnection, position: str) -> tuple[tuple[Tabl
         merged = await prisma.move(connection)
         findings.append(Finding(prisma.MERGED, len(merged), tuple(merged[:EXAMPLES])))
     for names in await alike(connection):
-        what = f"users whose names differ only in case (kept; other spellings of the name mean {names[0]!r})"
+        what = f"users whose names differ only in case (kept as they are; a login in another spelling is {names[0]!r})"
         findings.append(Finding(what, len(names), names[:EXAMPLES]))
     now = utc_now()
     findings += [await _finding(connection, what, ids) for what, ids in _noticed(now)]
@@ -213,7 +213,7 @@ def _noticed(now: str) -> list[tuple[str, Select[tuple[str]]]]:
     ownerless = and_(threads.c.userId.is_not(None), ~exists().where(users.c.id == threads.c.userId))
     noticed: list[tuple[str, Select[tuple[str]]]] = [
         ("threads without an owner (kept, but in nobody's list)", _ids(threads, threads.c.userId.is_(None))),
-        ("threads of an owner who does not exist (kept)", _ids(threads, ownerless)),
+        ("threads of an owner who does not exist (kept, but in nobody's list)", _ids(threads, ownerless)),
     ]
     for table in (steps, elements, feedbacks):
         orphaned = and_(table.c.threadId.is_not(None), ~exists().where(threads.c.id == table.c.threadId))

@@ -2,20 +2,22 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import Table
+
 from datalayer.database import Database
 from datalayer.dialects import BesideWriters
 from datalayer.migrations.changes import missing_indexes, missing_tables_and_columns
-from datalayer.migrations.run import pending_migrations, pending_removals
+from datalayer.migrations.run import is_new, pending_migrations, pending_removals
 from datalayer.migrations.steps import STEPS, Phase
+from datalayer.schema.ddl import tables_with_triggers_of
 
-_WHOLE_FILE = "the whole file is locked for writers until all steps are done; readers go on"
-_NO_TABLES = "none: nobody uses the database yet"
-_CATALOGUE = (
-    "ACCESS EXCLUSIVE on {}, to change the catalogue alone; if it is not granted within 0.5 s, the others go first"
-)
-_REFERENCED = "none on other rows; SHARE ROW EXCLUSIVE on the tables that it refers to, to change the catalogue alone"
-_CONCURRENTLY = "none that readers or writers wait for (CONCURRENTLY); reads about {:,} rows"
-_ROWS = "the rows that it writes"
+_WHOLE_FILE = "writers, until all changes are made; readers go on"
+_NO_TABLES = "nobody: the database has no tables yet"
+_NOT_ADOPTED = "everyone who uses Chainlit's tables, until all changes are made: they are one transaction"
+_EVERYONE = "everyone who uses {}, for milliseconds (ACCESS EXCLUSIVE); if it is not free within 0.5 s, others go first"
+_WRITERS = "writers of {}, for milliseconds (SHARE ROW EXCLUSIVE); if they are not free within 0.5 s, others go first"
+_CONCURRENTLY = "nobody (CONCURRENTLY); reads about {:,} rows"
+_NOBODY = "nobody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class PlannedChange:
     name: str
     purpose: str
     locks: str
+    """Who waits, for what and how long."""
 
 
 async def plan(database: Database) -> list[PlannedChange]:
@@ -39,9 +42,11 @@ async def plan(database: Database) -> list[PlannedChange]:
     beside = database.dialect.beside_writers
     is_used = len(names) + len(removals) < len(STEPS)
     changes = await _additions(database, beside) if beside is not None and is_used and names else []
+    at_once = _NO_TABLES if not is_used and await is_new(database) else _WHOLE_FILE if beside is None else _NOT_ADOPTED
     for name in (*names, *removals):
         step = STEPS[name]
-        locks = _WHOLE_FILE if beside is None else (step.locks or _ROWS) if is_used else _NO_TABLES
+        # The tables, columns and indexes of a step are listed before it.
+        locks = (step.locks or _NOBODY) if beside is not None and is_used else at_once
         changes.append(PlannedChange(step.phase, name, step.purpose, locks))
     return changes
 
@@ -53,7 +58,7 @@ async def _additions(database: Database, beside: BesideWriters) -> list[PlannedC
         missing = await connection.run_sync(missing_tables_and_columns)
         for table, columns in missing.items():
             purpose = f"Add {', '.join(column.name for column in columns)}" if columns else "Create the table"
-            locks = _CATALOGUE.format(table.name) if columns else _REFERENCED
+            locks = _EVERYONE.format(table.name) if columns else _waiting_for(table)
             changes.append(PlannedChange("before", table.name, purpose, locks))
         for index in await connection.run_sync(missing_indexes):
             assert index.table is not None
@@ -61,3 +66,9 @@ async def _additions(database: Database, beside: BesideWriters) -> list[PlannedC
             purpose = f"Build the index of {index.table.name}"
             changes.append(PlannedChange("before", str(index.name), purpose, _CONCURRENTLY.format(rows)))
     return changes
+
+
+def _waiting_for(table: Table) -> str:
+    """Who waits for a new table: writers of those that it refers to, and of those that get triggers with it."""
+    others = {key.column.table.name for key in table.foreign_keys} | tables_with_triggers_of(table)
+    return _WRITERS.format(", ".join(sorted(others - {table.name}))) if others - {table.name} else _NOBODY

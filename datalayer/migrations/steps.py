@@ -78,7 +78,7 @@ def migration(
     """Register a migration under its function's name; migrations are applied in the order of this file.
 
     Args:
-        locks: what a writer on Postgres waits for, of which table and for how long.
+        locks: who waits on Postgres, of which table and for how long; "" if nobody does.
         beside: as in `Step`.
     """
 
@@ -91,6 +91,7 @@ def migration(
 
 @migration()
 async def build_schema(connection: AsyncConnection) -> None:
+    """Create the tables and indexes of the chat, or add what an existing database of Chainlit lacks."""
     await connection.run_sync(add_tables_and_columns)
     await connection.run_sync(add_indexes)
     await lists.date_threads_and_name_voters(connection)
@@ -102,7 +103,7 @@ async def index_reads(connection: AsyncConnection) -> None:
     await connection.run_sync(add_indexes, {"favorite_steps", "votes_of_user"})
 
 
-@migration(locks="rows of threads without a time, until they have one")
+@migration(locks="writers of threads without a time, until all of these have one")
 async def date_threads(connection: AsyncConnection) -> None:
     """Set `updatedAt` where it is missing (1970 if `createdAt` is missing too), because lists leave out threads without
     it."""
@@ -112,6 +113,7 @@ async def date_threads(connection: AsyncConnection) -> None:
 
 @migration()
 async def search_index(connection: AsyncConnection) -> None:
+    """Add the index of the search. Existing texts are indexed in the background."""
     for table in (search_texts, search_pending, search_backlog):
         await connection.run_sync(table.create, checkfirst=True)
     # Existing texts are indexed in the background after the database is opened.
@@ -129,6 +131,7 @@ async def describe_files(connection: AsyncConnection) -> None:
 
 @migration()
 async def queue_blob_deletions(connection: AsyncConnection) -> None:
+    """Add the queue of files to delete."""
     await connection.run_sync(blob_deletions.create, checkfirst=True)
     await connection.run_sync(add_indexes, {"blob_deletions_of_file"})
 
@@ -165,7 +168,7 @@ async def keep_judged_answers(connection: AsyncConnection) -> None:
     await connection.run_sync(add_indexes, {"step_versions_of_step"})
 
 
-@migration(locks="rows of users, until they have their key")
+@migration(locks="writers of users, until each user has the key")
 async def compare_names_without_case(connection: AsyncConnection) -> None:
     """Add the names as they are compared. Users whose names differ only in case stay, and are logged."""
     await connection.run_sync(add_tables_and_columns)
@@ -179,7 +182,7 @@ async def mark_deleted_threads(connection: AsyncConnection) -> None:
     await connection.run_sync(deleted_threads.create, checkfirst=True)
 
 
-@migration(locks="rows of search_pending, until they have their owner")
+@migration(locks="the search index alone, until its marks have their owner")
 async def find_marks_by_owner(connection: AsyncConnection) -> None:
     """Add to the marks of the search the owner of their thread, whose search indexes them first."""
     await connection.run_sync(add_tables_and_columns)
@@ -239,7 +242,7 @@ async def suggest_questions(connection: AsyncConnection) -> None:
     await connection.run_sync(add_tables_and_columns)
 
 
-@migration(locks="ACCESS EXCLUSIVE on steps, for the catalogue alone")
+@migration(locks="everyone who uses steps, for milliseconds (ACCESS EXCLUSIVE)")
 async def mark_new_steps_once(connection: AsyncConnection) -> None:
     """On Postgres, mark a new step with one trigger in place of two, and look up a new thread's deletion once."""
     if connection.dialect.name == "postgresql":
@@ -308,14 +311,14 @@ async def keep_prompts(connection: AsyncConnection) -> None:
     await connection.run_sync(add_indexes, {"shared_prompts"})
 
 
-@migration(locks="ACCESS EXCLUSIVE on steps, for the catalogue alone")
+@migration(locks="everyone who uses steps, for milliseconds (ACCESS EXCLUSIVE)")
 async def mark_changed_steps_once(connection: AsyncConnection) -> None:
     """On Postgres, look at a changed step with one trigger in place of three, and with none that has a WHEN."""
     if connection.dialect.name == "postgresql":
         await mark_steps_once(connection)
 
 
-@migration(locks="ACCESS EXCLUSIVE on threads, for the catalogue alone")
+@migration(locks="everyone who uses threads, for milliseconds (ACCESS EXCLUSIVE)")
 async def mark_changed_threads_once(connection: AsyncConnection) -> None:
     """On Postgres, look at a changed thread with one trigger in place of two, and with none that has a WHEN."""
     if connection.dialect.name == "postgresql":
@@ -343,7 +346,7 @@ async def list_threads_beside_the_archive(connection: AsyncConnection) -> None:
     await lists.add_indexes_in_order(connection, names)
 
 
-@migration(beside=key_one_table, locks="none that readers or writers wait for (CONCURRENTLY)")
+@migration(beside=key_one_table, locks="nobody (CONCURRENTLY)")
 async def key_payloads_with_their_time(connection: AsyncConnection) -> None:
     """On Postgres, add the unique index by which payloads are stored in partitions and in the one table of before."""
     if connection.dialect.name == "postgresql":
@@ -356,13 +359,13 @@ async def stop_turns(connection: AsyncConnection) -> None:
     await connection.run_sync(add_tables_and_columns)
 
 
-@migration(locks="SHARE ROW EXCLUSIVE on threads and feedbacks, for the catalogue alone")
+@migration(locks="writers of threads and feedbacks, for milliseconds (SHARE ROW EXCLUSIVE)")
 async def follow_votes_and_tags(connection: AsyncConnection) -> None:
     """Add to threads whether their owner gave a thumb, and the counts of tags, so that a list reads what it shows."""
     await lists.follow_votes_and_tags(connection)
 
 
-@migration(beside=lists.note_votes_in_parts, locks="rows of threads with a vote, a hundred at a time")
+@migration(beside=lists.note_votes_in_parts, locks="writers of threads with a vote, a hundred threads at a time")
 async def note_older_votes_and_tags(connection: AsyncConnection) -> None:
     """Note in older threads whether their owner gave a thumb, and count their tags."""
     await lists.note_votes(connection)
@@ -375,7 +378,7 @@ async def find_calls_by_time(connection: AsyncConnection) -> None:
     await connection.run_sync(add_indexes, {"llm_calls_by_time"})
 
 
-@migration(phase="after", locks="rows of users that an older version made, until they have their key")
+@migration(phase="after", locks="writers of users that an older version made, until each has the key")
 async def complete_rows_of_older_versions(connection: AsyncConnection) -> None:
     """Give users their names without case that an older version made while both versions ran."""
     await fill_user_names(connection)
@@ -384,7 +387,8 @@ async def complete_rows_of_older_versions(connection: AsyncConnection) -> None:
 @migration(
     phase="after",
     beside=bound_one_table,
-    locks="SHARE ROW EXCLUSIVE on llm_calls and ACCESS EXCLUSIVE on llm_call_payloads, for the catalogue alone",
+    locks="writers of llm_calls (SHARE ROW EXCLUSIVE) and everyone who uses llm_call_payloads (ACCESS EXCLUSIVE), "
+    "for milliseconds",
 )
 async def partition_payloads(connection: AsyncConnection) -> None:
     """On Postgres, make the one table of payloads the first of the partitions by month."""
@@ -392,9 +396,7 @@ async def partition_payloads(connection: AsyncConnection) -> None:
         await attach_one_table(connection)
 
 
-@migration(
-    phase="after", beside=lists.drop_index_of_time_and_id, locks="none that readers or writers wait for (CONCURRENTLY)"
-)
+@migration(phase="after", beside=lists.drop_index_of_time_and_id, locks="nobody (CONCURRENTLY)")
 async def drop_index_of_calls_in_order(connection: AsyncConnection) -> None:
     """Drop the index of calls by time and id, which no statement needs any more."""
     await connection.exec_driver_sql("DROP INDEX IF EXISTS llm_calls_in_order")

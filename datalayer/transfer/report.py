@@ -64,7 +64,7 @@ class TransferReport:
     files_to_delete: Counts = field(default_factory=Counts)
     files: Counts = field(default_factory=Counts)
     long_texts: Counts = field(default_factory=Counts)
-    """Of steps, which DynamoDB keeps in the file store."""
+    """Which DynamoDB keeps in the file store."""
     findings: dict[str, Finding] = field(default_factory=dict)
     not_moved: dict[str, int] = field(default_factory=dict)
     """Rows of the SQL database that DynamoDB has no place for, by the feature they belong to."""

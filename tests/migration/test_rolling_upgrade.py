@@ -185,7 +185,7 @@ async def test_the_one_table_of_payloads_becomes_the_first_partition(
         await layer.record_call(first, LlmCallPayload(first.id, [], "newer"))
     due = {change.name: change for change in await plan(layer.database)}
     assert due["partition_payloads"].phase == "after"
-    assert "ACCESS EXCLUSIVE on llm_call_payloads, for the catalogue alone" in due["partition_payloads"].locks
+    assert "everyone who uses llm_call_payloads (ACCESS EXCLUSIVE)" in due["partition_payloads"].locks
     sent: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(AsyncConnection, "exec_driver_sql", noted(sent))
@@ -302,23 +302,34 @@ async def test_the_plan_says_what_is_due_and_who_waits_for_it(layer: ChainlitLay
     assert await plan(layer.database) == []
     names = ("compare_names_without_case", "index_reads", *AFTER)
     columns = 'DROP INDEX one_user_per_name;ALTER TABLE users DROP COLUMN "nameKey";DROP INDEX votes_of_user'
-    await forget(layer, *names, sql=columns)
+    triggers = ";DROP TRIGGER thread_marked ON threads;DROP TRIGGER thread_stays_deleted ON threads"
+    table = f"{triggers};DROP TABLE deleted_threads" if engine == "postgres" else ""
+    await forget(layer, *names, sql=columns + table)
     due = {change.name: change for change in await plan(layer.database)}
     assert {due[name].phase for name in AFTER} == {"after"}
     assert {change.phase for name, change in due.items() if name not in AFTER} == {"before"}
     assert due["index_reads"].purpose == "Add two indexes to databases of older versions"
     if engine == "sqlite":
         assert list(due) == ["index_reads", "compare_names_without_case", *AFTER]
-        assert {change.locks.partition(" for writers")[0] for change in due.values()} == {"the whole file is locked"}
+        assert {change.locks for change in due.values()} == {"writers, until all changes are made; readers go on"}
     else:
-        assert set(list(due)[:3]) == {"users", "votes_of_user", "one_user_per_name"}
+        assert set(list(due)[:4]) == {"users", "deleted_threads", "votes_of_user", "one_user_per_name"}
         assert due["users"].purpose == "Add nameKey"
-        assert due["users"].locks.startswith("ACCESS EXCLUSIVE on users, to change the catalogue alone")
-        assert "CONCURRENTLY" in due["votes_of_user"].locks
-        assert due["compare_names_without_case"].locks == "rows of users, until they have their key"
+        assert due["users"].locks.startswith("everyone who uses users, for milliseconds")
+        assert due["deleted_threads"].locks.startswith("writers of threads, for milliseconds"), "it gets triggers"
+        assert due["votes_of_user"].locks.startswith("nobody (CONCURRENTLY); reads about")
+        assert due["index_reads"].locks == "nobody"
+        assert due["compare_names_without_case"].locks == "writers of users, until each user has the key"
     assert await layer.pending_migrations() == ["index_reads", "compare_names_without_case"]
     assert await layer.migrate() == ["index_reads", "compare_names_without_case"]
     assert [change.name for change in await plan(layer.database)] == AFTER
+    # As a database of Chainlit's own layer, which has no ledger.
+    await forget(layer, sql="DROP TABLE threadkeeper_migrations; CREATE TABLE threadkeeper_migrations (name text)")
+    assert {change.locks.partition(":")[0] for change in await plan(layer.database)} == {
+        "everyone who uses Chainlit's tables, until all changes are made"
+        if engine == "postgres"
+        else "writers, until all changes are made; readers go on"
+    }
 
 
 async def test_the_version_before_accepts_additions_and_refuses_removals(

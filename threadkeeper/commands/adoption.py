@@ -50,7 +50,7 @@ def adopt(
     """Adopt a database of one of Chainlit's own data layers, or a DynamoDB table. A dry run by default."""
     settings = settings_or_end()
     if source is not None and to is not None:
-        end("A table is copied into the database, or the database to a table: name one table.", 2)
+        end("Name one table: DYNAMODB-URL to copy it into the database, or --to DYNAMODB-URL to copy to it.", 2)
     table = source or to
     if table is None:
         if files is not None:
@@ -59,10 +59,13 @@ def adopt(
         return
     report = _transferred(settings, table, files, is_target=to is not None, apply=apply)
     _show(report)
-    if report.problems:
-        more = " Run the command again for what was written meanwhile." if apply else ""
-        end(f"{report.problems} records are not in the target as they are in the source; see the findings.{more}", 1)
     dry = "Dry run: nothing was changed. To apply, run the command with `--apply`."
+    if report.problems and apply:
+        words = f"{report.problems} records are not in the target as they are in the source: see the findings."
+        end(f"{words} If somebody wrote meanwhile, run the command again.", 1)
+    if report.problems:
+        words = f"{report.problems} records cannot be copied, or are different in the target: see the findings."
+        end(f"{words} {dry} It copies the others.", 1)
     console().print("Done. Source and target agree." if apply else dry)
 
 

@@ -459,6 +459,9 @@ async def test_the_command_copies_a_table_and_says_what_is_left(
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Done. Source and target agree.")
     unreadable = {**keys.key(keys.partition(ids.thread_id), "STEP#first"), "id": {"S": "first"}}
     await dynamo(layer).table.transact([put(unreadable)])
+    planned = await asyncio.to_thread(cli, "adopt", database_url, **settings)
+    assert (planned.returncode, planned.stderr[:28]) == (1, "1 records cannot be copied, ")
+    assert "Dry run: nothing was changed." in planned.stderr
     again = await asyncio.to_thread(cli, "adopt", database_url, "--apply", **settings)
     assert again.returncode == 1
     assert "STEP#first" in again.stdout
