@@ -105,8 +105,7 @@ async def index_reads(connection: AsyncConnection) -> None:
 
 @migration(locks="writers of threads without a time, until all of these have one")
 async def date_threads(connection: AsyncConnection) -> None:
-    """Set `updatedAt` where it is missing (1970 if `createdAt` is missing too), because lists leave out threads without
-    it."""
+    """Set `updatedAt` where it is missing, because lists leave out threads without it (1970 without `createdAt`)."""
     of_old = func.coalesce(threads.c.createdAt, "1970-01-01T00:00:00.000000Z")
     await connection.execute(update(threads).where(threads.c.updatedAt.is_(None)).values(updatedAt=of_old))
 
@@ -387,8 +386,7 @@ async def complete_rows_of_older_versions(connection: AsyncConnection) -> None:
 @migration(
     phase="after",
     beside=bound_one_table,
-    locks="writers of llm_calls (SHARE ROW EXCLUSIVE) and everyone who uses llm_call_payloads (ACCESS EXCLUSIVE), "
-    "for milliseconds",
+    locks="writers of llm_calls, and everyone who uses llm_call_payloads (ACCESS EXCLUSIVE), for milliseconds",
 )
 async def partition_payloads(connection: AsyncConnection) -> None:
     """On Postgres, make the one table of payloads the first of the partitions by month."""
