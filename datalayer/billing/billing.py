@@ -180,17 +180,17 @@ class Billing(Limiting):
         demand_system(acting_user.get(), "the change of projects")
         cleaned = clean_project(project)
 
-        async def put(connection: AsyncConnection) -> str:
+        async def put(connection: AsyncConnection) -> Project:
             await projects.demand(connection, cleaned.slug, only_if)
-            project_id = await projects.upsert(connection, self.database.dialect, cleaned, is_new=is_new)
-            await note(connection, "put_project", by, project=project_id, slug=cleaned.slug)
-            return project_id
+            stored = await projects.upsert(connection, self.database.dialect, cleaned, is_new=is_new)
+            await note(connection, "put_project", by, project=stored.id, slug=cleaned.slug)
+            return stored
 
         async def read(connection: AsyncConnection) -> Project | None:
             return await projects.get(connection, cleaned.slug)
 
-        stored: str = await self._writer.submit(conditional(put, read))
-        return replace(cleaned, id=stored)
+        stored: Project = await self._writer.submit(conditional(put, read))
+        return stored
 
     async def delete_project(
         self, slug: str, *, by: str | None = None, only_if: Condition[Project] | None = None
@@ -250,9 +250,8 @@ class Billing(Limiting):
         new = Project(str(uuid.uuid4()), "Default", DEFAULT_PROJECT, created_at=utc_now())
 
         async def make(connection: AsyncConnection) -> str:
-            return await projects.id_of(connection, DEFAULT_PROJECT) or await projects.upsert(
-                connection, self.database.dialect, new
-            )
+            found = await projects.id_of(connection, DEFAULT_PROJECT)
+            return found or (await projects.upsert(connection, self.database.dialect, new)).id
 
         made: str = await self._writer.submit(make)
         return made

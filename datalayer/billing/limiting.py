@@ -96,20 +96,20 @@ class Limiting(DataStore):
         demand_system(acting_user.get(), "the change of limits")
         cleaned = clean_limit(limit)
 
-        async def put(connection: AsyncConnection) -> str:
+        async def put(connection: AsyncConnection) -> Limit:
             await limits.demand(connection, cleaned.id, only_if)
-            limit_id = await limits.put(connection, cleaned)
+            stored = await limits.put(connection, cleaned)
             amount = plain_amount(cleaned.amount)
             whose = {"scope": cleaned.scope, "subject": cleaned.subject_id, "period": cleaned.period}
-            await note(connection, "put_limit", by, limit=limit_id, amount=amount, unit=cleaned.unit, **whose)
-            return limit_id
+            await note(connection, "put_limit", by, limit=stored.id, amount=amount, unit=cleaned.unit, **whose)
+            return stored
 
         async def read(connection: AsyncConnection) -> list[Limit]:
             # The limit may be stored under the id of an earlier one.
             return await limits.list_all(connection)
 
-        stored: str = await self._writer.submit(conditional(put, read))
-        return replace(cleaned, id=stored)
+        stored: Limit = await self._writer.submit(conditional(put, read))
+        return stored
 
     async def remove_limit(
         self, limit_id: str, *, by: str | None = None, only_if: Condition[Limit] | None = None

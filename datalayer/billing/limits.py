@@ -1,6 +1,7 @@
 """SQL of limits: their current use, and reservations for calls in progress."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -52,8 +53,8 @@ async def demand(connection: AsyncConnection, limit_id: str, only_if: Condition[
         demand_unchanged(found, only_if, f"the limit {limit_id}")
 
 
-async def put(connection: AsyncConnection, limit: Limit) -> str:
-    """Store the limit, or its amount in a limit of the same scope, subject, period and unit; returns the id."""
+async def put(connection: AsyncConnection, limit: Limit) -> Limit:
+    """Store the limit, or its amount in a limit of the same scope, subject, period and unit; returns it as stored."""
     # Of two processes that store such limits, the second finds that of the first. This row always exists.
     turn = select(migrations.c.name).where(migrations.c.name == "account_for_calls").with_for_update()
     await connection.execute(turn)
@@ -64,11 +65,12 @@ async def put(connection: AsyncConnection, limit: Limit) -> str:
         table.period == limit.period,
         table.unit == limit.unit,
     )
-    changed = update(usage_limits).where(same).values(amount=limit.amount).returning(table.id)
-    there: str | None = (await connection.execute(changed)).scalar()
-    if there is None:
-        await connection.execute(insert(usage_limits).values(**given(limit, usage_limits)))
-    return there or limit.id
+    changed = update(usage_limits).where(same).values(amount=limit.amount).returning(table.id, table.createdAt)
+    there = (await connection.execute(changed)).first()
+    if there is not None:
+        return replace(limit, id=there.id, created_at=there.createdAt)
+    await connection.execute(insert(usage_limits).values(**given(limit, usage_limits)))
+    return limit
 
 
 async def remove(connection: AsyncConnection, limit_id: str) -> None:

@@ -63,8 +63,8 @@ async def id_of(connection: AsyncConnection, slug: str) -> str | None:
     return found
 
 
-async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project, *, is_new: bool = False) -> str:
-    """Store the project with its providers, or replace the one with this slug, whose id stays; returns the id.
+async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project, *, is_new: bool = False) -> Project:
+    """Store the project with its providers, or replace the one with this slug, whose id stays; returns it as stored.
 
     Raises:
         AlreadyExists: it should be new, and there is one with this slug.
@@ -88,13 +88,13 @@ async def upsert(connection: AsyncConnection, dialect: Dialect, project: Project
         new = new.on_conflict_do_nothing(index_elements=[projects.c.slug])
     else:
         new = new.on_conflict_do_update(index_elements=[projects.c.slug], set_=values)
-    stored: str | None = (await connection.execute(new.returning(projects.c.id))).scalar()
+    stored = (await connection.execute(new.returning(projects.c.id, projects.c.createdAt))).first()
     if stored is None:
         raise AlreadyExists(f"there is a project {project.slug!r} already")
-    await connection.execute(delete(providers).where(providers.c.projectId == stored))
+    await connection.execute(delete(providers).where(providers.c.projectId == stored.id))
     for provider in project.providers:
-        await connection.execute(insert(providers).values(projectId=stored, **given(provider, providers)))
-    return stored
+        await connection.execute(insert(providers).values(projectId=stored.id, **given(provider, providers)))
+    return replace(project, id=stored.id, created_at=stored.createdAt)
 
 
 async def revoke_keys(connection: AsyncConnection, slug: str, actor: Actor, now: str) -> tuple[str, dict[str, str]]:

@@ -177,8 +177,9 @@ async def test_a_project_is_replaced_completely_and_keeps_its_id(layer: Chainlit
     assert found == replace(first, providers=(azure, Provider("Own", "own", passes_key=True)))
     assert (found.owner, found.tags, found.organisation) == ("alice", ("b", "a"), "ACME")
     again = await layer.put_project(Project(new_id(), "Another name", "one"))
-    assert again.id == first.id
+    assert (again.id, again.created_at) == (first.id, first.created_at)
     (found,) = await layer.list_projects()
+    assert found == again
     assert (found.name, found.providers, found.owner, found.tags) == ("Another name", (), None, ())
 
 
@@ -301,7 +302,7 @@ async def test_a_limit_is_stored_once_with_its_newest_amount(layer: ChainlitLaye
     ]
     assert again.id == first.id
     found = await layer.list_limits()
-    assert [(one.id, one.amount) for one in found] == [(first.id, 5), *((one.id, one.amount) for one in others)]
+    assert found == [replace(first, amount=Decimal(5)), *others] == [again, *others]
     for one in found:
         await layer.remove_limit(one.id)
     assert await layer.list_limits() == []
