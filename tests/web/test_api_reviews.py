@@ -50,6 +50,12 @@ async def test_a_reviewer_finds_reads_judges_and_exports(
     ):  # fmt: skip
         assert len((await rita.get("/reviews/answers", params=filters)).json()["data"]) == number, filters
     assert problem(await rita.get("/reviews/answers", params={"thumb": "sideways"})) == (422, "invalid")
+    for field, reversed_ in (
+        ("until", {"since": "2026-03-02", "until": "2026-03-01"}),
+        ("max_cost", {"min_cost": "2", "max_cost": "1"}),
+    ):
+        refused = await rita.get("/reviews/answers", params=reversed_)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, f"query.{field}")
     assert await audited(layer) == [], "a list opens no thread"
 
     opened = (await rita.get(f"/reviews/threads/{turn.thread}", params={"purpose": "quality"})).json()

@@ -185,6 +185,7 @@ async def test_a_form_without_the_token_of_its_login_is_refused(
 async def test_invalid_input_gets_a_plain_message(kept: Kept, rita: httpx.AsyncClient) -> None:
     for query in (
         *("thumb=sideways", "comment=perhaps", "since=yesterday", "until=0001-01-01", "min_cost=much", "max_cost=NaN"),
+        *("since=2026-03-02&until=2026-03-01", "min_cost=2&max_cost=1"),
         *("label=splendid", "reason=weather", "label=wrong&label=splendid"),
         *("cursor=nonsense", "cursor=" + "x" * 3000, "words=" + "x" * 400, "&".join(f"tag={n}" for n in range(30))),
     ):

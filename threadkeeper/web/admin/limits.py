@@ -18,6 +18,7 @@ from datalayer.records.usage import Scope as AnyScope
 from threadkeeper.language.numbers import written
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Admin
+from threadkeeper.web.pages.cursors import cursor_of
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.fields import Fields
@@ -39,7 +40,6 @@ _ALL_SCOPES: tuple[AnyScope, ...] = ("users", "user", "project", "key")
 _FIXED = ("scope", "subject", "unit", "period")
 _NEW = {"amount": "", "unit": "tokens", "period": "month", "scope": "users", "subject": ""}
 _LONGEST_NAME = 300
-_LONGEST_CURSOR = 2_000
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -123,8 +123,8 @@ async def _list(
     changed: Limit | None = None,
     status: int = 200,
 ) -> Response:
-    scope, cursor = request.query_params.get("scope", ""), request.query_params.get("cursor") or None
-    if scope not in ("", *_ALL_SCOPES) or (cursor and len(cursor) > _LONGEST_CURSOR):
+    scope, cursor = request.query_params.get("scope", ""), cursor_of(request.query_params)
+    if scope not in ("", *_ALL_SCOPES):
         raise InvalidInput("bad_cursor")
     with acting_as(SYSTEM):
         found = await layer.page_of_limits(

@@ -20,6 +20,7 @@ from threadkeeper.login.passwords import (
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Admin
 from threadkeeper.web.pages.addresses import PublicUrl
+from threadkeeper.web.pages.cursors import cursor_of
 from threadkeeper.web.pages.dependencies import Accounts, Layer, Pages
 from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, page_of_form
@@ -27,7 +28,6 @@ from threadkeeper.web.pages.zone import Zone
 
 ROWS_A_PAGE = 50
 COST_DAYS = 30
-_LONGEST_CURSOR = 2_000
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _DAY_SECONDS = timedelta(days=1).total_seconds()
 INVITATION_DAYS = round(INVITED_SECONDS / _DAY_SECONDS)
@@ -43,8 +43,8 @@ def cost_since() -> str:
 @router.get("/admin/people")
 async def list_people(request: Request, person: Admin, layer: Layer, pages: Pages, zone: Zone) -> Response:
     words = clean_text(request.query_params.get("words", "")).strip()
-    cursor = request.query_params.get("cursor") or None
-    if (cursor and len(cursor) > _LONGEST_CURSOR) or len(words) > LONGEST_IDENTIFIER:
+    cursor = cursor_of(request.query_params)
+    if len(words) > LONGEST_IDENTIFIER:
         raise InvalidInput("bad_cursor")
     with acting_as(SYSTEM):
         found = await layer.page_of_users(words=words, cursor=cursor, limit=ROWS_A_PAGE, cost_since=cost_since())

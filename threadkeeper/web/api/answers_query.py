@@ -7,7 +7,8 @@ from fastapi import Depends, Query
 
 from datalayer.records.review import AnswerFilter, Thumb
 from threadkeeper.web.api.access import ReviewCaller
-from threadkeeper.web.api.calls_query import Texts, instant, zone_named
+from threadkeeper.web.api.calls_query import Texts, period, zone_named
+from threadkeeper.web.api.problems import invalid
 from threadkeeper.web.pages.dependencies import Pages
 
 _ME = "me"
@@ -40,7 +41,9 @@ async def _answers(
     assigned_to: Annotated[str | None, Query(max_length=300, description="A reviewer, or `me`.")] = None,
     words: Annotated[str | None, Query(max_length=300, description="All of them in one text of the thread.")] = None,
 ) -> AnswerFilter:
-    clock = zone_named(zone or pages.time_zone)
+    begun, ended = period(since, until, zone_named(zone or pages.time_zone))
+    if min_cost is not None and max_cost is not None and min_cost > max_cost:
+        raise invalid("query.max_cost", "it is less than min_cost")
     return AnswerFilter(
         thumb=thumb,
         has_comment=has_comment,
@@ -49,8 +52,8 @@ async def _answers(
         models=tuple(model),
         users=tuple(user),
         tags=tuple(tag),
-        since=instant(since, clock, "query.since"),
-        until=instant(until, clock, "query.until"),
+        since=begun,
+        until=ended,
         min_cost=min_cost,
         max_cost=max_cost,
         is_error=is_error,

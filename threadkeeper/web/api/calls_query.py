@@ -45,7 +45,7 @@ class CallsQuery:
         begin = datetime.fromisoformat(until) - timedelta(days=_DEFAULT_DAYS)
         since = self.which.since or begun or clean_time(begin, "since")
         if since is None or since >= until:
-            raise invalid("query.until", "the period must end after it begins")
+            raise _of_no_time()
         return replace(self.which, since=since, until=until)
 
 
@@ -75,9 +75,10 @@ async def _calls_query(
     key_id: Annotated[Texts, Query(description="Any of them.")] = [],  # noqa: B006
 ) -> CallsQuery:
     clock = zone_named(zone or pages.time_zone)
+    begun, ended = period(since, until, clock)
     which = CallFilter(
-        since=instant(since, clock, "query.since"),
-        until=instant(until, clock, "query.until"),
+        since=begun,
+        until=ended,
         project_slugs=tuple(project),
         providers=tuple(provider),
         models=tuple(model),
@@ -122,6 +123,22 @@ def instant(text: str | None, zone: ZoneInfo, field: str) -> str | None:
         return clean_time(moment, field)
     except (ValueError, OverflowError):
         raise invalid(field, "it is no day and no time of ISO 8601, as 2026-03-01 or 2026-03-01T09:00:00Z") from None
+
+
+def period(since: str | None, until: str | None, zone: ZoneInfo) -> tuple[str | None, str | None]:
+    """The UTC times of the parameters `since` and `until`, as `instant` gives them.
+
+    Raises:
+        Problem: one is no time, or the period ends before it begins.
+    """
+    begun, ended = instant(since, zone, "query.since"), instant(until, zone, "query.until")
+    if begun is not None and ended is not None and begun >= ended:
+        raise _of_no_time()
+    return begun, ended
+
+
+def _of_no_time() -> Problem:
+    return invalid("query.until", "the period must end after it begins")
 
 
 def _distinct(texts: Sequence[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from threadkeeper.program_turns import LONGEST_SYSTEM_PROMPT, SYSTEM_PROMPT
 from threadkeeper.web.api.access import Reader, Writer
 from threadkeeper.web.api.messages import begin_turn, demand_offered, end_of, messages_of
 from threadkeeper.web.api.once import Once, note_done
+from threadkeeper.web.api.paging import Cursor
 from threadkeeper.web.api.route import ERRORS, ApiRoute
 from threadkeeper.web.api.shapes import LONGEST_QUESTION, Message, Strict
 from threadkeeper.web.api.threads import own_head, own_whole_thread, page_of_threads
@@ -82,7 +83,7 @@ class InteractionMessages(BaseModel):
 async def list_interactions(
     caller: Reader,
     layer: Layer,
-    cursor: Annotated[str | None, Query(max_length=300, description="The `next_cursor` of the page before.")] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=_LARGEST_PAGE)] = 20,
 ) -> Interactions:
     """The interactions with their settings and messages, last activity first, empty ones too."""

@@ -11,11 +11,11 @@ from pydantic import Field
 from datalayer import RecordChanged
 from threadkeeper.web.api.problems import changed, invalid
 from threadkeeper.web.api.shapes import LARGEST_PAGE
+from threadkeeper.web.pages.cursors import LONGEST_CURSOR
 
 T = TypeVar("T")
 
-# Long enough for a name of 255 letters of any language within it.
-Cursor = Annotated[str | None, Query(max_length=2_200, description="The `next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=LONGEST_CURSOR, description="The `next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
 IfMatch = Annotated[
     list[Annotated[str, Field(max_length=500)]] | None,

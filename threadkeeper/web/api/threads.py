@@ -15,7 +15,7 @@ from threadkeeper.program_turns import TEMPORARY_SECONDS
 from threadkeeper.shared_view import SHOWN_STEP_METADATA
 from threadkeeper.web.api.access import Caller, Reader, Writer
 from threadkeeper.web.api.once import Once, note_done
-from threadkeeper.web.api.paging import IfMatch, Limit, demand_match, matching, tried_again
+from threadkeeper.web.api.paging import Cursor, IfMatch, Limit, demand_match, matching, tried_again
 from threadkeeper.web.api.problems import Problem, invalid, not_found
 from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import (
@@ -41,7 +41,6 @@ from threadkeeper.web.pages.dependencies import Layer
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
 Given = Annotated[NewThread, Body(default_factory=lambda: NewThread.model_validate({}))]
-Cursor = Annotated[str | None, Query(max_length=300, description="The `next_cursor` of the page before.")]
 
 
 @router.get("/threads")

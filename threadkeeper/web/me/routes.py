@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from datalayer import SYSTEM, Account, BlobNotFound, InvalidRecord, Job, LimitStanding, Login, acting_as
 from datalayer.billing.billing import DEFAULT_PROJECT
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import clean_text, clean_time, known_id, name_key, utc_now
+from datalayer.cleaning import clean_time, known_id, name_key, utc_now
 from datalayer.records.audit import Look, LookPage
 from datalayer.records.review_statistics import Satisfaction
 from threadkeeper.jobs.takeouts import KEPT_SECONDS, TAKEOUT
@@ -26,6 +26,7 @@ from threadkeeper.web.auth.roles import LoggedIn
 from threadkeeper.web.auth.tokens import clear_login_cookie
 from threadkeeper.web.me.browsers import browser_name
 from threadkeeper.web.me.keys import offered, own_keys
+from threadkeeper.web.pages.cursors import cursor_of
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import stored_zip
 from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
@@ -37,7 +38,6 @@ from threadkeeper.web.pages.zone import Zone
 ROWS_AT_FIRST = 10
 ROWS_A_PAGE = 50
 VOTES_DAYS = 30
-_LONGEST_CURSOR = 100
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -55,9 +55,7 @@ Owners = Annotated[Mapping[str, tuple[str, ...]], Depends(_owners)]
 async def read_me(
     *, request: Request, person: LoggedIn, layer: Layer, pages: Pages, zone: Zone, owners: Owners
 ) -> Response:
-    cursor = clean_text(request.query_params.get("cursor", "")) or None
-    if cursor and len(cursor) > _LONGEST_CURSOR:
-        raise InvalidInput("bad_cursor")
+    cursor = cursor_of(request.query_params)
     export = request.query_params.get("export")
     if export is not None and known_id(export) is None:
         raise HTTPException(404)

@@ -11,6 +11,7 @@ from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.cleaning import clean_text
 from datalayer.organizing.organizing import LONGEST_TAG
 from threadkeeper.web.auth.roles import LoggedIn
+from threadkeeper.web.pages.cursors import cursor_of
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, Posted, redirect_to
@@ -20,7 +21,6 @@ from threadkeeper.web.pages.zone import Zone
 ADDRESS = "/me/threads"
 ROWS_A_PAGE = 50
 LONGEST_WORDS = 300
-_LONGEST_CURSOR = 300
 VIEWS = {
     "": ThreadChoice(),
     "pinned": ThreadChoice(is_pinned=True),
@@ -57,9 +57,7 @@ class _Shown:
 async def read_threads(*, request: Request, person: LoggedIn, layer: Layer, pages: Pages, zone: Zone) -> Response:
     given = request.query_params
     shown = _shown(lambda name: clean_text(given.get(name, "")))
-    cursor = clean_text(given.get("cursor", "")) or None
-    if cursor and len(cursor) > _LONGEST_CURSOR:
-        raise InvalidInput("bad_cursor")
+    cursor = cursor_of(given)
     try:
         found = await layer.own_threads(person.id, shown.choice, cursor=cursor, limit=ROWS_A_PAGE)
     except InvalidRecord:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from datalayer.cleaning import clean_text
 from datalayer.records.audit import OF_USERS, AuditEntry
 from threadkeeper.web.auth.roles import Admin
+from threadkeeper.web.pages.cursors import cursor_of
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
 from threadkeeper.web.pages.formats import money
@@ -22,13 +23,14 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 @router.get("/review/audit")
 async def read_audit(request: Request, person: Admin, layer: Layer, pages: Pages, zone: Zone) -> Response:
-    asked = {name: clean_text(request.query_params.get(name, "")) for name in ("actor", "thread", "cursor")}
+    cursor = cursor_of(request.query_params)
+    asked = {name: clean_text(request.query_params.get(name, "")) for name in ("actor", "thread")}
     if any(len(value) > _LONGEST for value in asked.values()):
         raise InvalidInput("bad_cursor")
     found = await layer.list_audit(
         actor=asked["actor"] or None,
         thread_id=asked["thread"] or None,
-        cursor=asked["cursor"] or None,
+        cursor=cursor,
         limit=ROWS_A_PAGE,
     )
     say = speaker(request)

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Request, Response
 
 from datalayer import AlreadyExists
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import clean_text
 from datalayer.records.review import AnswerCount, AnswerFilter, SavedView
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import Reviewer
 from threadkeeper.web.pages import formats
+from threadkeeper.web.pages.cursors import cursor_of
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
@@ -22,12 +22,11 @@ from threadkeeper.web.pages.zone import Zone
 from threadkeeper.web.review.addresses import known_or_404
 from threadkeeper.web.review.label_names import label_name
 from threadkeeper.web.review.policy import Policy
-from threadkeeper.web.review.query import ME, ReviewQuery, read_review_query
+from threadkeeper.web.review.query import ME, ReviewQuery, demand_order, read_review_query
 
 ROWS_A_PAGE = 50
 MOST_COUNTED = 10_000
 _MOST_IN_A_PILL = 1_000
-_LONGEST_CURSOR = 2_000
 # The built-in views, with their parameters in the URL.
 VIEWS: tuple[tuple[str, dict[str, str]], ...] = (
     ("view_all", {}),
@@ -56,11 +55,10 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 async def read_inbox(
     *, request: Request, person: Reviewer, layer: Layer, pages: Pages, policy: Policy, zone: Zone
 ) -> Response:
-    query, say = read_review_query(request.query_params, zone, me=person.identifier), speaker(request)
-    cursor = request.query_params.get("cursor") or None
-    if cursor and len(cursor) > _LONGEST_CURSOR:
-        raise InvalidInput("bad_cursor")
-    values = await inbox(layer, query, person, policy, say, cursor=cursor and clean_text(cursor))
+    query = read_review_query(request.query_params, zone, me=person.identifier, may_be_reversed=True)
+    say = speaker(request)
+    cursor = cursor_of(request.query_params)
+    values = await inbox(layer, query, person, policy, say, cursor=cursor)
     frame = {"query": query, "cursor": cursor, "rows_a_page": ROWS_A_PAGE}
     named = {"named": label_name(say), "reasons": policy.reasons}
     return pages.page(request, "review/inbox.html", {**frame, **named, **values}, person=person, zone=zone)
@@ -98,6 +96,7 @@ async def inbox(
     facets["labels"] = list(dict.fromkeys((*policy.labels, *facets["labels"])))
     if not any(_says(view, query) for view in views):
         # A saved view stays usable, so that its owner can open and remove it.
+        demand_order(query.which)
         await refuse_unknown(layer, query, (*facets["labels"], *facets["reasons"], *policy.reasons))
     return {
         "found": found,

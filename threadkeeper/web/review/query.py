@@ -57,13 +57,16 @@ class ReviewQuery:
         return urlencode([(name, value) for name in names for value in parameters.get(name, ())])
 
 
-def read_review_query(parameters: QueryParams | str, zone: ZoneInfo, *, me: str) -> ReviewQuery:
+def read_review_query(
+    parameters: QueryParams | str, zone: ZoneInfo, *, me: str, may_be_reversed: bool = False
+) -> ReviewQuery:
     """Read a filter. Unknown parameters are ignored.
 
     Args:
         parameters: of a URL, or the text that a saved view stores.
         zone: the reader's; days begin there.
         me: the identifier that "me" stands for.
+        may_be_reversed: whether a range may end before it begins, which finds nothing.
 
     Raises:
         InvalidInput: a value is invalid.
@@ -108,7 +111,21 @@ def read_review_query(parameters: QueryParams | str, zone: ZoneInfo, *, me: str)
         versions=given["version"],
         is_unknown=_either(one("unknown")),
     )
+    if not may_be_reversed:
+        demand_order(which)
     return ReviewQuery(which, zone, {name: values for name, values in given.items() if values})
+
+
+def demand_order(which: AnswerFilter) -> None:
+    """Require that no range ends before it begins.
+
+    Raises:
+        InvalidInput: one does.
+    """
+    if which.since is not None and which.until is not None and which.since >= which.until:
+        raise InvalidInput("bad_order")
+    if which.min_cost is not None and which.max_cost is not None and which.min_cost > which.max_cost:
+        raise InvalidInput("bad_cost_order")
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

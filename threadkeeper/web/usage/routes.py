@@ -10,11 +10,11 @@ from fastapi.responses import JSONResponse
 
 from datalayer import InvalidRecord
 from datalayer.chainlit_layer import ChainlitLayer
-from datalayer.cleaning import clean_text
 from datalayer.records.usage import CallRow
 from threadkeeper.web.auth.gate import Person
 from threadkeeper.web.auth.roles import LoggedIn, reading_usage, sees_all_usage
 from threadkeeper.web.pages import formats
+from threadkeeper.web.pages.cursors import cursor_of
 from threadkeeper.web.pages.dependencies import Layer, Pages
 from threadkeeper.web.pages.downloads import Download, attachment
 from threadkeeper.web.pages.failures import InvalidInput, PageRoute
@@ -31,7 +31,6 @@ from threadkeeper.web.usage.query import DIMENSIONS, Filter, UsageQuery, read_qu
 GROUP_ORDERS = ("cost", "calls", "failed", "tokens", "first_token", "speed", "name")
 CALL_ORDERS = ("requested_at", "cost", "tokens", "seconds")
 ROWS_A_PAGE = 50
-_LONGEST_CURSOR = 2_000
 
 Write = Callable[[AsyncIterator[CallRow]], AsyncIterator[bytes]]
 
@@ -59,7 +58,7 @@ CallsQuery = Annotated[UsageQuery, Depends(_calls_query)]
 @screens.get("/usage")
 async def read_usage(request: Request, person: LoggedIn, query: GroupsQuery, layer: Layer, pages: Pages) -> Response:
     say = speaker(request)
-    cursor = clean_text(request.query_params.get("cursor", "")) or None
+    cursor = cursor_of(request.query_params)
     with reading_usage(person):
         try:
             values = await overview(layer, query, say, cursor)
@@ -81,16 +80,14 @@ async def read_usage(request: Request, person: LoggedIn, query: GroupsQuery, lay
 @screens.get("/usage/calls")
 async def read_calls(request: Request, person: LoggedIn, query: CallsQuery, layer: Layer, pages: Pages) -> Response:
     say = speaker(request)
-    cursor = request.query_params.get("cursor") or None
+    cursor = cursor_of(request.query_params)
     ascending = request.query_params.get("direction") == "up"
-    if cursor and len(cursor) > _LONGEST_CURSOR:
-        raise InvalidInput("bad_cursor")
     with reading_usage(person):
         found = await layer.list_calls(
             query.calls,
             order=query.order,
             descending=not ascending,
-            cursor=cursor and clean_text(cursor),
+            cursor=cursor,
             limit=ROWS_A_PAGE,
         )
         frame = await _frame(layer, query, person, say)
