@@ -42,6 +42,7 @@ from threadkeeper.settings.settings import load_settings
 from threadkeeper.web.api import documentation, route
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+ALIKE = ("content-type", "content-length", "content-disposition", "etag", "cache-control")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 
 
@@ -434,9 +435,27 @@ async def test_what_no_route_takes_is_a_problem(program_of: Program) -> None:
         assert problem(answer) == found, path
         assert ("allow" in answer.headers) is (found[0] == 405)
     several = await program.request("PUT", f"/threads/{new_id()}")
-    assert (several.status_code, several.headers["allow"]) == (405, "DELETE, GET, PATCH")
-    head = await program.head("/threads")
-    assert (head.status_code, head.headers["content-type"]) == (405, "application/problem+json")
+    assert (several.status_code, several.headers["allow"]) == (405, "DELETE, GET, HEAD, PATCH")
+
+
+async def test_head_is_answered_as_get_without_the_body(program_of: Program, layer: ChainlitLayer) -> None:
+    program = await program_of("admin")
+    thread_id = (await made(program, name="mine"))["id"]
+    file = await program.post(f"/threads/{thread_id}/elements", params={"name": "a.md"}, content=b"x" * 500_000)
+    content = f"/threads/{thread_id}/elements/{file.json()['id']}/content"
+    for path in (f"/threads/{thread_id}", "/threads", content, "/export", "/docs", "/threads?tags=x", "/me", "/stop"):
+        plain = {"accept-encoding": "identity"}
+        whole, head = [await program.request(one, path, headers=plain) for one in ("GET", "HEAD")]
+        for name in ALIKE:
+            assert head.headers.get(name) == whole.headers.get(name), (path, name)
+        assert head.status_code == whole.status_code, path
+        assert (head.content, bool(whole.content)) == (b"", True), path
+    nobody = await program.head("/threads", headers={"x-api-key": "tk_wrong"})
+    assert (nobody.status_code, nobody.headers["www-authenticate"]) == (401, "Bearer")
+    only_post = await program.head(f"/threads/{thread_id}/stop")
+    assert (only_post.status_code, only_post.headers["allow"]) == (405, "POST")
+    interactions = await program.head(str(program.base_url).removesuffix("/api/v1/") + "/interactions/")
+    assert interactions.status_code == 200
 
 
 async def test_a_request_without_the_scope_counts_in_the_rate(program_of: Program) -> None:

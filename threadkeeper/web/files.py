@@ -9,14 +9,13 @@ to a short-lived signed link into the store.
 
 import logging
 import re
-from contextlib import aclosing
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi.responses import RedirectResponse
 from starlette.datastructures import Headers
 from starlette.staticfiles import NotModifiedResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Send
 
 from datalayer import BlobError, Element, OpenBlob
 from datalayer.blobs.headers import BYTES, content_disposition, content_type
@@ -25,6 +24,7 @@ from threadkeeper.settings.root_path import root_path
 from threadkeeper.web.auth.gate import person_at
 from threadkeeper.web.auth.roles import may_review
 from threadkeeper.web.etags import is_known
+from threadkeeper.web.pages.downloads import StoredFile
 
 logger = logging.getLogger(__name__)
 
@@ -121,21 +121,16 @@ async def _link(layer: ChainlitLayer, thread_id: str, element_id: str, seconds: 
         return None
 
 
-class _Streamed(StreamingResponse):
-    """Streams an open blob and closes it, also when the reader disconnects."""
+class _Streamed(StoredFile):
+    """The file of an element. If it cannot be read whole, the log says so."""
 
     def __init__(self, element: Element, blob: OpenBlob, status: int, headers: dict[str, str]) -> None:
-        super().__init__(blob, status, headers | {"Content-Length": str(blob.end - blob.start)})
-        self._element, self._blob = element, blob
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._blob:
-            await super().__call__(scope, receive, send)
+        super().__init__(blob, status, headers=headers)
+        self._element = element
 
     async def stream_response(self, send: Send) -> None:
         try:
-            async with aclosing(aiter(self._blob)) as self.body_iterator:
-                await super().stream_response(send)
+            await super().stream_response(send)
         except BlobError as error:
             # The status is already sent. The browser notices that the body is incomplete, and does not cache it.
             ids = {"thread_id": self._element.thread_id, "record_id": self._element.id}

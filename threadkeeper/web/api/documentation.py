@@ -31,7 +31,7 @@ def document_of(routes: Sequence[BaseRoute], address: str) -> dict[str, Any]:
         title="Threadkeeper",
         version=VERSION,
         openapi_version="3.1.0",
-        description="What a person does in the browser, a program does with an API key.",
+        description="What a person does in the browser, a program does with an API key. HEAD is answered as GET.",
         routes=routes,
         servers=[{"url": address}],
     )

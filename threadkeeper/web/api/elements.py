@@ -23,7 +23,7 @@ from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.api.shapes import LARGEST_PAGE, Element, ElementPage
 from threadkeeper.web.api.threads import demand_own_thread, own_whole_thread
 from threadkeeper.web.pages.dependencies import Layer
-from threadkeeper.web.pages.downloads import Download, content_of
+from threadkeeper.web.pages.downloads import StoredFile
 
 
 class UploadRoute(ApiRoute):
@@ -102,10 +102,9 @@ async def download_element(caller: Reader, layer: Layer, thread_id: str, element
     headers = {
         "Content-Disposition": content_disposition(element.name, "application/octet-stream"),
         "X-Content-Type-Options": "nosniff",
-        "Content-Length": str(blob.size),
         **({"ETag": f'"{element.sha256}"'} if element.sha256 else {}),
     }
-    return Download(content_of(blob), b"", media_type="application/octet-stream", headers=headers)
+    return StoredFile(blob, media_type="application/octet-stream", headers=headers)
 
 
 class _Received(NamedTuple):

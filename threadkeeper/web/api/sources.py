@@ -36,7 +36,7 @@ from threadkeeper.web.api.route import PREFIX, ApiRoute, location_of
 from threadkeeper.web.assistants.knowledge.desk import title_of, with_ending
 from threadkeeper.web.assistants.knowledge.states import source_row
 from threadkeeper.web.pages.dependencies import Layer
-from threadkeeper.web.pages.downloads import Download, content_of
+from threadkeeper.web.pages.downloads import StoredFile
 
 _MEGABYTE = 1024 * 1024
 _TWO: dict[int | str, dict[str, Any]] = {
@@ -151,9 +151,8 @@ async def download_source(_caller: AssistantCaller, layer: Layer, slug: str, sou
     headers = {
         "Content-Disposition": content_disposition(source.title, "application/octet-stream"),
         "X-Content-Type-Options": "nosniff",
-        "Content-Length": str(blob.size),
     }
-    return Download(content_of(blob), b"", media_type="application/octet-stream", headers=headers)
+    return StoredFile(blob, media_type="application/octet-stream", headers=headers)
 
 
 @router.patch("/assistants/{slug}/sources/{source_id}")

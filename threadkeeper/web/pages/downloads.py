@@ -1,13 +1,13 @@
-"""Downloads that are generated while they are sent."""
+"""Downloads: stored files, and what is generated while it is sent."""
 
 import codecs
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
 from fastapi.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from datalayer import OpenBlob
 
@@ -39,19 +39,26 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield chunk
 
 
-async def content_of(blob: OpenBlob) -> AsyncIterator[bytes]:
-    """The bytes of a stored file, which is closed also when the reader disconnects."""
-    async with blob:
-        async for chunk in blob:
-            yield chunk
+class StoredFile(StreamingResponse):
+    """A stored file. It is closed at the end, also when the reader disconnects before the first byte."""
+
+    def __init__(self, blob: OpenBlob, status: int = 200, *, headers: Mapping[str, str], **options: Any) -> None:
+        super().__init__(blob, status, {**headers, "Content-Length": str(blob.end - blob.start)}, **options)
+        self._blob = blob
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._blob:
+            await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(aiter(self._blob)) as self.body_iterator:
+            await super().stream_response(send)
 
 
-def stored_zip(blob: OpenBlob, name: str, *, otherwise: str) -> Download:
+def stored_zip(blob: OpenBlob, name: str, *, otherwise: str) -> StoredFile:
     """The download of a stored ZIP. `otherwise`: its file name if `name` cannot be in a header."""
     headers = attachment(name if name.isascii() and '"' not in name else otherwise)
-    return Download(
-        content_of(blob), b"", media_type="application/zip", headers=headers | {"Content-Length": str(blob.size)}
-    )
+    return StoredFile(blob, media_type="application/zip", headers=headers)
 
 
 def attachment(name: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from threadkeeper.knowledge.loading import LoadRefused
 from threadkeeper.web.assistants.knowledge.desk import AssistantDesk, Desk, title_of, with_ending
 from threadkeeper.web.assistants.knowledge.files import UPLOADED_KINDS, FilesForm
 from threadkeeper.web.assistants.knowledge.states import source_row
-from threadkeeper.web.pages.downloads import Download, content_of
+from threadkeeper.web.pages.downloads import StoredFile
 from threadkeeper.web.pages.failures import InvalidField, InvalidInput, PageRoute
 from threadkeeper.web.pages.forms import Form, page_of_form, redirect_to
 
@@ -42,8 +42,8 @@ async def download_source(desk: Desk, source_id: str) -> Response:
     except BlobNotFound:
         raise InvalidInput("knowledge_file_gone") from None
     name = source.title if PurePath(source.title).suffix or source.kind != "pairs" else f"{source.title}.csv"
-    headers = {"Content-Disposition": content_disposition(name, BYTES), "Content-Length": str(blob.size), **_SAFE}
-    return Download(content_of(blob), b"", media_type=BYTES, headers=headers)
+    headers = {"Content-Disposition": content_disposition(name, BYTES), **_SAFE}
+    return StoredFile(blob, media_type=BYTES, headers=headers)
 
 
 @router.post(
