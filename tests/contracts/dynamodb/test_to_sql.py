@@ -460,7 +460,8 @@ async def test_the_command_copies_a_table_and_says_what_is_left(
     unreadable = {**keys.key(keys.partition(ids.thread_id), "STEP#first"), "id": {"S": "first"}}
     await dynamo(layer).table.transact([put(unreadable)])
     planned = await asyncio.to_thread(cli, "adopt", database_url, **settings)
-    assert (planned.returncode, planned.stderr[:28]) == (1, "1 records cannot be copied, ")
+    assert planned.returncode == 1
+    assert "1 records cannot be copied, " in planned.stderr
     assert "Dry run: nothing was changed." in planned.stderr
     again = await asyncio.to_thread(cli, "adopt", database_url, "--apply", **settings)
     assert again.returncode == 1
