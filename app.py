@@ -22,10 +22,12 @@ from threadkeeper import metrics
 from threadkeeper.chat.context.history import DEFAULT_SYSTEM_PROMPT
 from threadkeeper.chat.trying_models import ModelTrial
 from threadkeeper.chat.wording import say, starters
+from threadkeeper.conversation.arrivals import Arrivals, ask_after_arrival
 from threadkeeper.conversation.assistants import chat_profiles, keep_one_configuration
 from threadkeeper.conversation.clock import DatabaseClock, date_messages
 from threadkeeper.conversation.kept_exchanges import ExchangeKeeper
 from threadkeeper.conversation.language import language_of_session
+from threadkeeper.conversation.leaving import leave_as_user
 from threadkeeper.conversation.long_waits import LongWaits
 from threadkeeper.conversation.offers import ASK, CONTINUE, REGENERATE, TRY_AGAIN, VERSION
 from threadkeeper.conversation.opening import open_on_any_socket
@@ -190,9 +192,12 @@ mount(
     programs=gateway_router(gateway),
 )
 send_directly(chainlit.server.sio)
-resume_on_any_socket(chainlit.server.sio)
-open_on_any_socket(chainlit.server.sio, conversations.open_again)
-edit_stored_messages(chainlit.server.sio, layer)
+arrivals = Arrivals()
+resume_on_any_socket(chainlit.server.sio, arrivals)
+open_on_any_socket(chainlit.server.sio, arrivals, conversations.open_again)
+ask_after_arrival(chainlit.server.sio, arrivals)
+edit_stored_messages(chainlit.server.sio, arrivals, layer)
+leave_as_user(chainlit.server.sio)
 browsers = chainlit.server.sio.eio
 # Large enough for a message with a long pasted text. The model's window limits it, with a message to the user.
 browsers.max_http_buffer_size = 16_000_000

@@ -547,6 +547,31 @@ async def test_a_thread_is_resumed_if_the_connection_broke_before(chat: Chat) ->
         await page.close()
 
 
+@pytest.mark.parametrize("early", [True, False], ids=["before the page is connected", "before the thread has come"])
+async def test_a_question_that_is_asked_before_its_page_has_the_thread_is_shown_after_it(
+    chat: Chat, early: bool
+) -> None:
+    async with chat.client("alice") as before:
+        await before.ask("first")
+    page = chat.client("alice", thread_id=before.thread_id)
+    try:
+        await page.log_in()
+        await page.open_socket()
+        if not early:
+            await page.emit("connection_successful")
+        question_id = await page.send("second")
+        if early:
+            await page.emit("connection_successful")
+        await page.event("resume_thread")
+        await page.until(lambda: page.answer == "You said: second")
+        assert page.steps[question_id]["output"] == "second"
+        names = [name for name, data in page.events if name == "resume_thread" or (data and "second" in str(data))]
+        assert names[:2] == ["resume_thread", "new_message"]
+        assert messages(await stored(page)) == ["first", "You said: first", "second", "You said: second"]
+    finally:
+        await page.close()
+
+
 @pytest.mark.parametrize("closed", [True, False], ids=["the page has closed it", "the page is about to close it"])
 async def test_a_page_that_replaces_its_socket_gets_again_what_its_chat_begins_with(chat: Chat, closed: bool) -> None:
     left, page = chat.client("alice"), chat.client("alice")

@@ -16,6 +16,7 @@ from chainlit.session import WebsocketSession
 
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.conversation.answerers import offer_choices
+from threadkeeper.conversation.arrivals import Arrivals
 from threadkeeper.conversation.assistants import Answerer, opening_prompts, send_prologue
 from threadkeeper.conversation.chat_settings import Choices, personal_settings
 from threadkeeper.conversation.commands import offer_commands, prompts_of_user
@@ -80,7 +81,9 @@ async def open_again(turns: Turns, default: Choices, language: str, *, read_seco
             await button.send(for_id=button.forId or "")
 
 
-def open_on_any_socket(server: socketio.AsyncServer, again: Callable[[float], Awaitable[None]]) -> None:
+def open_on_any_socket(
+    server: socketio.AsyncServer, arrivals: Arrivals, again: Callable[[float], Awaitable[None]]
+) -> None:
     """Let `again`, which gets the `read_seconds` of `open_again`, serve the sockets that come after the first one."""
     # A socket that lives longer has answered a ping that was sent behind the opening.
     read_seconds = server.eio.ping_interval + server.eio.ping_timeout
@@ -88,8 +91,12 @@ def open_on_any_socket(server: socketio.AsyncServer, again: Callable[[float], Aw
     async def connected(sid: str) -> None:
         session = WebsocketSession.get(sid)
         beginning = session.current_task if session is not None and session.chat_started else None
-        # Sets the context of the session as well.
-        await chainlit.socket.connection_successful(sid)
+        try:
+            # Sets the context of the session as well.
+            await chainlit.socket.connection_successful(sid)
+        finally:
+            if session is not None:
+                arrivals.end(session, sid)
         if session is None or beginning is None or session.has_first_interaction:
             return
         # If the socket names a thread, the user does not have it.

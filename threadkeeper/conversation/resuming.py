@@ -12,13 +12,23 @@ import chainlit.socket
 import socketio  # type: ignore[import-untyped]
 from chainlit.session import WebsocketSession
 
+from threadkeeper.conversation.arrivals import Arrivals
 
-def resume_on_any_socket(server: socketio.AsyncServer) -> None:
+
+def resume_on_any_socket(server: socketio.AsyncServer, arrivals: Arrivals) -> None:
     """Let a session resume the thread that its newest socket names, until the thread is resumed."""
-    server.on("connect", _connect)
+
+    async def connect(sid: str, environ: dict[str, Any], auth: dict[str, Any]) -> bool:
+        await _connect(sid, environ, auth)
+        session = WebsocketSession.get(sid)
+        if session is not None and session.thread_id_to_resume:
+            arrivals.begin(session)
+        return True
+
+    server.on("connect", connect)
 
 
-async def _connect(sid: str, environ: dict[str, Any], auth: dict[str, Any]) -> bool:
+async def _connect(sid: str, environ: dict[str, Any], auth: dict[str, Any]) -> None:
     """Chainlit's handler, with the thread of a restored session set.
 
     Raises:
@@ -34,4 +44,3 @@ async def _connect(sid: str, environ: dict[str, Any], auth: dict[str, Any]) -> b
     if session and session.restored and thread_id and not session.has_first_interaction:
         # Chainlit has checked that the thread is the user's, and checks it again when it resumes the thread.
         session.thread_id_to_resume, session.restored = thread_id, False
-    return True

@@ -16,16 +16,20 @@ from chainlit.session import BaseSession, WebsocketSession
 
 from datalayer.chainlit_layer import ChainlitLayer
 from datalayer.errors import DataLayerError
+from threadkeeper.conversation.arrivals import Arrivals
 
 logger = logging.getLogger(__name__)
 
 
-def edit_stored_messages(server: socketio.AsyncServer, layer: ChainlitLayer) -> None:
-    """Let an edit on a page begin with the messages that are stored."""
+def edit_stored_messages(server: socketio.AsyncServer, arrivals: Arrivals, layer: ChainlitLayer) -> None:
+    """Let an edit on a page begin with the messages that are stored, when the page has its thread."""
 
     async def edit(sid: str, payload: Any) -> None:
         session = WebsocketSession.get(sid)
         if session is not None:
+            await arrivals.over(session)
+            # The page may have another socket by now.
+            sid = session.socket_id
             # As Chainlit's handler begins; messages are made in it.
             init_ws_context(session)
             try:
