@@ -1,7 +1,7 @@
 """Ends the session of a page in the name of its user.
 
-A page that is silent, as on a computer that sleeps, is found by a task that all pages of the process share. It was
-started for the first of them, and what a session stores at its end would be refused as that of another user.
+A page without a websocket that falls silent is found by a task that all pages of the process share. It was started for
+the first of them, and what a session stores at its end would be refused as that of another user.
 """
 
 import chainlit.socket
