@@ -141,10 +141,11 @@ def _make_routes() -> None:
     from chainlit.server import app  # noqa: PLC0415
 
     from threadkeeper.web.api.on_demand import ApiOnDemand, _build_api  # noqa: PLC0415
-    from threadkeeper.web.pages_on_demand import PagesOnDemand  # noqa: PLC0415
-    from threadkeeper.web.routers import _build_pages  # noqa: PLC0415
+    from threadkeeper.web.on_demand import RoutesOnDemand  # noqa: PLC0415
+    from threadkeeper.web.routers import _build_chat, _build_pages  # noqa: PLC0415
 
-    for router in (app.router, PagesOnDemand(_build_pages).router, ApiOnDemand(_build_api).router):
+    ours = (ApiOnDemand(_build_api), RoutesOnDemand(_build_pages), RoutesOnDemand(_build_chat))
+    for router in (app.router, *(one.router for one in ours)):
         for route in router.routes:
             route.matches({"type": "http", "method": "GET", "path": "/none", "headers": []})
 

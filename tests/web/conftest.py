@@ -49,7 +49,7 @@ from threadkeeper.offered_models import OfferedModels
 from threadkeeper.pricing.history import ChatServer
 from threadkeeper.review_policy import ReviewPolicy
 from threadkeeper.settings.report import shown_settings
-from threadkeeper.settings.settings import load_settings
+from threadkeeper.settings.settings import Settings, load_settings
 from threadkeeper.web.auth.chainlit_logins import register_logins
 from threadkeeper.web.auth.gate import Gate
 from threadkeeper.web.auth.keys import KeyGate
@@ -164,10 +164,16 @@ async def gateway(layer: ChainlitLayer, v1_parts: V1Parts) -> AsyncIterator[Gate
     await opened.close()
 
 
+@pytest.fixture(scope="session")
+def usual_settings() -> Settings:
+    """The settings without those of a test: to read them takes 8 ms of CPU time."""
+    return load_settings()
+
+
 @pytest.fixture
-async def ask_thread(layer: ChainlitLayer) -> AsyncIterator[Programs]:
+async def ask_thread(layer: ChainlitLayer, usual_settings: Settings) -> AsyncIterator[Programs]:
     """The conversations of this process, with the demo."""
-    conversations = Conversations(layer, DemoModel(), load_settings())
+    conversations = Conversations(layer, DemoModel(), usual_settings)
     yield Programs(layer, conversations)
     await conversations.stop()
 

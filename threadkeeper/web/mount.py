@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from datalayer import DataLayerError
 from threadkeeper.settings.root_path import root_path
-from threadkeeper.web.pages_on_demand import PagesOnDemand
+from threadkeeper.web.on_demand import RoutesOnDemand
 from threadkeeper.web.programs import ProgramRoutes
 from threadkeeper.web.reader_language import as_chosen
 from threadkeeper.web.root_path import UnderRootPath
@@ -41,7 +41,7 @@ _WORDS = {
 
 def mount(
     app: FastAPI,
-    *routers: APIRouter | PagesOnDemand,
+    *routers: APIRouter | RoutesOnDemand,
     gate: AsgiMiddleware,
     headers: AsgiMiddleware | None = None,
     traces: AsgiMiddleware | None = None,
@@ -67,7 +67,7 @@ def mount(
     chainlit_routes = routes[:]
     root = root_path()
     for router in (*routers, *([programs] if programs is not None else [])):
-        if isinstance(router, PagesOnDemand):
+        if isinstance(router, RoutesOnDemand):
             routes.append(router)
         else:
             app.include_router(router, prefix=root)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import cache, cached_property
 
 from fastapi import APIRouter
-from starlette.types import Scope
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
 
 from threadkeeper.settings.root_path import root_path
 
@@ -32,6 +33,22 @@ class OnDemand:
     def share(self, scope: Scope) -> None:
         """Set the attributes of `request.state`."""
         scope.setdefault("state", {}).update(self._shared)
+
+
+class RoutesOnDemand(OnDemand, BaseRoute):
+    """All routes of a router, as one route of an application."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """A path that none of them has is left to the routes that follow."""
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        (included,) = self.router.routes
+        return included.matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        (included,) = self.router.routes
+        self.share(scope)
+        await included.handle(scope, receive, send)
 
 
 @cache

@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable
 
 from fastapi import APIRouter
-from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Match
+from starlette.types import Scope
 
 from threadkeeper.settings.root_path import root_path
-from threadkeeper.web.on_demand import OnDemand
+from threadkeeper.web.on_demand import RoutesOnDemand
 
 FOLDERS = ("usage", "review", "me", "assistants", "admin", "invitation")
 
 
-class PagesOnDemand(OnDemand, BaseRoute):
+class PagesOnDemand(RoutesOnDemand):
     """The routes whose paths begin with one of `FOLDERS`, below the root path."""
 
     def __init__(self, build: Callable[[], APIRouter], **shared: object) -> None:
@@ -26,10 +26,4 @@ class PagesOnDemand(OnDemand, BaseRoute):
         """A path that no page has is left to the routes that follow."""
         if scope["type"] != "http" or not self._paths.match(scope["path"]):
             return Match.NONE, {}
-        (pages,) = self.router.routes
-        return pages.matches(scope)
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        (pages,) = self.router.routes
-        self.share(scope)
-        await pages.handle(scope, receive, send)
+        return super().matches(scope)

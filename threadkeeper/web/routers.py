@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.knowledge.fetching.places import Places
@@ -17,13 +17,10 @@ from threadkeeper.web.admin.asking import ListModels, TryModel
 from threadkeeper.web.api.on_demand import api_on_demand
 from threadkeeper.web.assistants.trying import TryAssistant
 from threadkeeper.web.auth.keys import KeyGate
-from threadkeeper.web.chainlit_pages import router as chainlit_pages
-from threadkeeper.web.chainlit_routes import chainlit_router
 from threadkeeper.web.files import files_router
 from threadkeeper.web.first_start import FirstStart
 from threadkeeper.web.health import health_router
-from threadkeeper.web.page_api import page_api_router
-from threadkeeper.web.pages.dependencies import share
+from threadkeeper.web.on_demand import RoutesOnDemand
 from threadkeeper.web.pages.shell import PageWriter
 from threadkeeper.web.pages_on_demand import PagesOnDemand
 from threadkeeper.web.system import System
@@ -53,7 +50,7 @@ def all_routers(
     public_url: str | None = None,
     system: System | None = None,
     chat_server: ChatServer | None = None,
-) -> list[APIRouter | PagesOnDemand]:
+) -> list[APIRouter | RoutesOnDemand]:
     """Our routers, for `mount`.
 
     Args:
@@ -90,6 +87,7 @@ def all_routers(
         "public_url": public_url,
         # One for both: wrong passwords slow each other down.
         "accounts": accounts or Authenticator(layer),
+        "asked_reasons": tuple(asked_reasons),
     }
     of_pages = shared | {
         "assistant_owners": assistant_owners or {},
@@ -105,20 +103,26 @@ def all_routers(
         "ask_thread": ask_thread,
         "webhook_places": webhook_places or Places(),
         "shown_settings": shown_settings,
-        "asked_reasons": tuple(asked_reasons),
     }
-    of_the_chat = APIRouter(dependencies=[Depends(share(**of_pages))])
-    of_the_chat.include_router(page_api_router(asked_reasons))
-    of_the_chat.include_router(chainlit_pages)
     return [
         health_router(layer, metrics_token=metrics_token),
         files_router(layer, redirect_seconds=redirect_seconds),
         pages.assets.router(),
         *([api_on_demand(**of_programs)] if ask_thread else []),
         PagesOnDemand(_build_pages, **of_pages),
-        of_the_chat,
-        chainlit_router(),
+        RoutesOnDemand(_build_chat, **of_pages),
     ]
+
+
+def _build_chat() -> APIRouter:
+    """What Chainlit's page asks for."""
+    from threadkeeper.web import chainlit_pages, page_api  # noqa: PLC0415
+    from threadkeeper.web.chainlit_routes import chainlit_router  # noqa: PLC0415
+
+    router = APIRouter()
+    for part in (page_api.router, chainlit_pages.router, chainlit_router()):
+        router.include_router(part)
+    return router
 
 
 def _build_pages() -> APIRouter:

@@ -1,9 +1,8 @@
 """FastAPI dependencies of the routes of the pages: the data layer, and the writer of pages.
 
-`share` puts both into the state of each request. A route names what it needs in its signature.
+`OnDemand` puts both into the state of each request. A route names what it needs in its signature.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,16 +11,6 @@ from datalayer.chainlit_layer import ChainlitLayer
 from threadkeeper.login.accounts import Authenticator
 from threadkeeper.offered_models import OfferedModels
 from threadkeeper.web.pages.shell import PageWriter
-
-
-def share(**values: object) -> Callable[[Request], Awaitable[None]]:
-    """A dependency for a router: sets these attributes of `request.state` for the dependencies of its routes."""
-
-    async def set_state(request: Request) -> None:
-        for name, value in values.items():
-            setattr(request.state, name, value)
-
-    return set_state
 
 
 async def _layer(request: Request) -> ChainlitLayer:
