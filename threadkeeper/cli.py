@@ -273,6 +273,7 @@ def check() -> None:
 
     from threadkeeper.commands.check import check_parts
     from threadkeeper.commands.terminal import console, end
+    from threadkeeper.language.numbers import counted
     from threadkeeper.settings.misspelled import misspelled_names
     from threadkeeper.settings.report import inspect_settings
     from threadkeeper.settings.settings import SettingsError
@@ -301,7 +302,7 @@ def check() -> None:
     for doubt in doubts:
         shown.print(Text(doubt, "yellow"))
     if wrong:
-        end(f"{len(wrong)} problem{'s' if len(wrong) > 1 else ''} found: {', '.join(wrong)}.", 1)
+        end(f"{counted(len(wrong), 'problem')} found: {', '.join(wrong)}.", 1)
     is_doubtful = bool(doubts) or any(part.ok is None for part in parts)
     shown.print("No other problems found." if is_doubtful else "No problems found.")
 

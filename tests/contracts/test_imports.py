@@ -260,7 +260,7 @@ async def test_a_conversation_that_went_on_elsewhere_is_counted(
         for dry_run in (True, False):
             report = await imported(layer, ada, path, dry_run=dry_run)
             assert report.grown == grown
-    assert "1 of those that exist have newer messages here" in " ".join(lines_of(report, is_dry_run=False))
+    assert "1 of those that exist has newer messages here" in " ".join(lines_of(report, is_dry_run=False))
 
 
 def conversation(key: str, title: str, nodes: Any = None) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_verify_reports_problems_and_repairs_some(kept: tuple[CommandLine, Path]
     good = cli("files", "verify")
     assert (good.returncode, good.stderr) == (0, "")
     assert good.stdout.splitlines()[-2:] == [
-        f"1 rows with a file, 1 files in the store, {len(CONTENT)} bytes read.",
+        f"1 row with a file, 1 file in the store, {len(CONTENT)} bytes read.",
         "No problems found.",
     ]
     file.write_bytes(CONTENT.upper())
@@ -75,29 +75,29 @@ def test_verify_reports_problems_and_repairs_some(kept: tuple[CommandLine, Path]
     assert (lost.returncode, lost.stderr) == (1, "1 × file is missing.\n")
     assert f"{file.parent.name}/{file.name}: file is missing (thread " in lost.stdout
     assert "; its row is marked\n" in lost.stdout
-    assert "1 rows with a missing file were marked." in lost.stdout
+    assert "Marked 1 row with a missing file." in lost.stdout
     assert "1 × file has no row: deleted.\n" in lost.stdout
     after = cli("files", "verify")
     assert after.returncode == 0
-    assert "1 rows were marked by an earlier run: their file is missing." in after.stdout
+    assert "1 row was marked by an earlier run: the file is missing." in after.stdout
 
 
 def test_move_copies_to_another_store_and_prints_the_next_steps(kept: tuple[CommandLine, Path]) -> None:
     cli, file = kept
     target = cli.directory / "other"
     dry = cli("files", "move", "--to", f"file://{target}", "--dry-run")
-    assert dry.stdout == f"1 files ({len(CONTENT)} bytes) would be copied, 0 are already there.\n"
+    assert dry.stdout == f"1 file ({len(CONTENT)} bytes) would be copied, 0 are already there.\n"
     assert not target.exists()
     done = cli("files", "move", "--to", f"file://{target}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"Copied 1 files ({len(CONTENT)} bytes); 0 were already there.\n")
+    assert done.stdout.startswith(f"Copied 1 file ({len(CONTENT)} bytes); 0 were already there.\n")
     assert f"Now set BLOB_URL=file://{target} and restart" in done.stdout
     assert "run the same command again with the old BLOB_URL" in done.stdout
     assert (target / file.parent.name / file.name).read_bytes() == CONTENT == file.read_bytes()
     again = cli("files", "move", "--to", f"file://{target}", "--delete-source")
     assert again.stdout.splitlines()[:2] == [
-        "Copied 0 files (0 bytes); 1 were already there.",
-        "Deleted 1 files from the old store; kept 0 newer files.",
+        "Copied 0 files (0 bytes); 1 was already there.",
+        "Deleted 1 file from the old store; kept 0 newer files.",
     ]
     assert again.stdout.splitlines()[2].startswith(
         "The old store is empty, so a replica that still uses it shows no files."
@@ -112,7 +112,7 @@ def test_move_prints_what_to_do_with_newer_files(kept: tuple[CommandLine, Path])
     tomorrow = time.time() + 24 * 3600
     os.utime(file, (tomorrow, tomorrow))
     done = cli("files", "move", "--to", f"file://{cli.directory / 'other'}", "--delete-source")
-    assert "Deleted 0 files from the old store; kept 1 newer files." in done.stdout
+    assert "Deleted 0 files from the old store; kept 1 newer file." in done.stdout
     assert done.stdout.splitlines()[-1].endswith("run the same command again with the old BLOB_URL.")
     assert file.exists()
 
@@ -133,8 +133,8 @@ def test_a_backup_is_restored_and_verified(kept: tuple[CommandLine, Path], tmp_p
     done = cli("backup", "saved")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        f"Copied 1 files ({len(CONTENT)} bytes).",
-        f"Finished: the database and 1 files ({len(CONTENT)} bytes) are in {cli.directory / 'saved'}.",
+        f"Copied 1 file ({len(CONTENT)} bytes).",
+        f"Finished: the database and 1 file ({len(CONTENT)} bytes) are in {cli.directory / 'saved'}.",
     ]
     again = cli("backup", "saved")
     assert (again.returncode, again.stdout) == (1, "")
@@ -148,7 +148,7 @@ def test_a_backup_is_restored_and_verified(kept: tuple[CommandLine, Path], tmp_p
     restored = other("restore", str(cli.directory / "saved"))
     assert (restored.returncode, restored.stderr) == (0, "")
     assert restored.stdout.splitlines()[0] == (
-        f"Restored the database and 1 files ({len(CONTENT)} bytes); 0 files were already there."
+        f"Restored the database and 1 file ({len(CONTENT)} bytes); 0 files were already there."
     )
     for command in (("migrate",), ("verify",), ("files", "verify")):
         checked = other(*command)
@@ -173,16 +173,16 @@ def test_a_backup_without_the_file_of_a_data_source_is_restored_and_told(
     asyncio.run(lose())
     done = cli("backup", "saved")
     assert done.returncode == 1
-    assert done.stderr.startswith("1 files are missing or damaged in the store; everything else is in the backup.")
+    assert done.stderr.startswith("1 file is missing or damaged in the store; everything else is in the backup.")
     other = CommandLine(tmp_path / "another")
     other.directory.mkdir()
     restored = other("restore", str(cli.directory / "saved"))
     assert restored.returncode == 1
-    assert "Restored the database and 1 files" in restored.stdout
+    assert "Restored the database and 1 file" in restored.stdout
     assert "the backup lacks the file of the data source Handbook" in restored.stdout
     assert restored.stderr == (
-        "1 data sources of assistants lack their file, which is not in the backup: upload these files again or delete "
-        "the sources.\n"
+        "1 data source of an assistant lacks a file, which is not in the backup: upload it again or delete the "
+        "source.\n"
     )
 
 
@@ -190,7 +190,7 @@ def test_a_takeout_is_exported_and_imported(kept: tuple[CommandLine, Path], tmp_
     cli, file = kept
     out = cli("export", "user", "ada")
     assert (out.returncode, out.stderr) == (0, "")
-    match = re.fullmatch(r"Wrote (ada-\d{4}-\d\d-\d\d\.zip): 1 threads, 1 files, 1 elements\.\n", out.stdout)
+    match = re.fullmatch(r"Wrote (ada-\d{4}-\d\d-\d\d\.zip): 1 thread, 1 file, 1 element\.\n", out.stdout)
     assert match is not None, out.stdout
     name = match[1]
 
@@ -214,7 +214,7 @@ def test_a_takeout_is_exported_and_imported(kept: tuple[CommandLine, Path], tmp_
     back = other("import", str(cli.directory / name))
     assert (back.returncode, back.stderr) == (0, "")
     assert back.stdout.splitlines() == [
-        "Imported for ada: 1 threads, 1 elements, 1 files.",
+        "Imported for ada: 1 thread, 1 element, 1 file.",
         "Created the user ada with the role user and without a password. "
         "To set one, run `threadkeeper user passwd ada`.",
     ]
@@ -236,8 +236,8 @@ def test_a_takeout_reports_a_damaged_file(kept: tuple[CommandLine, Path], tmp_pa
     out = cli("export", "user", "ada", "--to", "ada.zip")
     assert out.returncode == 1
     assert out.stderr == (
-        "1 files are damaged in the store and so in the takeout: their checksum differs from the database. "
-        "The manifest names them.\n"
+        "1 file is damaged in the store and so in the takeout: the checksum differs from the database. "
+        "The manifest names what is damaged.\n"
     )
     other = CommandLine(tmp_path / "another")
     other.directory.mkdir()
@@ -245,7 +245,7 @@ def test_a_takeout_reports_a_damaged_file(kept: tuple[CommandLine, Path], tmp_pa
     back = other("import", str(cli.directory / "ada.zip"))
     assert (back.returncode, back.stderr) == (0, "")
     assert "checksum differs from the database (threads/00001 [bold]a thread/files/00001 [red].txt)" in back.stdout
-    assert "1 files were damaged when the takeout was created." in back.stdout
+    assert "1 file was damaged when the takeout was created" in back.stdout
     after = other("files", "verify")
     assert (after.returncode, after.stderr) == (1, "1 × checksum differs from the database.\n")
 
@@ -262,12 +262,12 @@ def test_the_history_of_another_chat_is_counted_and_imported(tmp_path: Path, mig
     counted = cli("import", path, "--user", "ada", "--dry-run")
     assert counted.stdout.splitlines() == [
         "claude: 2 conversations with 6 messages, 3 messages of other branches, as earlier versions, 2 thoughts, "
-        "2 tool runs, 1 files.",
+        "2 tool runs, 1 file.",
         "From 2025-03-01 to 2025-03-01.",
         "Would import 2 threads. 0 exist already.",
-        "Left out: 1 files that the export does not have.",
-        "Left out: 1 parts of messages of an unknown kind.",
-        "1 conversations could not be read:",
+        "Left out: 1 file that the export does not have.",
+        "Left out: 1 part of a message of an unknown kind.",
+        "1 conversation could not be read:",
         "  'Bad': It has no id, or no list of messages.",
     ]
     assert (counted.returncode, cli("import", path, "--user", "ada").returncode) == (1, 1)

@@ -319,7 +319,7 @@ async def test_projects_and_limits_are_set_listed_and_removed(
     asked = run("projects", "delete", "lab", given="n\n", **database)
     assert (asked.returncode, len(await layer.list_projects())) == (1, before)
     done = run("projects", "delete", "lab", "--yes", **database)
-    assert done.stdout.startswith("Deleted the project lab with 1 providers, "), done
+    assert done.stdout.startswith("Deleted the project lab with 1 provider, "), done
     assert run("projects", "delete", "lab", "--yes", **database).returncode == 1
 
 
@@ -334,7 +334,7 @@ async def test_costs_are_verified(run: CommandLine, database: dict[str, str], la
     await layer.record_call(record)
     done = run("verify", **database)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 calls, 1,100,000 tokens, $0.75 (0 without a price, 0 with estimated tokens)." in done.stdout
+    assert "1 call, 1,100,000 tokens, $0.75 (0 without a price, 0 with estimated tokens)." in done.stdout
     await layer.record_call(replace(record, price=price | {"output": "3"}))
     done = run("verify", **database)
     assert (done.returncode, done.stderr) == (1, "1 problem found.\n")

@@ -179,6 +179,7 @@ TAR = b"conversations.json".ljust(257, b"\0") + b"ustar\0"
         (b"[ ]\n", "no conversations"),
         (zipped({"conversations.json": [], "chat.html": b"<html>"}), "no conversations"),
         (json.dumps([ALONE]).encode("utf-16"), "UTF-16"),
+        (json.dumps([ALONE]).encode("utf-32"), "UTF-32"),
         (zipped({"Takeout/Gemini/gems.html": b"<html>"}), "My Activity"),
         (b"\x1f\x8b\x08" + bytes(20), "kind gzip"),
         (TAR, "kind tar"),

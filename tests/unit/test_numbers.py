@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from threadkeeper.language.numbers import number, parsed
+from threadkeeper.language.numbers import counted, number, parsed
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,11 @@ def test_a_number_is_read_as_its_language_writes_it(language: str, text: str, va
 def test_what_is_not_clearly_one_number_is_refused(language: str, text: str) -> None:
     with pytest.raises(ValueError):
         parsed(text, language)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 files are"), (1, "1 file is"), (2, "2 files are"), (1000, "1,000 files are")]
+)
+def test_a_count_has_its_noun_in_the_singular_or_the_plural(count: int, words: str) -> None:
+    assert counted(count, "file is", "files are") == words
+    assert counted(count, "file") == words.rpartition(" ")[0]

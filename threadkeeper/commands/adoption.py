@@ -16,6 +16,7 @@ from threadkeeper.commands.terminal import (
     settings_or_end,
     with_accounts,
 )
+from threadkeeper.language.numbers import counted
 
 if TYPE_CHECKING:
     from datalayer.database import Database
@@ -61,11 +62,11 @@ def adopt(
     _show(report)
     dry = "Dry run: nothing was changed. To apply, run the command with `--apply`."
     if report.problems and apply:
-        words = f"{report.problems} records are not in the target as they are in the source: see the findings."
-        end(f"{words} If somebody wrote meanwhile, run the command again.", 1)
+        differ = counted(report.problems, "record differs", "records differ")
+        end(f"{differ} in the target from the source: see the findings. If somebody wrote meanwhile, run it again.", 1)
     if report.problems:
-        words = f"{report.problems} records cannot be copied, or are different in the target: see the findings."
-        end(f"{words} {dry} It copies the others.", 1)
+        wrong = counted(report.problems, "record cannot be copied, or is", "records cannot be copied, or are")
+        end(f"{wrong} different in the target: see the findings. {dry} It copies the others.", 1)
     console().print("Done. Source and target agree." if apply else dry)
 
 

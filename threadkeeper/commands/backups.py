@@ -16,6 +16,7 @@ from datalayer.database import Database, dialect_of
 from datalayer.errors import DataLayerError
 from datalayer.installation.installation import Installation
 from threadkeeper.commands.terminal import console, end, make_data_dir, open_store, progress, run, settings_or_end
+from threadkeeper.language.numbers import counted
 from threadkeeper.settings.urls import sqlite_file
 
 
@@ -46,23 +47,27 @@ def backup(
             return report
 
     report = run(work())
-    shown.print(f"Copied {report.copied} files ({report.copied_bytes} bytes).", highlight=False)
+    shown.print(f"Copied {counted(report.copied, 'file')} ({counted(report.copied_bytes, 'byte')}).", highlight=False)
     if report.failed:
-        end(f"{report.failed} files could not be copied, so the backup is not finished. Run the command again.", 1)
+        failed = counted(report.failed, "file")
+        end(f"{failed} could not be copied, so the backup is not finished. Run the command again.", 1)
     if not report.is_finished:
         dump, _ = dialect_of(url).dump_commands(url, folder / POSTGRES_DUMP)
         shown.print("The backup needs a dump of the database. Run this; PGPASSWORD or ~/.pgpass has the password:")
         typer.echo(f"{dump} && threadkeeper backup {shlex.quote(str(folder))}")
         return
+    files = f"{counted(report.files, 'file')} ({counted(report.bytes, 'byte')})"
     shown.print(
-        f"Finished: the database and {report.files} files ({report.bytes} bytes) are in {folder}.",
+        f"Finished: the database and {files} are in {folder}.",
         highlight=False,
         soft_wrap=True,
     )
     if report.known_missing:
-        shown.print(f"{report.known_missing} files are not in it: `files verify --repair` has marked them as missing.")
+        left_out = counted(report.known_missing, "file is", "files are")
+        shown.print(f"{left_out} not in it: `files verify --repair` has marked what is missing.", highlight=False)
     if problems := report.missing + report.damaged:
-        end(f"{problems} files are missing or damaged in the store; everything else is in the backup.", 1)
+        wrong = counted(problems, "file is", "files are")
+        end(f"{wrong} missing or damaged in the store; everything else is in the backup.", 1)
 
 
 async def note_backup(url: str, folder: Path, report: BackupReport) -> None:
@@ -102,9 +107,9 @@ def restore(path: Annotated[Path, typer.Argument(help="The folder of a finished 
     report = run(work())
     if report.failed:
         end(
-            f"{report.failed} files could not be restored, so the database was not restored either."
+            f"{counted(report.failed, 'file')} could not be restored, so the database was not restored either."
             if sqlite_file(url)
-            else f"{report.failed} files could not be restored.",
+            else f"{counted(report.failed, 'file')} could not be restored.",
             1,
         )
     if not report.is_finished:
@@ -112,19 +117,19 @@ def restore(path: Annotated[Path, typer.Argument(help="The folder of a finished 
         typer.echo(f"{restored} && threadkeeper restore {shlex.quote(str(folder))}")
         end("Nothing was restored: the database is empty. Run the command above; it restores the database first.", 1)
     shown.print(
-        f"Restored the database and {report.restored} files ({report.restored_bytes} bytes); {report.there} files were "
-        "already there.",
+        f"Restored the database and {counted(report.restored, 'file')} ({counted(report.restored_bytes, 'byte')}); "
+        f"{counted(report.there, 'file was', 'files were')} already there.",
         highlight=False,
     )
     if report.marked:
-        shown.print(
-            f"{report.marked} files were deleted while the backup was made; their rows are marked as missing.",
-            highlight=False,
-        )
+        marked = counted(report.marked, "file was", "files were")
+        shown.print(f"{marked} deleted while the backup was made, and marked as missing.", highlight=False)
     shown.print("Now run `threadkeeper migrate`, `threadkeeper verify` and `threadkeeper files verify`.")
     if report.sources_without_file:
+        lacking = counted(
+            report.sources_without_file, "data source of an assistant lacks", "data sources of assistants lack"
+        )
         end(
-            f"{report.sources_without_file} data sources of assistants lack their file, which is not in the backup: "
-            "upload these files again or delete the sources.",
+            f"{lacking} a file, which is not in the backup: upload it again or delete the source.",
             1,
         )

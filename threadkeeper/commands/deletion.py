@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from threadkeeper.commands.terminal import end, new_file, settings_or_end, with_layer
+from threadkeeper.language.numbers import counted
 
 if TYPE_CHECKING:
     from datalayer import Receipt, RetentionReceipt
@@ -78,7 +79,7 @@ def deleted(done: "Receipt | RetentionReceipt") -> "Iterator[str]":
     """What was deleted, in one or two sentences. The second counts the rows that the first does not name, by table."""
     rows, votes = dict(done.rows), done.rows.get("feedbacks", 0)
     counts = {"thread": rows.pop("threads", 0), "message": done.messages, "vote": votes, "file": len(done.files)}
-    yield f"{', '.join(_counted(count, noun) for noun, count in counts.items())} deleted."
+    yield f"{', '.join(counted(count, noun) for noun, count in counts.items())} deleted."
     rows.pop("feedbacks", None)
     # The messages are rows of this table.
     rows["steps"] = rows.get("steps", 0) - done.messages
@@ -107,8 +108,4 @@ def end_if_files_are_left(keys: Sequence[str]) -> None:
     if not keys:
         return
     some = ", ".join(map(repr, keys[:_MOST_KEYS])) + (", …" if len(keys) > _MOST_KEYS else "")
-    end(f"{_counted(len(keys), 'file')} could not be deleted from the store, and will be deleted later: {some}.", 1)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    end(f"{counted(len(keys), 'file')} could not be deleted from the store, and will be deleted later: {some}.", 1)

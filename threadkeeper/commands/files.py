@@ -11,6 +11,7 @@ from datalayer.database import Database
 from datalayer.files.move import AT_ONCE, FileMove, MoveReport
 from datalayer.files.verify import FileCheck, FileProblem, FileReport
 from threadkeeper.commands.terminal import console, end, open_store, progress, run, settings_or_end
+from threadkeeper.language.numbers import counted
 
 files_app = typer.Typer(no_args_is_help=True, help="Check the stored files, or move them to another store.")
 
@@ -65,21 +66,26 @@ def verify(
             ).run()
 
     report = run(look())
-    shown.print(f"{report.rows} rows with a file, {report.blobs} files in the store, {report.read_bytes} bytes read.")
+    rows, blobs = counted(report.rows, "row"), counted(report.blobs, "file")
+    shown.print(f"{rows} with a file, {blobs} in the store, {counted(report.read_bytes, 'byte')} read.")
     if report.marked:
-        shown.print(f"{report.marked} rows with a missing file were marked. The next run only counts them.")
+        marked = counted(report.marked, "row")
+        shown.print(f"Marked {marked} with a missing file. The next run only counts marked rows.")
     for kind, count in sorted(report.repaired.items()):
         if count:
             shown.print(f"{count} × {_WORDS[kind]}: deleted.", highlight=False)
     if report.known_missing:
-        shown.print(f"{report.known_missing} rows were marked by an earlier run: their file is missing.")
+        known = counted(report.known_missing, "row was", "rows were")
+        shown.print(f"{known} marked by an earlier run: the file is missing.")
     if report.found_again:
         removed = "; the marks were removed" if repair else ""
-        shown.print(f"{report.found_again} files of marked rows exist again{removed}.")
+        again = counted(report.found_again, "file of a marked row exists", "files of marked rows exist")
+        shown.print(f"{again} again{removed}.")
     if report.checksums_added:
-        shown.print(f"{report.checksums_added} missing checksums were computed and stored.")
+        shown.print(f"Computed and stored {counted(report.checksums_added, 'missing checksum')}.")
     elif report.without_checksum:
-        shown.print(f"{report.without_checksum} rows have no checksum. Run with --repair to compute them.")
+        without = counted(report.without_checksum, "row has", "rows have")
+        shown.print(f"{without} no checksum. Run with --repair to compute what is missing.")
     if report.uploads_unknown:
         shown.print(Text(f"Incomplete uploads were not checked: {report.uploads_unknown}."), soft_wrap=True)
     if report.left:
@@ -132,14 +138,18 @@ def move(
     report = run(work())
     if dry_run:
         shown.print(
-            f"{report.copied} files ({report.copied_bytes} bytes) would be copied, {report.there} are already there."
+            f"{counted(report.copied, 'file')} ({counted(report.copied_bytes, 'byte')}) would be copied, "
+            f"{counted(report.there, 'is', 'are')} already there."
         )
         return
-    shown.print(f"Copied {report.copied} files ({report.copied_bytes} bytes); {report.there} were already there.")
+    copied, size = counted(report.copied, "file"), counted(report.copied_bytes, "byte")
+    shown.print(f"Copied {copied} ({size}); {counted(report.there, 'was', 'were')} already there.")
     if report.failed:
-        end(f"{report.failed} files could not be copied or verified. Nothing was deleted. Run the command again.", 1)
+        failed = counted(report.failed, "file")
+        end(f"{failed} could not be copied or verified. Nothing was deleted. Run the command again.", 1)
     if delete_source:
-        shown.print(f"Deleted {report.deleted} files from the old store; kept {report.left} newer files.")
+        deleted, kept = counted(report.deleted, "file"), counted(report.left, "newer file")
+        shown.print(f"Deleted {deleted} from the old store; kept {kept}.")
     if delete_source and not report.left:
         last = (
             f"The old store is empty, so a replica that still uses it shows no files. Set BLOB_URL={to} on every "

@@ -17,6 +17,7 @@ from threadkeeper.importing.detection import reader_of
 from threadkeeper.importing.importer import Report, run_import
 from threadkeeper.importing.package import BadPackage, Package
 from threadkeeper.importing.report import expired_before, lines_of
+from threadkeeper.language.numbers import counted
 
 # A server, or the search index of this very process, may write at the same time.
 _PATIENCE_SECONDS = 60.0
@@ -67,7 +68,7 @@ def import_history(
             task = bar.add_task("reading", total=None)
 
             async def note(report: Report) -> None:
-                bar.update(task, description=f"{report.conversations} conversations")
+                bar.update(task, description=counted(report.conversations, "conversation"))
 
             with acting_as(owner.identifier):
                 report = await run_import(
@@ -93,7 +94,8 @@ def import_history(
         shown.print(line, markup=False, highlight=False, soft_wrap=True)
     if left and not dry_run:
         # The database was locked for too long.
-        shown.print(f"{left} texts cannot be found yet: the server goes on indexing them.", highlight=False)
+        texts = counted(left, "text")
+        shown.print(f"{texts} cannot be found yet: the server goes on with the index.", highlight=False)
     if report.failed:
         raise typer.Exit(1)
 

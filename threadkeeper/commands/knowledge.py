@@ -28,6 +28,7 @@ from threadkeeper.knowledge.loaders.formats import SourceKind
 from threadkeeper.knowledge.loading import LoadLimits, LoadRefused
 from threadkeeper.knowledge.source_acts import NewSource, SourceChange
 from threadkeeper.knowledge.wording import say_refused
+from threadkeeper.language.numbers import counted
 
 if TYPE_CHECKING:
     pass
@@ -162,8 +163,8 @@ def train(
         why = f": {training.error.rstrip('.')}" if training.error else ""
         end(f"Training {training.number} is {training.state}{why}.", 1)
     typer.echo(
-        f"Training {training.number} answers now: {counts.documents:,} documents "
-        f"({counts.reused_documents:,} unchanged), {counts.passages:,} passages."
+        f"Training {training.number} answers now: {counted(counts.documents, 'document')} "
+        f"({counts.reused_documents:,} unchanged), {counted(counts.passages, 'passage')}."
     )
     if counts.failed_documents:
         typer.echo(
@@ -266,7 +267,7 @@ def _put(slug: str, kind: SourceKind, files: Sequence[tuple[str, Path]], options
     training = with_knowledge(put_all, settings)
     say_started(training)
     if failed:
-        end(f"{failed} of {len(files)} files were not added.", 1)
+        end(f"{failed} of {counted(len(files), 'file was', 'files were')} not added.", 1)
     if training is None:
         typer.echo(f"To train: `threadkeeper knowledge train {slug}`.")
 

@@ -16,6 +16,7 @@ from threadkeeper.commands.database import UsageStore, amount_of, new_id, time_f
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
 from threadkeeper.language.catalogue import PAGES
 from threadkeeper.language.negotiation import DEFAULT
+from threadkeeper.language.numbers import counted
 from threadkeeper.pricing.files import PriceFileError, read_prices
 from threadkeeper.pricing.history import ChatServer
 from threadkeeper.pricing.overriding import later_than
@@ -126,7 +127,7 @@ def import_prices(
             typer.echo(problem.said(partial(PAGES.say, language=DEFAULT)), err=True)
         end(f"Nothing was imported from {path}.", 1)
     with_usage(settings, lambda store: store.add_prices(prices))
-    typer.echo(f"Imported {len(prices)} price{'' if len(prices) == 1 else 's'}.")
+    typer.echo(f"Imported {counted(len(prices), 'price')}.")
 
 
 def reprice(
@@ -163,22 +164,21 @@ def _report(done: Repricing, begin: str, *, forget: bool, apply: bool) -> list[s
     """The report: how many calls were checked, and how their costs change (or would change)."""
     would = "" if apply else "would "
     left_out = f"; {done.without_tokens} without tokens skipped" if done.without_tokens else ""
-    lines = [f"Checked {_calls(done.calls)} with tokens since {begin}{left_out}."]
+    lines = [f"Checked {counted(done.calls, 'call')} with tokens since {begin}{left_out}."]
     if not done.changed:
         lines.append("No cost changed." if apply else "No cost would change.")
     else:
-        lines.append(f"The cost of {_calls(done.changed)} {would}change{'' if would else 'd'}: {_difference(done)}.")
+        changed = counted(done.changed, "call")
+        lines.append(f"The cost of {changed} {would}change{'' if would else 'd'}: {_difference(done)}.")
     if done.unlisted:
-        cost = f"${plain_amount(done.unlisted_cost)}"
+        cost, unlisted = f"${plain_amount(done.unlisted_cost)}", counted(done.unlisted, "call")
         if forget:
             became = "became" if apply else "would become"
-            lines.append(
-                f"The cost of {_calls(done.unlisted)} without a current price {became} unknown ({cost} before)."
-            )
+            lines.append(f"The cost of {unlisted} without a current price {became} unknown ({cost} before).")
         else:
             keep, their = ("keeps", "its") if done.unlisted == 1 else ("keep", "their")
             lines.append(
-                f"{_calls(done.unlisted)} without a current price {keep} {their} cost ({cost}). "
+                f"{unlisted} without a current price {keep} {their} cost ({cost}). "
                 f"Use --forget to set {'it' if done.unlisted == 1 else 'them'} to unknown."
             )
     return lines
@@ -193,10 +193,6 @@ def _difference(done: Repricing) -> str:
     return (
         f"${plain_amount(done.before)}{unknown} → ${plain_amount(done.after)} ({sign}${plain_amount(abs(difference))})"
     )
-
-
-def _calls(number: int) -> str:
-    return f"{number} call{'' if number == 1 else 's'}"
 
 
 def _published_rows(settings: Settings, own: Sequence[Price]) -> list[tuple[str, ...]]:

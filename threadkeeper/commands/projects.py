@@ -8,6 +8,7 @@ import typer
 from datalayer.records.usage import DeletedProject, Project, Provider
 from threadkeeper.commands.database import UsageStore, new_id, with_usage
 from threadkeeper.commands.terminal import end, settings_or_end, show_table
+from threadkeeper.language.numbers import counted
 from threadkeeper.settings.own_variables import is_own_variable
 
 projects_app = typer.Typer(no_args_is_help=True, help="Add, change, list and delete projects.")
@@ -100,9 +101,9 @@ def delete_project(
         return await store.delete_project(slug)
 
     deleted = with_usage(settings, delete)
-    counts = (len(deleted.providers), "providers"), (len(deleted.limits), "limits")
-    gone = ", ".join(f"{number} {what}" for number, what in counts)
-    typer.echo(f"Deleted the project {deleted.slug} with {gone}. {len(deleted.keys)} keys were revoked.")
+    gone = f"{counted(len(deleted.providers), 'provider')}, {counted(len(deleted.limits), 'limit')}"
+    revoked = counted(len(deleted.keys), "key was", "keys were")
+    typer.echo(f"Deleted the project {deleted.slug} with {gone}. {revoked} revoked.")
 
 
 def _provider(text: str) -> Provider:

@@ -20,6 +20,7 @@ from datalayer.takeout.export import TakeoutReport, export_user
 from datalayer.takeout.format import readable
 from datalayer.takeout.import_ import ImportReport, import_user
 from threadkeeper.commands.terminal import console, end, make_data_dir, open_store, progress, run, settings_or_end
+from threadkeeper.language.numbers import counted
 
 export_app = typer.Typer(no_args_is_help=True, help="Export the data of a user.")
 
@@ -53,7 +54,7 @@ def export_takeout(
                 name,
                 path,
                 progressed=lambda report: bar.update(
-                    task, completed=report.file_bytes, description=f"{report.counts['threads']} threads"
+                    task, completed=report.file_bytes, description=counted(report.counts["threads"], "thread")
                 ),
             )
 
@@ -61,16 +62,17 @@ def export_takeout(
         report = run(work())
     except OSError as error:
         end(f"Cannot write {path}: {error.strerror}.", 1)
-    shown.print(f"Wrote {path}: {_counted(report.counts)}.", markup=False, highlight=False, soft_wrap=True)
+    shown.print(f"Wrote {path}: {_kinds(report.counts)}.", markup=False, highlight=False, soft_wrap=True)
     wrong = []
     if report.missing:
         wrong.append(
-            f"{len(report.missing)} files are missing from the store and so from the takeout. The manifest names them."
+            f"{counted(len(report.missing), 'file is', 'files are')} missing from the store and so from the takeout. "
+            "The manifest names what is missing."
         )
     if report.damaged:
         wrong.append(
-            f"{len(report.damaged)} files are damaged in the store and so in the takeout: their checksum differs from "
-            "the database. The manifest names them."
+            f"{counted(len(report.damaged), 'file is', 'files are')} damaged in the store and so in the takeout: the "
+            "checksum differs from the database. The manifest names what is damaged."
         )
     if wrong:
         end("\n".join(wrong), 1)
@@ -103,7 +105,7 @@ def import_takeout(file: Path, as_user: str | None, *, skip_existing: bool, dry_
                 as_user=as_user,
                 skip_existing=skip_existing,
                 progressed=lambda report: bar.update(
-                    task, completed=report.checked_bytes, description=f"{report.counts['threads']} threads"
+                    task, completed=report.checked_bytes, description=counted(report.counts["threads"], "thread")
                 ),
             )
 
@@ -111,34 +113,37 @@ def import_takeout(file: Path, as_user: str | None, *, skip_existing: bool, dry_
         report = run(work())
     except OSError as error:
         end(f"Cannot read {file}: {error.strerror}.", 1)
-    counted = _counted(report.counts)
-    shown.print(f"Imported for {report.user}: {counted}.", markup=False, highlight=False, soft_wrap=True)
+    kinds = _kinds(report.counts)
+    shown.print(f"Imported for {report.user}: {kinds}.", markup=False, highlight=False, soft_wrap=True)
     if report.user != report.asked_user:
         text = f"{report.asked_user} and {report.user} are the same user: names are compared without case."
         shown.print(text, markup=False, highlight=False, soft_wrap=True)
     if report.skipped_threads:
-        shown.print(f"Skipped {report.skipped_threads} threads that already exist.")
+        there = counted(report.skipped_threads, "thread that already exists", "threads that already exist")
+        shown.print(f"Skipped {there}.")
     if report.left_out_votes:
-        shown.print(f"Skipped {report.left_out_votes} votes whose user or thread does not exist here.")
+        shown.print(f"Skipped {counted(report.left_out_votes, 'vote')} whose user or thread does not exist here.")
     if report.left_out_calls:
-        shown.print(f"Skipped {report.left_out_calls} model calls that already exist.")
+        there = counted(report.left_out_calls, "model call that already exists", "model calls that already exist")
+        shown.print(f"Skipped {there}.")
     if report.left_out_assistants:
-        shown.print(f"Skipped {report.left_out_assistants} assistants that already exist, or whose slug is in use.")
+        there = counted(report.left_out_assistants, "assistant that already exists", "assistants that already exist")
+        shown.print(f"Skipped {there}, or whose slug is in use.")
     if report.left_out_prompts:
         shown.print(
-            f"Skipped {report.left_out_prompts} prompts that already exist, whose names are in use, or that are more "
-            f"than the {MOST_PROMPTS} of a user.",
+            f"Skipped {counted(report.left_out_prompts, 'prompt')}: of an id or a name that is in use, or beyond the "
+            f"{MOST_PROMPTS} of a user.",
             soft_wrap=True,
         )
     if report.missing_files:
-        shown.print(f"{report.missing_files} files were missing when the takeout was created.")
+        shown.print(f"{counted(report.missing_files, 'file was', 'files were')} missing when the takeout was created.")
     for key, entry in report.damaged.items():
         text = f"{key}: checksum differs from the database ({entry})"
         shown.print(text, markup=False, highlight=False, soft_wrap=True)
     if report.damaged:
         shown.print(
-            f"{len(report.damaged)} files were damaged when the takeout was created. They were imported as they are. "
-            "`threadkeeper files verify` reports them until the correct files are restored.",
+            f"{counted(len(report.damaged), 'file was', 'files were')} damaged when the takeout was created, and "
+            "imported as found. `threadkeeper files verify` reports this until the correct content is restored.",
             highlight=False,
             soft_wrap=True,
         )
@@ -167,9 +172,11 @@ def _show_contents(file: Path) -> None:
         end(f"Cannot read {file}: {error.strerror}.", 1)
     except (KeyError, TypeError, ValueError, AttributeError):
         end(f"The manifest of {file} is damaged.", 1)
-    text = f"A takeout of {name}: {_counted(counts)}."
+    text = f"A takeout of {name}: {_kinds(counts)}."
     console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "nothing"
+def _kinds(counts: dict[str, int]) -> str:
+    # The names of the tables are plurals.
+    nouns = ((count, name.replace("_", " ")) for name, count in counts.items() if count)
+    return ", ".join(counted(count, noun.removesuffix("s"), noun) for count, noun in nouns) or "nothing"

@@ -10,6 +10,7 @@ from datalayer.records.usage import plain_amount
 from datalayer.usage.verify import UsageProblem, UsageReport
 from threadkeeper.commands.database import UsageStore, with_usage
 from threadkeeper.commands.terminal import console, end, settings_or_end
+from threadkeeper.language.numbers import counted
 
 
 def verify(
@@ -38,11 +39,11 @@ def verify(
     report = with_usage(settings, verified)
     totals = report.totals
     shown.print(
-        f"{report.calls} calls, {totals.total_tokens:,} tokens, ${plain_amount(totals.total_cost)}"
+        f"{counted(report.calls, 'call')}, {counted(totals.total_tokens, 'token')}, ${plain_amount(totals.total_cost)}"
         f" ({totals.unpriced} without a price, {totals.estimated} with estimated tokens)."
     )
     if report.left:
-        end(f"{report.left} problem{'s' if report.left > 1 else ''} found.", 1)
+        end(f"{counted(report.left, 'problem')} found.", 1)
     if not report.is_compared:
         end("New calls were stored during the check, so the totals were not compared. Run the command again.", 1)
     shown.print(

@@ -4,24 +4,25 @@ from collections.abc import Iterator
 
 from datalayer.cleaning import utc_in
 from threadkeeper.importing.importer import Report
+from threadkeeper.language.numbers import counted
 
 _DAY_SECONDS = 24 * 3600.0
 _KEPT = {
-    "messages": "messages",
-    "versions": "messages of other branches, as earlier versions",
-    "thoughts": "thoughts",
-    "tools": "tool runs",
-    "files": "files",
-    "votes": "votes",
-    "archived": "archived",
-    "pinned": "pinned",
+    "messages": ("message", "messages"),
+    "versions": ("message of other branches, as an earlier version", "messages of other branches, as earlier versions"),
+    "thoughts": ("thought", "thoughts"),
+    "tools": ("tool run", "tool runs"),
+    "files": ("file", "files"),
+    "votes": ("vote", "votes"),
+    "archived": ("archived", "archived"),
+    "pinned": ("pinned", "pinned"),
 }
 _LEFT_OUT = {
-    "missing_files": "files that the export does not have",
-    "duplicates": "conversations that the export has twice",
-    "notices": "notices of the chat itself",
-    "other_activity": "activities that are no questions",
-    "other_content": "parts of messages of an unknown kind",
+    "missing_files": ("file that the export does not have", "files that the export does not have"),
+    "duplicates": ("conversation that the export has twice", "conversations that the export has twice"),
+    "notices": ("notice of the chat itself", "notices of the chat itself"),
+    "other_activity": ("activity that is no question", "activities that are no questions"),
+    "other_content": ("part of a message of an unknown kind", "parts of messages of an unknown kind"),
 }
 
 
@@ -32,21 +33,22 @@ def expired_before(retention_days: int | None) -> str | None:
 
 def lines_of(report: Report, *, is_dry_run: bool) -> Iterator[str]:
     """The counts first, then what is left out, then each conversation that could not be read."""
-    kept = ", ".join(f"{report.counts[key]} {name}" for key, name in _KEPT.items() if report.counts[key])
-    yield f"{report.source}: {report.conversations} conversations with {kept or 'no messages'}."
+    kept = ", ".join(counted(report.counts[key], *nouns) for key, nouns in _KEPT.items() if report.counts[key])
+    yield f"{report.source}: {counted(report.conversations, 'conversation')} with {kept or 'no messages'}."
     if report.oldest and report.newest:
         yield f"From {report.oldest[:10]} to {report.newest[:10]}."
     would = "Would import" if is_dry_run else "Imported"
-    yield f"{would} {report.new} threads. {report.existing} exist already."
+    yield f"{would} {counted(report.new, 'thread')}. {counted(report.existing, 'exists', 'exist')} already."
     if report.expiring:
-        old = "older than RETENTION_THREADS_DAYS: the next run of the retention deletes them"
-        yield f"{report.expiring} of them are {old}."
+        old = "older than RETENTION_THREADS_DAYS: the next run of the retention deletes what is so old"
+        yield f"{counted(report.expiring, 'of them is', 'of them are')} {old}."
     if report.grown:
-        yield f"{report.grown} of those that exist have newer messages here, which are not imported: delete them first."
+        have = counted(report.grown, "of those that exist has", "of those that exist have")
+        yield f"{have} newer messages here, which are not imported: delete the thread first."
     for key, count in sorted(report.left_out.items()):
-        yield f"Left out: {count} {_LEFT_OUT.get(key, key.replace('_', ' '))}."
+        yield f"Left out: {counted(count, *_LEFT_OUT.get(key, (noun := key.replace('_', ' '), noun)))}."
     if report.failed:
-        yield f"{report.failed} conversations could not be read:"
+        yield f"{counted(report.failed, 'conversation')} could not be read:"
         for one in report.failures:
             # `ascii` would hide Chinese titles; `repr` escapes control characters, which could move the cursor.
             yield f"  {one.name!r}: {one.reason}"

@@ -19,7 +19,13 @@ _KINDS = (
 )
 _TAR_AT, _TAR = 257, b"ustar"
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+# UTF-32 comes first: its little-endian mark begins with that of UTF-16.
+_ENCODINGS = (
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
 # The first row of each of its files.
 _COPILOT = (
     b"Conversation,Time,Author,Message",
@@ -63,8 +69,10 @@ def _reasons(package: Package) -> Iterator[BadPackage]:
     starts = [_start(package, name) for name in names]
     if any(b"".join(start.split()) == b"[]" for start in starts):
         yield BadPackage("import_reason_no_conversations")
-    if any(start.startswith(_UTF_16) for start in starts):
-        yield BadPackage("import_reason_utf_16")
+    for start in starts:
+        encoding = next((name for mark, name in _ENCODINGS if start.startswith(mark)), None)
+        if encoding is not None:
+            yield BadPackage("import_reason_encoding", encoding=encoding)
     if any("takeout/" in name.lower() for name in package.names):
         # Web pages, which it gives if nothing else was chosen, or other data of Google.
         yield BadPackage("import_reason_takeout")

@@ -91,6 +91,17 @@ def spoken(value: object, language: str) -> object:
     return value
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A count with its noun, for the English sentences of commands: "1 file is", "2 files are", "1,000 files".
+
+    Args:
+        count: of the things.
+        one: what follows the number 1.
+        many: what follows another number; None for `one` with an "s".
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def plural_form(count: int, language: str) -> str:
     """The plural form of a whole number: "one" or "other" in English, always "other" in Chinese."""
     return _plural_rule(language)(count)

@@ -461,12 +461,12 @@ async def test_the_command_copies_a_table_and_says_what_is_left(
     await dynamo(layer).table.transact([put(unreadable)])
     planned = await asyncio.to_thread(cli, "adopt", database_url, **settings)
     assert planned.returncode == 1
-    assert "1 records cannot be copied, " in planned.stderr
+    assert "1 record cannot be copied, " in planned.stderr
     assert "Dry run: nothing was changed." in planned.stderr
     again = await asyncio.to_thread(cli, "adopt", database_url, "--apply", **settings)
     assert again.returncode == 1
     assert "STEP#first" in again.stdout
-    assert "1 records are not in the target" in again.stderr
+    assert "1 record differs in the target" in again.stderr
     wrong = await asyncio.to_thread(cli, "adopt", "postgresql://x", **settings)
     assert (wrong.returncode, wrong.stderr[:49]) == (2, "The database URL must be dynamodb://table?region=")
     missing = await asyncio.to_thread(cli, "adopt", database_url.replace("?", "-2?"), **settings)
