@@ -6,8 +6,9 @@ from sqlalchemy import and_, delete, exists, false, func, or_, select, true, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from datalayer.dialects import Dialect
+from datalayer.history.deletion_marks import is_deleted
 from datalayer.ownership import Actor, kind_of, writable_by
-from datalayer.schema.chat import steps, threads
+from datalayer.schema.chat import deleted_threads, steps, threads
 from datalayer.schema.turns import turn_claims
 
 _claims = turn_claims.c
@@ -34,6 +35,13 @@ async def keep(
     kept = {row[0]: bool(row[1]) for row in rows}
     await connection.execute(delete(turn_claims).where(_claims.until < dialect.clock))
     return kept
+
+
+async def deleted(connection: AsyncConnection, thread_ids: Sequence[str]) -> set[str]:
+    """Those of these threads that were deleted."""
+    marked = deleted_threads.c.id
+    statement = select(marked).where(marked.in_(thread_ids), is_deleted(marked))
+    return {row[0] for row in await connection.execute(statement)}
 
 
 async def stop(

@@ -66,6 +66,17 @@ class TurnClaims(DataStore):
         )
         return kept
 
+    async def deleted_among(self, thread_ids: Collection[str]) -> set[str]:
+        """Those of these threads that were deleted. Claims go with their thread, so `keep_turns` does not tell.
+
+        Raises:
+            Forbidden: a user acts.
+            InvalidRecord: an id is not valid.
+        """
+        demand_system(acting_user.get(), "the deleted threads")
+        ids = [clean_id(one, "thread id") for one in thread_ids]
+        return await self.database.query(lambda connection: rows.deleted(connection, ids))
+
     async def stop_turn(self, thread_id: str, holder: str | None = None) -> str | None:
         """Ask the turn that has a thread of the acting user to stop. Its process learns that from `keep_turns`.
 

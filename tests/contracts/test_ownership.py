@@ -264,7 +264,7 @@ WITHOUT_OWNER = {
     *("create_api_key", "list_api_keys", "get_api_key", "revoke_api_key", "find_api_key", "see_api_key", "take_rate"),
     *("begin_reply", "end_reply", "drop_reply"),
     # The application claims threads for turns, and owners stop them: see `test_turns`.
-    *("claim_turn", "keep_turns", "release_turn", "thread_changes", "stop_turn"),
+    *("claim_turn", "keep_turns", "release_turn", "deleted_among", "thread_changes", "stop_turn"),
     # Whether an id is in use: everyone.
     *("existing_threads", "existing_messages"),
     # The application keeps an uploaded export for a user.

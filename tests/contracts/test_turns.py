@@ -73,7 +73,10 @@ async def test_the_owner_of_a_thread_stops_its_turn(layer: ChainlitLayer) -> Non
 async def test_claims_go_with_their_thread_and_are_for_the_system(layer: ChainlitLayer) -> None:
     thread_id, holder = await thread(layer, await user_id(layer, "alice")), new_id()
     assert await layer.claim_turn(thread_id, holder, 60)
+    other_id = await thread(layer, await user_id(layer, "alice"))
+    assert await layer.deleted_among([thread_id, other_id]) == set()
     assert (await layer.delete_thread_with_receipt(thread_id)).rows["turn_claims"] == 1
+    assert await layer.deleted_among([thread_id, other_id, new_id()]) == {thread_id}
     with pytest.raises(InvalidRecord):
         await layer.claim_turn("no id", holder, 60)
     for actor in ("alice", None):
@@ -82,6 +85,7 @@ async def test_claims_go_with_their_thread_and_are_for_the_system(layer: Chainli
                 layer.claim_turn(thread_id, holder, 60),
                 layer.keep_turns([holder], 60),
                 layer.release_turn(holder),
+                layer.deleted_among([thread_id]),
             ):
                 with pytest.raises(Forbidden):
                     await call

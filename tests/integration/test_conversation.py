@@ -44,6 +44,10 @@ async def chat_server(start_server: StartServer, **settings: str) -> AppServer:
     return server
 
 
+# Of the settings: after that, a model that says nothing is left.
+_SILENCE_SECONDS = 60
+
+
 def ended(client: ChatClient, seen: int) -> bool:
     """Whether a turn has ended since the first `seen` events."""
     return any(name == "task_end" for name, _ in client.events[seen:])
@@ -155,6 +159,29 @@ async def test_stop_keeps_and_marks_the_partial_answer(chat: Chat) -> None:
         assert answer["output"].startswith("word-1 word-2 word-3 word-4 word-5")
         assert answer["output"].endswith("*Stopped here.*")
         assert (answer["streaming"], answer["metadata"]["status"]) == (False, "stopped")
+
+
+async def test_the_answer_ends_whose_thread_is_deleted(chat: Chat) -> None:
+    goes_on = chat.model_server.hold_answers(after=1)
+    try:
+        async with chat.client("alice") as client:
+            await client.send("hello there", modes=use("echo"))
+            await client.until(lambda: client.answer)
+            await until(lambda: answers(client, 200), what="the thread")
+            deleted = await client.http.request("DELETE", "/project/thread", json={"threadId": client.thread_id})
+            assert deleted.raise_for_status().json() == {"success": True}
+            (request,) = [one for one in chat.model_server.requests if one.model == "echo"]
+            # Its process looks every few seconds. A silent model is left after a minute in any case.
+            await client.until(lambda: request.left_early, _SILENCE_SECONDS / 2, what="the end of the request")
+            await until(lambda: "a turn is stopped: its thread was deleted" in chat.log, what="its line in the log")
+            assert await answers(client, 404)
+    finally:
+        goes_on.set()
+
+
+async def answers(client: ChatClient, status: int) -> bool:
+    """Whether the thread of the client is answered with this status."""
+    return (await client.http.get(f"/project/thread/{client.thread_id}")).status_code == status
 
 
 # The scripted model, words of the error message, and whether there is a partial answer.

@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from datalayer.chainlit_layer import ChainlitLayer
@@ -23,13 +24,20 @@ _LOOK_EVERY_SECONDS = 0.3
 _PATIENCE_SECONDS = 2.0
 
 
+@dataclass
+class _Held:
+    """A claim; its task is known a moment later."""
+
+    thread_id: str
+    task: "asyncio.Task[Any] | None" = None
+
+
 class Claims:
     """The claims of the turns of this process, which it keeps until they are released."""
 
     def __init__(self, layer: ChainlitLayer) -> None:
         self._layer = layer
-        # Each with its task, which is known a moment after the claim.
-        self._held: dict[str, asyncio.Task[Any] | None] = {}
+        self._held: dict[str, _Held] = {}
         self._stopped: set[str] = set()
         self._waiting: set[asyncio.Task[Any] | None] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -45,7 +53,7 @@ class Claims:
         with acting_as(SYSTEM):
             if not await self._layer.claim_turn(thread_id, holder, CLAIM_SECONDS):
                 return None
-        self._held[holder] = None
+        self._held[holder] = _Held(thread_id)
         if self._keeper is None:
             keeping = self._keep()
             self._keeper = asyncio.get_running_loop().create_task(keeping, context=contextvars.Context())
@@ -53,11 +61,13 @@ class Claims:
 
     def run_by(self, holder: str, task: "asyncio.Task[Any] | None") -> None:
         """Remember the task of a turn, which `stop_turn` cancels."""
-        self._held[holder] = task
+        if (held := self._held.get(holder)) is not None:
+            held.task = task
 
     def stop_turn(self, holder: str) -> "asyncio.Task[Any] | None":
         """Stop a turn of this process, as Stop on a page; gives its task, or None for a turn of another process."""
-        task = self._held.get(holder)
+        held = self._held.get(holder)
+        task = held.task if held is not None else None
         if task is not None and holder not in self._stopped:
             # Once: a turn that ends stores its text so far.
             self._stopped.add(holder)
@@ -168,15 +178,23 @@ class Claims:
             try:
                 with acting_as(SYSTEM):
                     kept = await self._layer.keep_turns(held, CLAIM_SECONDS)
+                    lost = held & self._held.keys() - kept.keys()
+                    of_lost = {self._held[one].thread_id for one in lost}
+                    deleted = await self._layer.deleted_among(of_lost) if lost else set()
             except DataLayerError as error:
                 logger.warning("the claims of %d turns are not kept: %s", len(held), error)
                 continue
             for holder in [one for one, is_stopping in kept.items() if is_stopping]:
                 self.stop_turn(holder)
-            if lost := held & self._held.keys() - kept.keys():
-                logger.warning("%d turns lost their threads, because their claims were not kept in time", len(lost))
-                for holder in lost:
-                    self._forget(holder)
+            for holder in lost & self._held.keys():
+                thread_id = self._held[holder].thread_id
+                ids = {"thread_id": thread_id}
+                if thread_id in deleted:
+                    logger.info("a turn is stopped: its thread was deleted", extra=ids)
+                    self.stop_turn(holder)
+                else:
+                    logger.warning("a turn lost its thread, because its claim was not kept in time", extra=ids)
+                self._forget(holder)
         self._keeper = None
 
     def _forget(self, holder: str) -> None:
