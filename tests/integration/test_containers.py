@@ -67,7 +67,10 @@ def test_the_settings_of_the_containers_exist() -> None:
 
 
 @pytest.mark.parametrize("forwarded", [["8.8.8.8"], ["6.6.6.6", "8.8.8.8"], ["6.6.6.6, 8.8.8.8", "172.18.0.1"]])
-async def test_a_replica_believes_the_proxy_about_the_client_and_not_the_client(forwarded: list[str]) -> None:
+@pytest.mark.parametrize("proxy", ["172.18.0.5", "192.168.16.5", "10.89.0.5"], ids=["docker", "docker-later", "podman"])
+async def test_a_replica_believes_the_proxy_about_the_client_and_not_the_client(
+    forwarded: list[str], proxy: str
+) -> None:
     seen: list[Any] = []
 
     async def app(scope: Any, _receive: Any, _send: Any) -> None:
@@ -75,7 +78,7 @@ async def test_a_replica_believes_the_proxy_about_the_client_and_not_the_client(
 
     behind = ProxyHeadersMiddleware(app, COMPOSE["services"]["replica1"]["environment"][OF_UVICORN])
     headers = [(b"x-forwarded-for", one.encode()) for one in forwarded]
-    scope: Any = {"type": "http", "client": ("172.18.0.5", 1), "headers": headers}
+    scope: Any = {"type": "http", "client": (proxy, 1), "headers": headers}
     await behind(scope, None, None)  # type: ignore[arg-type]
     assert seen == ["8.8.8.8"]
     assert all("ports" not in COMPOSE["services"][name] for name in REPLICAS)
@@ -87,6 +90,7 @@ def test_the_replicas_are_alike_and_write_nothing_but_data_and_tmp() -> None:
     assert first["volumes"] != second["volumes"]
     assert (first["read_only"], first["tmpfs"], first["cap_drop"]) == (True, ["/tmp"], ["ALL"])
     for name, service in COMPOSE["services"].items():
+        assert ":" in service["image"] or service["image"] == "threadkeeper", f"{name}: which version?"
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], name
