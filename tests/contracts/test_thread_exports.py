@@ -94,6 +94,27 @@ async def test_a_json_export_comes_back_as_it_was(layer: ChainlitLayer, ada: Use
     assert (await imported(layer, eve, path)).existing == 4, "twice is once"
 
 
+async def test_how_an_answer_ended_comes_back(layer: ChainlitLayer, ada: User, tmp_path: Path) -> None:
+    endings = ("complete", "stopped", "cut", "length", "filtered", "error")
+    thread_id = await thread(layer, ada.id)
+    for ending in endings:
+        await layer.create_step(step(thread_id, "a question"))
+        fields = {"type": "assistant_message", "isError": ending == "error", "metadata": {"status": ending}}
+        await layer.create_step(step(thread_id, f"It ended: {ending}", **fields))
+    path = tmp_path / "threads.json"
+    path.write_text(await exported(layer, ada, "json"))
+    eve = User(await user_id(layer, "eve"), "eve", {}, None)
+    assert (await imported(layer, eve, path)).new == 1
+    (own_id,) = await of_user(layer, eve)
+    with acting_as("eve"):
+        steps = (await layer.get_thread(own_id))["steps"]
+    answers = [one for one in steps if one["type"] == "assistant_message"]
+    assert [one["output"] for one in answers] == [f"It ended: {ending}" for ending in endings]
+    assert [one["metadata"]["status"] for one in answers] == list(endings)
+    # An error is shown as one, and is not sent to the model as its own words.
+    assert [bool(one["isError"]) for one in answers] == [ending == "error" for ending in endings]
+
+
 async def test_a_thread_that_goes_on_during_the_export_is_in_it(
     layer: ChainlitLayer, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,7 +195,8 @@ class _Arrangement:
             case "tool":
                 fields = {"input": one.input, "is_error": one.is_error, "show_input": "true" if one.input else None}
             case _:
-                facts |= {"status": "complete"}
+                fields = {"is_error": one.is_error}
+                facts |= {"status": "error" if one.is_error else one.status}
                 if one.model:
                     facts["model"] = one.model
         self._steps.append(

@@ -52,7 +52,8 @@ class Message:
     """One message, thought or run of a tool.
 
     `id` is unique in its conversation; `parent` is the id of the message before it. `text` is the output of a tool, and
-    `input` what it was called with. `seconds` is how long a thought or a tool took.
+    `input` what it was called with. `seconds` is how long a thought or a tool took. `status` is how an answer ended, as
+    its metadata say it; an answer that `is_error` is a failure that the chat told, and no words of a model.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Message:
     input: str = ""
     seconds: float | None = None
     is_error: bool = False
+    status: str = "complete"
     vote: Vote | None = None
     files: tuple[Attachment, ...] = ()
     sources: tuple[Source, ...] = ()

@@ -33,6 +33,7 @@ FORMAT = "threadkeeper-threads"
 """The `format` of a JSON export."""
 VERSION = 1
 _ROWS = ("steps", "elements", "feedbacks", "feedback_changes", "step_versions")
+_ENDINGS = ("stopped", "cut", "length", "filtered")
 _KINDS: dict[str, Kind] = {"user_message": "question", "assistant_message": "answer", "run": "hidden"}
 
 
@@ -125,7 +126,9 @@ def _message(found: Conversation, step: Mapping[str, Any]) -> Message:
         message.kind = "hidden"
         found.left_out["notices"] += 1
     elif message.kind == "answer":
-        message.model = text(about.get("model")) or None
+        message.model, message.is_error = text(about.get("model")) or None, step.get("isError") is True
+        if about.get("status") in _ENDINGS:
+            message.status = text(about.get("status"))
         cited = map(mapping, items(mapping(about.get("imported")).get("sources")))
         message.sources = tuple(Source(text(page.get("url")), text(page.get("title"))) for page in cited)
     elif message.kind == "tool":
