@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# To make the environment takes five seconds of CPU time: one worker makes it for all tests.
+pytestmark = pytest.mark.xdist_group("makefile")
+
 _CHECKOUT = Path(__file__).parents[2]
 _TOOLS = ("env", "make", "rm", "sed", "sh", "touch", "tr", "uname")
 _DEBIAN = "ID=debian\n"
