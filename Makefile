@@ -4,7 +4,7 @@ export PYTHON
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast test-replicas test-soak test-pooler test-budgets check format bench lock clean
+.PHONY: run test test-fast test-replicas test-soak test-pooler test-ministack test-budgets check format bench lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/threadkeeper serve
@@ -33,6 +33,10 @@ test-pooler: $(VENV)/.installed-dev
 	TEST_POOLER=session $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not budget and not slow" -q \
 		tests/contracts/test_steps.py tests/contracts/test_threads.py tests/contracts/test_votes.py \
 		tests/contracts/test_concurrent_writers.py tests/contracts/test_write_order.py tests/contracts/test_search.py
+
+# The contracts of DynamoDB once more, on another server than moto.
+test-ministack: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.support.ministack -n 2 --dist loadgroup -m "not budget" -k dynamodb -q tests/contracts
 
 # Measurements need the machine to themselves. Only their files are collected: importing all others takes ten seconds.
 test-budgets: $(VENV)/.installed-dev
@@ -85,6 +89,7 @@ lock: $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app --extra knowledge --extra telemetry --extra azure --extra s3 --extra dynamodb pyproject.toml --group dev --group postgres --group bench -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra app --extra knowledge -c requirements-dev.lock pyproject.toml -o requirements.lock
+	cd tests/support/ministack && $(CURDIR)/$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build artifacts *.egg-info

@@ -4,6 +4,7 @@ A request to another host, an error or a warning in the console, or an exception
 unless the test expects it.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ from playwright.async_api import (
     async_playwright,
     expect,
 )
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -254,8 +256,15 @@ class Visitor:
         await expect(self.page.locator("#chat-submit")).to_be_visible()
 
     async def choose_model(self, name: str) -> None:
-        await self.page.locator("#mode-picker-trigger-model").click()
-        await self.page.locator("#mode-picker-popover-model").get_by_role("option", name=name, exact=True).click()
+        option = self.page.locator("#mode-picker-popover-model").get_by_role("option", name=name, exact=True)
+        for _ in range(_CLICKS):
+            if not await option.is_visible():
+                await self.page.locator("#mode-picker-trigger-model").click()
+            # The models of a new chat may come after the click, and close the picker.
+            with contextlib.suppress(PlaywrightTimeout):
+                await option.click(timeout=_CLEARED_MILLISECONDS)
+                return
+        raise AssertionError(f"the model {name} could not be picked")
 
     async def attach(self, *files: FilePayload) -> None:
         await self.page.locator("#upload-button-input").set_input_files(list(files))

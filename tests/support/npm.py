@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threadkeeper-tests"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threadkeeper-tests"
 _INSTALL_SECONDS = 300
 
 
@@ -31,7 +31,7 @@ def installed(name: str, arguments: Sequence[str], main: Path, files: Sequence[P
     if node is None or npm is None:
         raise NpmMissing("install the packages nodejs and npm")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    folder = _CACHE / f"{name}-node-{version}"
+    folder = CACHE / f"{name}-node-{version}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
