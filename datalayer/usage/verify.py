@@ -121,7 +121,7 @@ class UsageCheck:
                 async with self._database.write() as connection:
                     await detach_calls(connection, is_missing, {column.name: None})
             self._report_problem(
-                UsageProblem("nowhere", f"{count} calls refer to missing {table.name}", repaired=repair)
+                UsageProblem("nowhere", f"calls that refer to missing {table.name}: {count}", repaired=repair)
             )
 
     def _report_problem(self, problem: UsageProblem) -> None:

@@ -27,9 +27,9 @@ _ANSWERER = "Assistant"
 _RUN = "on_message"
 _TICK = timedelta(microseconds=1)
 _PAUSE = timedelta(milliseconds=1)
+"""Between messages without a time of their own."""
 _LONGEST_SECONDS = 7 * 86_400.0
 """A thought or a run of a tool that takes longer is a mistake in the file; its time is left out."""
-"""Between messages without a time of their own."""
 
 
 class Ids:
