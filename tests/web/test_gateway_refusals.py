@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -205,10 +206,18 @@ async def test_a_key_may_be_for_some_models_and_some_tokens_only(rig: Rig) -> No
     assert (await client.chat.completions.create(**chat())).choices
     with pytest.raises(openai.PermissionDeniedError, match="echo"):
         await client.chat.completions.create(**chat("gpt-x"))
-    for names in ('"model": "gpt-x", "model": "echo"', '"model": "echo", "Model": "gpt-x"'):
+    for names in (
+        *('"model": "gpt-x", "model": "echo"', '"model": "echo", "Model": "gpt-x"'),
+        *('"model": "echo", "models": ["echo", "gpt-x"]', '"model": "echo", "fallbacks": [{"model": "gpt-x"}]'),
+    ):
         body = f'{{{names}, "messages": [{{"role": "user", "content": "two models"}}]}}'
         with pytest.raises(openai.PermissionDeniedError, match=r"none named, or several"):
             await client.post("/chat/completions", cast_to=object, content=body.encode())
+    sound: dict[str, Any] = {"file": ("a.wav", b"RIFF" * 40_000), "model": (None, "gpt-x")}
+    for form in (sound, {"model": (None, "echo"), "file": sound["file"], "Model": sound["model"]}):
+        bearer = {"authorization": f"Bearer {some}"}
+        refused = await rig.client.post(rig.url("openai", "audio/transcriptions"), files=form, headers=bearer)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model_not_allowed")
     with pytest.raises(openai.RateLimitError, match="tokens a minute"):
         for _ in range(3):
             await client.chat.completions.create(model="echo", messages=[{"role": "user", "content": "word " * 3_000}])

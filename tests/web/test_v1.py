@@ -126,6 +126,13 @@ async def test_errors_are_those_of_the_client(v1: V1Rig) -> None:
     with pytest.raises(openai.PermissionDeniedError) as denied:
         await client.embeddings.create(model="words", input="x")
     assert denied.value.code == "model_not_allowed"
+    bounded = await v1.client_of(models=["echo"])
+    with pytest.raises(openai.PermissionDeniedError, match="words"):
+        await bounded.chat.completions.create(**chat("echo"), extra_body={"models": ["echo", "words"]})
+    with pytest.raises(openai.NotFoundError, match="no-such"):
+        await create(**chat("echo"), extra_body={"fallbacks": ["no-such"]})
+    with pytest.raises(openai.BadRequestError, match="other letters"):
+        await create(**chat("echo"), extra_body={"Model": "gpt-dear"})
     with pytest.raises(openai.BadRequestError) as nameless:
         await client.post("/chat/completions", cast_to=httpx.Response, body={"messages": []})
     assert nameless.value.param == "model"

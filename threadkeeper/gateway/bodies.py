@@ -15,7 +15,7 @@ from starlette.types import Receive
 from threadkeeper.gateway.refusals import Refused
 
 MEGABYTE = 1_000_000
-_BEGINNING = 64 * 1024
+BEGINNING = 64 * 1024
 
 
 def as_body(value: Mapping[str, Any]) -> bytes:
@@ -60,10 +60,10 @@ class RequestBody:
         async for piece in pieces:
             self._first.append(piece)
             size += len(piece)
-            if size >= _BEGINNING:
+            if size >= BEGINNING:
                 break
         await pieces.aclose()  # type: ignore[attr-defined]
-        self.beginning = b"".join(self._first)[:_BEGINNING]
+        self.beginning = b"".join(self._first)[:BEGINNING]
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The pieces as they come, with those of `begin`. `problem` and `has_left` say why they ended too early."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,8 @@ _COMPRESSED_IN_A_THREAD = 4 * 1024
 _MOST_BYTES = 32 * 1024 * 1024
 _MOST_DECODED = 128 * 1024 * 1024
 _LONGEST_WORDS = 400
+# In a list: before the first event, and before the others.
+_BEFORE_EVENT = re.compile(r"\s*\[\s*(?=\{)"), re.compile(r"\s*,\s*(?=\{)")
 _NO_TEXT = ("audio/", "image/", "video/", "application/octet-stream", "multipart/", "application/zip")
 
 
@@ -123,12 +126,27 @@ class Copy:
         try:
             value: Any = parsed_event(body)
         except (ValueError, RecursionError):
-            self._take_words(body)
+            if self._status >= 400 or not self._take_begun_list(body):
+                self._take_words(body)
             return
         if self._status >= 400:
             self.answer.refuse(value)
         else:
             self.answer.take(value)
+
+    def _take_begun_list(self, body: bytes) -> bool:
+        """Take the whole events of a list without its end, as Gemini streams it; False if it is none."""
+        text, at, count, decoder = body.decode(errors="replace"), 0, 0, json.JSONDecoder()
+        while (found := _BEFORE_EVENT[bool(count)].match(text, at)) is not None:
+            try:
+                value, at = decoder.raw_decode(text, found.end())
+            except (ValueError, RecursionError):
+                break
+            self.answer.take(value)
+            count += 1
+        if count:
+            self.problem = self.problem or "its end is missing"
+        return bool(count)
 
     def _take_words(self, body: bytes) -> None:
         """A body that is no JSON: the words of an error, the text of a transcription, or a page of a proxy."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -20,13 +20,14 @@ from datalayer import SYSTEM, ApiKey, DataLayerError, Project, Rate, acting_as
 from threadkeeper.chat.context.tokens import counter_for, message_tokens
 from threadkeeper.chat.model import TokenUsage
 from threadkeeper.gateway.addresses import address_of
-from threadkeeper.gateway.bodies import MEGABYTE, CallerLeft, RequestBody, as_body
+from threadkeeper.gateway.bodies import BEGINNING, MEGABYTE, CallerLeft, RequestBody, as_body
 from threadkeeper.gateway.calls import CallBook, GatewayCall, GatewayStore, OnEnd, new_call
 from threadkeeper.gateway.changes import NO_CHANGES, Changes
 from threadkeeper.gateway.copies import as_json, decoded, is_long, names_of
 from threadkeeper.gateway.endpoints import Endpoint, dialect_of
 from threadkeeper.gateway.exchange import Exchange, Sending
 from threadkeeper.gateway.headers import KEYS, caller_library, caller_system, request_headers
+from threadkeeper.gateway.named_models import fallback_models, model_of_form
 from threadkeeper.gateway.places import Place, Places
 from threadkeeper.gateway.questions import Question, question_of, question_of_form
 from threadkeeper.gateway.refusals import Refused, refusal, unforeseen
@@ -57,7 +58,7 @@ class Asked:
         target: the address there.
         endpoint: what the address is for.
         upload: the body as it arrives.
-        body: all of it, if it is JSON.
+        body: all of it, if it is JSON, or a form that must name an allowed model.
         question: what is read of it.
         value: the JSON value of the body.
         fields: more fields of the row of the call.
@@ -164,7 +165,9 @@ class Gateway:
         passes_key = place.provider.passes_key
         target, endpoint = address_of(place.base_url, path, query, request.method, headers, passes_key=passes_key)
         upload = RequestBody(request.receive, headers, self.most_bytes)
-        body, question, value = await _read(upload, headers, endpoint, target, is_bounded=bool(key.models))
+        if key.models and sum(name == b"content-type" for name, _ in request.scope["headers"]) > 1:
+            raise Refused(400, "header_refused", "The request has several Content-Type.")
+        body, question, value = await _read(upload, headers, endpoint, target, allowed=key.models)
         self._check_model(key, question, endpoint, request.method)
         return Asked(request, headers, key, place, target, endpoint, upload, body, question, value)
 
@@ -283,9 +286,12 @@ def _keys_of_caller(headers: dict[str, str], target: Target) -> Iterator[str]:
 
 
 async def _read(
-    upload: RequestBody, headers: dict[str, str], endpoint: Endpoint, target: Target, *, is_bounded: bool
+    upload: RequestBody, headers: dict[str, str], endpoint: Endpoint, target: Target, *, allowed: Sequence[str]
 ) -> tuple[bytes | None, Question, Any]:
-    """The body if it is JSON, the question in it, and its value. `is_bounded`: whether the key allows some models."""
+    """The body if it was read whole, the question in it, and the value of its JSON.
+
+    `allowed`: the models that the key allows; empty if it allows all.
+    """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if upload.is_empty:
         upload.is_complete.set()
@@ -293,20 +299,35 @@ async def _read(
     if kind.endswith(("/json", "+json")) or not kind:
         body = await upload.whole()
         encoding = headers.get("content-encoding", "")
-        reading = partial(_question_in, body, encoding, endpoint, target, is_bounded=is_bounded)
+        reading = partial(_question_in, body, encoding, endpoint, target, allowed=allowed)
         question, value = await asyncio.to_thread(reading) if is_long(body, encoding) else reading()
         return body, question, value
-    await upload.begin()
-    return None, question_of_form(endpoint, upload.beginning), None
+    if not allowed:
+        await upload.begin()
+        return None, question_of_form(endpoint, upload.beginning), None
+    # A second model may come last, so the provider gets nothing before all of it was read.
+    body = await upload.whole()
+    return body, await asyncio.to_thread(_question_in_form, body, headers, endpoint), None
+
+
+def _question_in_form(body: bytes, headers: dict[str, str], endpoint: Endpoint) -> Question:
+    """The question in a whole form, whose model is the only one that it can name."""
+    plain = decoded(body, headers.get("content-encoding", ""))
+    if plain is None:
+        return Question(endpoint.model)
+    named = endpoint.model or model_of_form(headers.get("content-type", ""), plain)
+    return replace(question_of_form(endpoint, plain[:BEGINNING]), model=named)
 
 
 def _question_in(
-    body: bytes, encoding: str, endpoint: Endpoint, target: Target, *, is_bounded: bool
+    body: bytes, encoding: str, endpoint: Endpoint, target: Target, *, allowed: Sequence[str]
 ) -> tuple[Question, Any]:
     plain = decoded(body, encoding)
     value = as_json(plain) if plain is not None else None
     question = question_of(endpoint, value, path=target.path)
-    if is_bounded and endpoint.model is None and plain is not None and isinstance(value, dict):
+    if allowed and isinstance(value, dict) and not set(fallback_models(value)) <= set(allowed):
+        question = replace(question, model=None)
+    if allowed and endpoint.model is None and plain is not None and isinstance(value, dict):
         # Which of several the provider reads, is not known. Some providers read names in any case.
         named = [name for name in names_of(plain) if name.lower() == "model"]
         if len(named) > 1:

@@ -15,6 +15,7 @@ from threadkeeper.chat.model import Delta, ModelRequest
 from threadkeeper.gateway.bodies import CallerLeft, as_body
 from threadkeeper.gateway.changes import Changes
 from threadkeeper.gateway.gateway import LEFT, Asked, Gateway, headers_of
+from threadkeeper.gateway.named_models import fallback_models
 from threadkeeper.gateway.questions import question_of
 from threadkeeper.gateway.refusals import Refused, refused_of
 from threadkeeper.gateway.v1.assistants import PREFIX, AssistantQuestion, Assistants
@@ -72,7 +73,8 @@ class V1:
             return await self._ask_assistant(asked)
         demand_scope(asked.key, "gateway")
         _demand_model(asked.key, model)
-        await self._demand_offered(asked)
+        await self._demand_offered(asked, model)
+        await self._demand_fallbacks(asked)
         is_demo = self._is_demo(model)
         if asked.path not in _TALKED or not (is_demo or wants_store(asked.value)):
             return await self._pass_on(asked, asked.body, model, _NOTHING_CITED)
@@ -100,6 +102,7 @@ class V1:
         assistant = await self._assistants.find(key, name)
         model = await self._assistants.model_of(assistant, key)
         _demand_model(key, f"{PREFIX}{assistant.slug}", model)
+        await self._demand_fallbacks(asked)
         talk = talk_of(asked.path, asked.value)
         kept_in = await kept(self._parts, key, asked.value, talk, model)
         project = await self._gateway.places.paying(key)
@@ -158,14 +161,20 @@ class V1:
             )
         )
 
-    async def _demand_offered(self, asked: Wanted) -> None:
+    async def _demand_fallbacks(self, asked: Wanted) -> None:
+        """Require the same of the models that may answer in place of the first one. Raises as `_demand_offered`."""
+        for model in fallback_models(asked.value):
+            _demand_model(asked.key, model)
+            await self._demand_offered(asked, model)
+
+    async def _demand_offered(self, asked: Wanted, model: str) -> None:
         """Require that a model is on offer for the user of the key, as in the chat, or embeds.
 
         Raises:
             Refused: it is not.
             DataLayerError: it is not known what is.
         """
-        model, choice = asked.model, await self._parts.offered.of(asked.key.owner)
+        choice = await self._parts.offered.of(asked.key.owner)
         if model in choice.names or (asked.path == "embeddings" and self._servers.embeds(model)):
             return
         if model in choice.others:

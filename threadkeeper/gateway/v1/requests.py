@@ -85,6 +85,9 @@ async def wanted(request: Request, key: ApiKey, path: str, most_bytes: int) -> W
     value = as_json(body) if body is not None else None
     if body is None or not isinstance(value, dict):
         raise Refused(400, "invalid_json", "The body of the request is not a JSON object.")
+    if any(name != "model" and name.lower() == "model" for name in value):
+        # Some servers read names in any case, and would ask this model.
+        raise Refused(400, "invalid_request", "The body has the field `model` in other letters.", param="model")
     return Wanted(_for_server(request), key, path, upload, body, value)
 
 
