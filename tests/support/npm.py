@@ -1,13 +1,12 @@
 """Packages from npm, in a folder outside of the repository."""
 
-import fcntl
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threadkeeper-tests"
+from tests.support.kept_folders import filled
+
 _INSTALL_SECONDS = 300
 
 
@@ -31,18 +30,15 @@ def installed(name: str, arguments: Sequence[str], main: Path, files: Sequence[P
     if node is None or npm is None:
         raise NpmMissing("install the packages nodejs and npm")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    folder = CACHE / f"{name}-node-{version}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "installed").exists():
-            for file in files:
-                shutil.copy(file, folder)
-            _run([npm, *arguments, "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"], folder)
-            if not (folder / main).exists():
-                raise NpmMissing(f"npm did not install {main}")
-            (folder / "installed").touch()
-    return folder
+
+    def fill(folder: Path) -> None:
+        for file in files:
+            shutil.copy(file, folder)
+        _run([npm, *arguments, "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"], folder)
+        if not (folder / main).exists():
+            raise NpmMissing(f"npm did not install {main}")
+
+    return filled(f"{name}-node-{version}", fill)
 
 
 def _run(command: Sequence[str], folder: Path) -> None:

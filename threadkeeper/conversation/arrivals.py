@@ -30,10 +30,7 @@ class Arrivals:
 
     def begin(self, session: WebsocketSession) -> None:
         """The session has a new socket, whose page gets the thread next."""
-        before = self._coming.get(session)
-        self._coming[session] = _Coming(session.socket_id)
-        if before is not None:
-            before.ended.set()
+        self._coming.setdefault(session, _Coming()).sid = session.socket_id
 
     def end(self, session: WebsocketSession, sid: str) -> None:
         """The page behind the socket has its thread. A newer socket of the session may still wait for it."""
@@ -51,18 +48,17 @@ class Arrivals:
                 while (coming := self._coming.get(session)) is not None:
                     await coming.ended.wait()
         except TimeoutError:
-            logger.warning("a page did not take its thread in %s s", _LONGEST_WAIT_SECONDS, extra=_ids(session))
+            ids = {"thread_id": session.thread_id}
+            logger.warning("a page did not take its thread in %s s", _LONGEST_WAIT_SECONDS, extra=ids)
         return True
 
 
 class _Coming:
-    def __init__(self, sid: str) -> None:
-        self.sid = sid
+    """A thread on its way to a page, by the newest socket of the page."""
+
+    def __init__(self) -> None:
+        self.sid = ""
         self.ended = asyncio.Event()
-
-
-def _ids(session: WebsocketSession) -> dict[str, str]:
-    return {"thread_id": session.thread_id}
 
 
 def ask_after_arrival(server: socketio.AsyncServer, arrivals: Arrivals) -> None:

@@ -30,6 +30,7 @@ class _Held:
 
     thread_id: str
     task: "asyncio.Task[Any] | None" = None
+    is_stopped: bool = False
 
 
 class Claims:
@@ -38,7 +39,6 @@ class Claims:
     def __init__(self, layer: ChainlitLayer) -> None:
         self._layer = layer
         self._held: dict[str, _Held] = {}
-        self._stopped: set[str] = set()
         self._waiting: set[asyncio.Task[Any] | None] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,12 +67,13 @@ class Claims:
     def stop_turn(self, holder: str) -> "asyncio.Task[Any] | None":
         """Stop a turn of this process, as Stop on a page; gives its task, or None for a turn of another process."""
         held = self._held.get(holder)
-        task = held.task if held is not None else None
-        if task is not None and holder not in self._stopped:
+        if held is None or held.task is None:
+            return None
+        if not held.is_stopped:
             # Once: a turn that ends stores its text so far.
-            self._stopped.add(holder)
-            task.cancel()
-        return task
+            held.is_stopped = True
+            held.task.cancel()
+        return held.task
 
     def is_waiting(self, task: "asyncio.Task[Any]") -> bool:
         """Whether the turn of this task waits until its thread is free."""
@@ -199,7 +200,6 @@ class Claims:
 
     def _forget(self, holder: str) -> None:
         self._held.pop(holder, None)
-        self._stopped.discard(holder)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -19,8 +19,7 @@ def resume_on_any_socket(server: socketio.AsyncServer, arrivals: Arrivals) -> No
     """Let a session resume the thread that its newest socket names, until the thread is resumed."""
 
     async def connect(sid: str, environ: dict[str, Any], auth: dict[str, Any]) -> bool:
-        await _connect(sid, environ, auth)
-        session = WebsocketSession.get(sid)
+        session = await _connect(sid, environ, auth)
         if session is not None and session.thread_id_to_resume:
             arrivals.begin(session)
         return True
@@ -28,15 +27,15 @@ def resume_on_any_socket(server: socketio.AsyncServer, arrivals: Arrivals) -> No
     server.on("connect", connect)
 
 
-async def _connect(sid: str, environ: dict[str, Any], auth: dict[str, Any]) -> None:
-    """Chainlit's handler, with the thread of a restored session set.
+async def _connect(sid: str, environ: dict[str, Any], auth: dict[str, Any]) -> WebsocketSession | None:
+    """Chainlit's handler, with the thread of a restored session set; gives the session.
 
     Raises:
         ConnectionRefusedError: as Chainlit's handler; or the socket names no thread, and its session has one. Such a
             socket was left by the page, and would receive the events of the socket that the page uses.
     """
     thread_id = auth.get("threadId")
-    session = WebsocketSession.get_by_id(auth["sessionId"])
+    session: WebsocketSession | None = WebsocketSession.get_by_id(auth["sessionId"])
     if session and session.thread_id_to_resume and not thread_id:
         raise ConnectionRefusedError("this socket was replaced by a newer one of the same session")
     await chainlit.socket.connect(sid, environ, auth)
@@ -44,3 +43,4 @@ async def _connect(sid: str, environ: dict[str, Any], auth: dict[str, Any]) -> N
     if session and session.restored and thread_id and not session.has_first_interaction:
         # Chainlit has checked that the thread is the user's, and checks it again when it resumes the thread.
         session.thread_id_to_resume, session.restored = thread_id, False
+    return session

@@ -46,7 +46,8 @@ def lines_of(report: Report, *, is_dry_run: bool) -> Iterator[str]:
         have = counted(report.grown, "of those that exist has", "of those that exist have")
         yield f"{have} newer messages here, which are not imported: delete the thread first."
     for key, count in sorted(report.left_out.items()):
-        yield f"Left out: {counted(count, *_LEFT_OUT.get(key, (noun := key.replace('_', ' '), noun)))}."
+        unnamed = key.replace("_", " ")
+        yield f"Left out: {counted(count, *_LEFT_OUT.get(key, (unnamed, unnamed)))}."
     if report.failed:
         yield f"{counted(report.failed, 'conversation')} could not be read:"
         for one in report.failures:

@@ -24,6 +24,4 @@ class PagesOnDemand(RoutesOnDemand):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """A path that no page has is left to the routes that follow."""
-        if scope["type"] != "http" or not self._paths.match(scope["path"]):
-            return Match.NONE, {}
-        return super().matches(scope)
+        return super().matches(scope) if self._paths.match(scope["path"]) else (Match.NONE, {})

@@ -4,7 +4,6 @@ ministack is installed into a folder of its own, outside of the repository: it n
 we. Without arguments, it is only installed.
 """
 
-import fcntl
 import hashlib
 import os
 import subprocess
@@ -14,8 +13,8 @@ import venv
 from pathlib import Path
 
 from tests.support.dynamodb_server import CREDENTIALS, REGION
+from tests.support.kept_folders import filled
 from tests.support.kept_process import KeptProcess, free_port
-from tests.support.npm import CACHE
 
 _LOCK = Path(__file__).parent / "requirements.lock"
 
@@ -27,23 +26,22 @@ def install() -> Path:
         subprocess.CalledProcessError: pip could not install it, and has said why.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = CACHE / f"ministack-{hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]}-python-{version}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "installed").exists():
-            venv.create(folder / "venv", clear=True, with_pip=True)
-            pip = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, "--no-deps", "-r", str(_LOCK)], check=True)
-            (folder / "installed").touch()
-    return folder / "venv/bin/ministack"
+    digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
+    return filled(f"ministack-{digest}-python-{version}", _fill) / "venv/bin/ministack"
+
+
+def _fill(folder: Path) -> None:
+    venv.create(folder / "venv", clear=True, with_pip=True)
+    pip = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-deps", "-r", str(_LOCK)], check=True)
 
 
 def main(arguments: list[str]) -> int:
     """Run pytest with these arguments; gives its exit status."""
-    port, program = free_port(), install()
+    program = install()
     if not arguments:
         return 0
+    port = free_port()
     url = f"dynamodb://test?region={REGION}&endpoint_url=http://127.0.0.1:{port}"
     settings = {"GATEWAY_PORT": str(port), "LOG_LEVEL": "WARNING"}
     with tempfile.TemporaryDirectory() as directory:
