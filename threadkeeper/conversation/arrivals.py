@@ -39,10 +39,8 @@ class Arrivals:
             del self._coming[session]
             coming.ended.set()
 
-    async def over(self, session: WebsocketSession) -> bool:
-        """Wait until the page of the session has its thread; gives whether that was to be waited for."""
-        if session not in self._coming:
-            return False
+    async def over(self, session: WebsocketSession) -> None:
+        """Wait until the page of the session has its thread."""
         try:
             async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
                 while (coming := self._coming.get(session)) is not None:
@@ -50,7 +48,6 @@ class Arrivals:
         except TimeoutError:
             ids = {"thread_id": session.thread_id}
             logger.warning("a page did not take its thread in %s s", _LONGEST_WAIT_SECONDS, extra=ids)
-        return True
 
 
 class _Coming:
@@ -62,11 +59,15 @@ class _Coming:
 
 
 def ask_after_arrival(server: socketio.AsyncServer, arrivals: Arrivals) -> None:
-    """Let a question wait for the thread of its page, which then gets the question after it."""
+    """Let a question wait for the thread of its page, which then gets the question after it.
+
+    The page gets the question in any case: the thread may have been on its way when the page sent the question.
+    """
 
     async def message(sid: str, payload: Any) -> None:
         session = WebsocketSession.get(sid)
-        if session is not None and await arrivals.over(session):
+        if session is not None and session.thread_id_to_resume:
+            await arrivals.over(session)
             init_ws_context(session)
             await cl.context.emitter.send_step(payload["message"])
             # The page may have another socket by now.
